@@ -24,8 +24,7 @@ macro_rules! domains {
 }
 
 domains! {
-    /// Bytes of an artifact or of any other content-addressed blob.
-    BLOB = "forgemesh blob v1";
+    // A blob has no domain: its address is plain BLAKE3, see `Hash::blob`.
     /// Canonical bytes of a mesh's genesis; the digest is the mesh id.
     GENESIS = "forgemesh genesis v1";
     /// A public key; the digest is the key id.
@@ -108,6 +107,12 @@ impl Hash {
         let mut hasher = blake3::Hasher::new_derive_key(domain.0);
         hasher.update(bytes);
         Hash(*hasher.finalize().as_bytes())
+    }
+
+    /// The address of a blob: plain BLAKE3 of its bytes, what `b3sum` prints and what a verified stream
+    /// checks. It cannot be mistaken for a tagged digest: `derive_key` sets other flags in every block.
+    pub fn blob(bytes: &[u8]) -> Hash {
+        Hash(*blake3::hash(bytes).as_bytes())
     }
 
     /// The first eight hex digits, for people.
@@ -234,7 +239,7 @@ mod tests {
 
     #[test]
     fn text_round_trips_and_slack_is_refused() {
-        let hash = Hash::of(Domain::BLOB, b"abc");
+        let hash = Hash::blob(b"abc");
         assert_eq!(hash.to_string().parse(), Ok(hash));
         assert_eq!(hash.to_string().to_uppercase().parse::<Hash>(), Err(HashError));
         assert_eq!("00".parse::<Hash>(), Err(HashError));

@@ -3,4 +3,25 @@
 //! Pure: this crate never reads a clock, does no I/O and draws no entropy. It knows nothing about how a
 //! job is computed (that is `kernel/`), nor where anything is kept (that is `storage/`).
 
+pub mod attestation;
+pub mod base64;
+pub mod canon;
+pub mod challenge;
+pub mod contract;
+pub mod envelope;
+pub mod failure;
+pub mod genesis;
 pub mod hash;
+pub mod id;
+pub mod json;
+pub mod keys;
+pub mod lease;
+pub mod ledger;
+pub mod limits;
+pub mod op;
+pub mod plan;
+pub mod problem;
+pub mod schema;
+pub mod state;
+pub mod submission;
+pub mod vote;

@@ -1,0 +1,198 @@
+//! Canonical bytes: deterministic CBOR (RFC 8949, section 4.2) for what is hashed or signed, canonical
+//! JSON (RFC 8785) for what a stranger reads.
+//!
+//! Owns both encoders and the one strict decoder. Must never let a CBOR float through (floats travel as
+//! their bits, see [`F64`]), nor accept bytes that differ from their own re-encoding.
+
+use ciborium::Value;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::limits::CANON_DEPTH;
+
+/// Why bytes were not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CanonError {
+    /// Longer than the place they arrived at allows.
+    #[error("{length} bytes, but at most {limit} are allowed here; send less")]
+    TooLong { length: usize, limit: usize },
+    /// Not the expected shape.
+    #[error("not a valid encoding: {reason}; it may be truncated, damaged or of another version")]
+    Malformed { reason: String },
+    /// The right content in the wrong form.
+    #[error("differs from its canonical form at byte {offset}; encode it canonically")]
+    NotCanonical { offset: usize },
+}
+
+/// The canonical CBOR of `value`: definite lengths, shortest integers, map keys sorted by their bytes.
+pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    let mut tree =
+        Value::serialized(value).expect("invariant: protocol types have text keys and no 128-bit integers");
+    sort_maps(&mut tree);
+    let mut out = Vec::new();
+    ciborium::into_writer(&tree, &mut out).expect("invariant: writing to a vector cannot fail");
+    out
+}
+
+/// Decodes at most `limit` bytes and accepts them only if they are their own canonical form.
+pub fn from_bytes<T: Serialize + DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CanonError> {
+    if bytes.len() > limit {
+        return Err(CanonError::TooLong { length: bytes.len(), limit });
+    }
+    let value: T = ciborium::de::from_reader_with_recursion_limit(bytes, CANON_DEPTH)
+        .map_err(|error| CanonError::Malformed { reason: error.to_string() })?;
+    match first_difference(&to_bytes(&value), bytes) {
+        None => Ok(value),
+        Some(offset) => Err(CanonError::NotCanonical { offset }),
+    }
+}
+
+/// The canonical JSON of `value` (RFC 8785): sorted keys, no white space, shortest round-trip numbers.
+pub fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json_canonicalizer::to_vec(value)
+        .expect("invariant: protocol types have text keys and finite numbers")
+}
+
+/// Where two byte strings first differ; the shorter one's end counts as a difference.
+pub fn first_difference(a: &[u8], b: &[u8]) -> Option<usize> {
+    let common = a.iter().zip(b).position(|(x, y)| x != y);
+    common.or_else(|| (a.len() != b.len()).then_some(a.len().min(b.len())))
+}
+
+fn sort_maps(value: &mut Value) {
+    match value {
+        Value::Map(entries) => {
+            for (_, entry) in entries.iter_mut() {
+                sort_maps(entry);
+            }
+            entries.sort_by_cached_key(|(key, _)| match key {
+                // The head of a text string grows with its length, so sorting by encoded bytes is this.
+                Value::Text(text) => (text.len(), text.clone()),
+                _ => panic!("invariant: every map of the protocol has text keys"),
+            });
+        }
+        Value::Array(items) => items.iter_mut().for_each(sort_maps),
+        Value::Float(_) => panic!("invariant: floats are encoded as F64, by their bits"),
+        _ => {}
+    }
+}
+
+/// A finite f64: its bits as an unsigned integer in CBOR, a number in JSON. −0 becomes +0.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct F64(f64);
+
+impl F64 {
+    /// Wraps a finite number; `None` for an infinity or a NaN.
+    pub fn new(value: f64) -> Option<F64> {
+        value.is_finite().then_some(F64(value + 0.0))
+    }
+
+    /// The number.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Serialize for F64 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_f64(self.0)
+        } else {
+            serializer.serialize_u64(self.0.to_bits())
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for F64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = if deserializer.is_human_readable() {
+            f64::deserialize(deserializer)?
+        } else {
+            f64::from_bits(u64::deserialize(deserializer)?)
+        };
+        F64::new(value).ok_or_else(|| serde::de::Error::custom("a number must be finite"))
+    }
+}
+
+/// Bytes as a CBOR byte string, and as base64 text in JSON.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Bytes(pub Vec<u8>);
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Bytes({})", self.0.len())
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&crate::base64::encode(&self.0))
+        } else {
+            serializer.serialize_bytes(&self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            crate::base64::decode(&text).map(Bytes).map_err(serde::de::Error::custom)
+        } else {
+            serde_bytes::ByteBuf::deserialize(deserializer).map(|bytes| Bytes(bytes.into_vec()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        long_name: u64,
+        b: F64,
+        a: Bytes,
+    }
+
+    fn sample() -> Sample {
+        Sample { long_name: 300, b: F64::new(-0.0).unwrap(), a: Bytes(vec![1, 2]) }
+    }
+
+    #[test]
+    fn keys_are_sorted_floats_are_bits_and_bytes_are_bytes() {
+        let bytes = to_bytes(&sample());
+        assert_eq!(bytes, b"\xa3aa\x42\x01\x02ab\x00ilong_name\x19\x01\x2c");
+        assert_eq!(from_bytes::<Sample>(&bytes, 100), Ok(sample()));
+    }
+
+    #[test]
+    fn every_other_spelling_is_refused() {
+        let bytes = to_bytes(&sample());
+        let with = |at: usize, new: &[u8], drop: usize| {
+            let mut changed = bytes[..at].to_vec();
+            changed.extend_from_slice(new);
+            changed.extend_from_slice(&bytes[at + drop..]);
+            from_bytes::<Sample>(&changed, 100)
+        };
+        assert!(
+            matches!(with(bytes.len(), b"\x00", 0), Err(CanonError::NotCanonical { .. })),
+            "trailing byte"
+        );
+        assert!(matches!(with(8, b"\x18\x00", 1), Err(CanonError::NotCanonical { .. })), "long integer");
+        assert!(matches!(with(0, b"\xbf", 1), Err(CanonError::Malformed { .. })), "indefinite map, no end");
+        assert!(matches!(from_bytes::<Sample>(&bytes, 3), Err(CanonError::TooLong { .. })));
+        for cut in 0..bytes.len() {
+            assert!(from_bytes::<Sample>(&bytes[..cut], 100).is_err(), "truncated at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_nan_is_not_a_number_of_ours() {
+        let mut bytes = b"\xa3aa\x40ab".to_vec();
+        bytes.extend_from_slice(b"\x1b\x7f\xf8\x00\x00\x00\x00\x00\x00ilong_name\x00");
+        assert!(matches!(from_bytes::<Sample>(&bytes, 100), Err(CanonError::Malformed { .. })));
+    }
+}

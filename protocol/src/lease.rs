@@ -1,0 +1,37 @@
+//! Permission to work: which agent, which run of shards, which attempt, until when. Signed by the leader; soft
+//! state, issued anew after a failover.
+
+use serde::{Deserialize, Serialize};
+
+use crate::hash::Domain;
+use crate::id::{JobId, NodeId};
+use crate::keys::Signable;
+
+/// A run of shards of one stage, lent to one agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lease {
+    pub job: JobId,
+    /// The stage's number in the job.
+    pub stage: u64,
+    pub first_shard: u64,
+    pub shards: u64,
+    pub agent: NodeId,
+    /// Counts from 1; each loss of a lease makes it one more.
+    pub attempt: u64,
+    /// The leader's term.
+    pub term: u64,
+    /// Milliseconds of log time.
+    pub expires_ms: u64,
+}
+
+impl Lease {
+    /// Does it cover `shard`?
+    pub fn covers(&self, shard: u64) -> bool {
+        shard.checked_sub(self.first_shard).is_some_and(|offset| offset < self.shards)
+    }
+}
+
+impl Signable for Lease {
+    const DOMAIN: Domain = Domain::LEASE;
+}
