@@ -65,10 +65,12 @@ fn sort_maps(value: &mut Value) {
             for (_, entry) in entries.iter_mut() {
                 sort_maps(entry);
             }
+            // The head of a string grows with its length and byte strings come before text, so sorting by
+            // encoded bytes (RFC 8949, section 4.2.1) is this.
             entries.sort_by_cached_key(|(key, _)| match key {
-                // The head of a text string grows with its length, so sorting by encoded bytes is this.
-                Value::Text(text) => (text.len(), text.clone()),
-                _ => panic!("invariant: every map of the protocol has text keys"),
+                Value::Bytes(bytes) => (2, bytes.len(), bytes.clone()),
+                Value::Text(text) => (3, text.len(), text.clone().into_bytes()),
+                _ => panic!("invariant: every map of the protocol has keys of text or bytes"),
             });
         }
         Value::Array(items) => items.iter_mut().for_each(sort_maps),

@@ -21,6 +21,7 @@ pub mod limits;
 pub mod op;
 pub mod plan;
 pub mod problem;
+pub mod receipt;
 pub mod schema;
 pub mod state;
 pub mod submission;
