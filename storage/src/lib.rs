@@ -1,1 +1,36 @@
-//! storage
+//! What a node keeps on its disk: one redb file and one key file in a data folder.
+//!
+//! Owns the schema (`tables`), the way a folder is created and opened (`open`), atomic durable batches (`batch`,
+//! `engine`), and the reads of each table group, every value verified on the way out. Must never interpret a
+//! value other than a blob (the rest is opaque canonical bytes), draw entropy, read a clock, or go on after an
+//! I/O error: the handle is then dead and the folder is opened again.
+
+mod backend;
+mod batch;
+mod blobs;
+mod engine;
+mod error;
+mod files;
+mod jobs;
+mod key_file;
+mod kv;
+mod ledger_log;
+pub mod limits;
+mod meta;
+mod open;
+mod outbox;
+mod raft_log;
+mod refusals;
+mod rows;
+mod snapshot;
+mod tables;
+
+pub use batch::{Batch, Blob, Write};
+pub use engine::Storage;
+pub use error::{CommitError, OpenError, ReadError};
+pub use jobs::JobRow;
+pub use key_file::{KEY_FILE_NAME, KeyFile, KeyFileError};
+pub use meta::MetaKey;
+pub use open::{DATABASE_FILE_NAME, LOCK_FILE_NAME};
+pub use refusals::RefusalRow;
+pub use tables::SCHEMA_VERSION;

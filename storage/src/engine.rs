@@ -1,0 +1,144 @@
+//! The open handle: one way in for reads, one for commits, and the rule that an I/O error ends it.
+//!
+//! Owns the redb database and the latch. Must never go on after an engine error in a commit, nor let a panic that a
+//! damaged page provokes inside redb reach the caller.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
+
+use crate::backend::{Cause, Fault};
+use crate::batch::{Batch, apply};
+use crate::error::{CommitError, Fail, ReadError};
+
+/// An open data folder (or backend). Reads see the last commit; writes go through `commit`, one at a time.
+#[derive(Debug)]
+pub struct Storage {
+    /// Taken only by `drop`.
+    database: Option<Database>,
+    fault: Arc<Fault>,
+    /// Held, never read: the folder's lock, released after the database is closed.
+    _lock: Option<File>,
+}
+
+impl Storage {
+    pub(crate) fn new(database: Database, fault: Arc<Fault>, lock: Option<File>) -> Storage {
+        Storage { database: Some(database), fault, _lock: lock }
+    }
+
+    /// Commits all of a batch or nothing of it; durable (two-phase, synced) when it returns `Ok`.
+    ///
+    /// # Errors
+    /// A refused batch (bounds, gaps, conflicts) writes nothing and the handle goes on. Any engine or I/O error ends
+    /// the handle; see [`CommitError`].
+    pub fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
+        batch.check()?;
+        self.write(|transaction| batch.writes().iter().try_for_each(|write| apply(transaction, write)))
+    }
+
+    /// Whether an error has ended this handle, so that only opening again helps.
+    pub fn is_dead(&self) -> bool {
+        self.fault.cause().is_some()
+    }
+
+    pub(crate) fn write(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), Fail<CommitError>>,
+    ) -> Result<(), CommitError> {
+        if self.is_dead() {
+            return Err(CommitError::Dead);
+        }
+        let attempt = || {
+            let mut transaction = self.database().begin_write()?;
+            transaction.set_durability(Durability::Immediate)?;
+            transaction.set_two_phase_commit(true);
+            match change(&transaction) {
+                Ok(()) => Ok(transaction.commit()?),
+                Err(fail) => {
+                    // Nothing of this transaction was published; an error while undoing it is the engine's, and worse.
+                    transaction.abort()?;
+                    Err(fail)
+                }
+            }
+        };
+        match catch_unwind(AssertUnwindSafe(attempt)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Fail::Named(error))) => Err(error),
+            Ok(Err(Fail::Engine(error))) => Err(self.end(cause_of(&error)).into()),
+            Err(_) => Err(self.end(Cause::Damaged("the engine panicked".to_owned())).into()),
+        }
+    }
+
+    pub(crate) fn read<T>(
+        &self,
+        look: impl FnOnce(&ReadTransaction) -> Result<T, Fail<ReadError>>,
+    ) -> Result<T, ReadError> {
+        if self.is_dead() {
+            return Err(ReadError::Dead);
+        }
+        let attempt = || look(&self.database().begin_read()?);
+        match catch_unwind(AssertUnwindSafe(attempt)) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(Fail::Named(error))) => Err(error),
+            // Damage that the engine noticed leaves the rest of the file readable; an I/O error has latched itself.
+            Ok(Err(Fail::Engine(error))) => {
+                Err(self.fault.cause().cloned().unwrap_or_else(|| cause_of(&error)).into())
+            }
+            // A panic may have left the engine's locks poisoned.
+            Err(_) => Err(self.end(Cause::Damaged("the engine panicked".to_owned())).into()),
+        }
+    }
+
+    fn database(&self) -> &Database {
+        self.database.as_ref().expect("invariant: only drop takes the database")
+    }
+
+    /// Ends the handle and returns what ended it: the backend's own error when there was one.
+    fn end(&self, cause: Cause) -> Cause {
+        self.fault.latch(cause.clone());
+        self.fault.cause().cloned().unwrap_or(cause)
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        let database = self.database.take();
+        // Closing writes the allocator's state; on a damaged file that may panic, and what was committed is safe anyway.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+    }
+}
+
+impl From<Cause> for CommitError {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::DiskFull => CommitError::DiskFull,
+            Cause::Io(detail) => CommitError::Io { detail },
+            Cause::Damaged(detail) => CommitError::Damaged { detail },
+        }
+    }
+}
+
+impl From<Cause> for ReadError {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            // A read needs no space: only a handle that was dying meanwhile says so.
+            Cause::DiskFull => ReadError::Dead,
+            Cause::Io(detail) => ReadError::Io { detail },
+            Cause::Damaged(detail) => ReadError::Damaged { detail },
+        }
+    }
+}
+
+/// What an engine error means when the backend itself reported none.
+pub(crate) fn cause_of(error: &redb::Error) -> Cause {
+    match error {
+        // The engine's own judgement of the bytes, such as a wrong magic number.
+        redb::Error::Io(error) if error.kind() == ErrorKind::InvalidData => Cause::Damaged(error.to_string()),
+        redb::Error::Io(error) => Cause::Io(error.to_string()),
+        redb::Error::PreviousIo | redb::Error::DatabaseClosed => Cause::Io(error.to_string()),
+        other => Cause::Damaged(other.to_string()),
+    }
+}

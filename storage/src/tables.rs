@@ -1,0 +1,53 @@
+//! The schema: every table, its keys and its values, and the version of the whole.
+//!
+//! Owns the names and key layouts. Must never change a released table: a new layout is a new table, a new
+//! `SCHEMA_VERSION`, and a migration in `open`.
+//!
+//! Every key is a byte string whose order is the order of the thing: integers are big-endian u64. Every value but
+//! a blob's is a *record*: 16 bytes of checksum, then the value (see `rows`). A blob's address is its checksum.
+
+use redb::TableDefinition;
+
+/// Version of all the tables below, stored in `meta` under `schema` as a big-endian u32 record.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The type of every key and value: bytes, so that no damaged file can make a typed decoder panic.
+pub(crate) type Bytes = &'static [u8];
+
+/// One table, by its name in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Table(pub &'static str);
+
+impl Table {
+    pub(crate) fn definition(self) -> TableDefinition<'static, Bytes, Bytes> {
+        TableDefinition::new(self.0)
+    }
+}
+
+/// `meta`: the name of a `MetaKey` → record. Stable since version 1; keys may be added.
+pub(crate) const META: Table = Table("meta");
+/// `blobs`: 32-byte address → the blob's bytes, no checksum beside the address. Stable since version 1.
+pub(crate) const BLOBS: Table = Table("blobs");
+/// `log`: index u64 → record of an entry; the indices are contiguous. Stable since version 1.
+pub(crate) const LOG: Table = Table("log");
+/// `snapshot`: `index` → record of u64, `state` → record of index u64 ‖ state; both or neither, written together.
+/// The index stands alone too, so that an append need not read the state. Stable since version 1.
+pub(crate) const SNAPSHOT: Table = Table("snapshot");
+/// `jobs`: 32-byte job id → record of insertion number u64 ‖ job record. Stable since version 1.
+pub(crate) const JOBS: Table = Table("jobs");
+/// `job_order`: insertion number u64 → record of the 32-byte job id; no number is used twice. Stable since version 1.
+pub(crate) const JOB_ORDER: Table = Table("job_order");
+/// `ledger`: sequence number u64 → record of an entry; contiguous from 0, never deleted. Stable since version 1.
+pub(crate) const LEDGER: Table = Table("ledger");
+/// `kv`: namespace length u8 ‖ namespace ‖ key → record. Stable since version 1.
+pub(crate) const KV: Table = Table("kv");
+/// `outbox`: attestation sequence number u64 → record of the signed bytes. Stable since version 1.
+pub(crate) const OUTBOX: Table = Table("outbox");
+/// `refusals`: arrival number u64 → record of 32-byte id ‖ refusal record. Stable since version 1.
+pub(crate) const REFUSALS: Table = Table("refusals");
+/// `refusal_ids`: 32-byte id → record of its arrival number u64. Stable since version 1.
+pub(crate) const REFUSAL_IDS: Table = Table("refusal_ids");
+
+/// Every table, in the order in which a new file gets them.
+pub(crate) const ALL: &[Table] =
+    &[META, BLOBS, LOG, SNAPSHOT, JOBS, JOB_ORDER, LEDGER, KV, OUTBOX, REFUSALS, REFUSAL_IDS];
