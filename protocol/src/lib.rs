@@ -26,3 +26,4 @@ pub mod schema;
 pub mod state;
 pub mod submission;
 pub mod vote;
+pub mod wire;

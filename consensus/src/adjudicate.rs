@@ -1,0 +1,180 @@
+//! Whether an attestation, a reveal or a verdict may enter the record. Every refusal has a name.
+
+use forgemesh_protocol::attestation::Attestation;
+use forgemesh_protocol::challenge::Verdict;
+use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::{MeshId, NodeId};
+use forgemesh_protocol::keys::{KeyError, Signed};
+use forgemesh_protocol::limits;
+use serde::{Deserialize, Serialize};
+
+use crate::job::{Batch, JobRecord};
+
+/// The last link of an agent's chain of attestations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainHead {
+    pub seq: u64,
+    /// Digest of the attestation with that number; zero before the first.
+    pub digest: Hash,
+}
+
+impl ChainHead {
+    /// The head of a chain without links.
+    pub const EMPTY: ChainHead = ChainHead { seq: 0, digest: Hash::ZERO };
+}
+
+/// Why an attestation is not the next link of its agent's chain, or is not one at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttestationRefused {
+    #[error("the attestation's signature: {0}")]
+    Signature(#[from] KeyError),
+    #[error("the attestation names agent {named:?}, but is signed by {signer:?}")]
+    NotItsOwn { named: NodeId, signer: NodeId },
+    #[error("a replayed attestation: number {seq} of this agent is logged already")]
+    Replayed { seq: u64 },
+    #[error(
+        "a gap in the agent's chain: expected number {expected}, found {found}; send the missing ones first"
+    )]
+    ChainGap { expected: u64, found: u64 },
+    #[error("a fork of the agent's chain: number {seq} does not name the attestation before it")]
+    ChainFork { seq: u64 },
+    #[error("an attestation has 1 to {} shards, ascending, each once", limits::BATCH_SHARDS)]
+    ShardList,
+    #[error("an attestation names 1 to {} leases", limits::BATCH_LEASES)]
+    LeaseList,
+    #[error("a backend is named in at most 64 bytes")]
+    Backend,
+}
+
+/// Why a shard of a well-formed attestation does not count. It is neither billed nor punished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotCredited {
+    /// The job is final, or was never here.
+    NoJob,
+    /// The stage is over, or has no such shard.
+    NoShard,
+    /// No valid lease covers it.
+    NoLease,
+    /// An earlier attestation has it.
+    Superseded,
+}
+
+/// Checks everything that makes an attestation a link of its agent's chain.
+pub fn check_chain(
+    signed: &Signed<Attestation>,
+    mesh: MeshId,
+    head: &ChainHead,
+) -> Result<(), AttestationRefused> {
+    signed.verify(mesh)?;
+    let attestation = &signed.body;
+    let signer = signed.key.id();
+    if signer != attestation.agent {
+        return Err(AttestationRefused::NotItsOwn { named: attestation.agent, signer });
+    }
+    if attestation.seq <= head.seq {
+        return Err(AttestationRefused::Replayed { seq: attestation.seq });
+    }
+    if attestation.seq != head.seq + 1 {
+        return Err(AttestationRefused::ChainGap { expected: head.seq + 1, found: attestation.seq });
+    }
+    if attestation.prev != head.digest {
+        return Err(AttestationRefused::ChainFork { seq: attestation.seq });
+    }
+    let shards = &attestation.shards;
+    let ascending = shards.windows(2).all(|pair| pair[0] < pair[1]);
+    if shards.is_empty() || shards.len() > limits::BATCH_SHARDS || !ascending {
+        return Err(AttestationRefused::ShardList);
+    }
+    if attestation.leases.is_empty() || attestation.leases.len() > limits::BATCH_LEASES {
+        return Err(AttestationRefused::LeaseList);
+    }
+    if attestation.backend.len() > 64 {
+        return Err(AttestationRefused::Backend);
+    }
+    Ok(())
+}
+
+/// Whether one shard of an attestation counts for `job`.
+pub fn check_shard(
+    attestation: &Attestation,
+    shard: u64,
+    job: &JobRecord,
+    genesis: &Genesis,
+    mesh: MeshId,
+    now_ms: u64,
+) -> Result<(), NotCredited> {
+    if attestation.stage != job.run().number || shard >= job.run().stage.shards() {
+        return Err(NotCredited::NoShard);
+    }
+    if job.attested.contains(shard) {
+        return Err(NotCredited::Superseded);
+    }
+    let covers = attestation.leases.iter().any(|signed| {
+        let lease = &signed.body;
+        let names =
+            lease.job == job.id && lease.stage == attestation.stage && lease.agent == attestation.agent;
+        let valid = lease.covers(shard) && now_ms <= lease.expires_ms && lease.shards <= limits::LEASE_SHARDS;
+        names && valid && genesis.member(&signed.key).is_some() && signed.verify(mesh).is_ok()
+    });
+    if covers { Ok(()) } else { Err(NotCredited::NoLease) }
+}
+
+/// Why a reveal was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevealRefused {
+    #[error("no open job or no such batch waits for a beacon")]
+    NotAwaited,
+    #[error("node {0:?} is not the hub member whose link is due")]
+    WrongMember(NodeId),
+    #[error("the revealed link does not lead to the member's anchor")]
+    WrongLink,
+}
+
+/// Why a verdict was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VerdictRefused {
+    #[error("the verdict's signature: {0}")]
+    Signature(#[from] KeyError),
+    #[error("the verdict names checker {named:?}, but is signed by {signer:?}")]
+    NotItsOwn { named: NodeId, signer: NodeId },
+    #[error("no open job or no such batch waits for a verdict")]
+    NotAwaited,
+    #[error("{found} leaves were checked, but {drawn} were drawn")]
+    Incomplete { drawn: u64, found: u64 },
+    #[error("a mismatch names a leaf that was not drawn")]
+    NotDrawn,
+    #[error("only a hub member may check in a mesh of one")]
+    NotAChecker,
+}
+
+/// Checks a verdict on `batch` of `job`.
+pub fn check_verdict(
+    signed: &Signed<Verdict>,
+    job: &JobRecord,
+    batch: &Batch,
+    genesis: &Genesis,
+    mesh: MeshId,
+) -> Result<(), VerdictRefused> {
+    signed.verify(mesh)?;
+    let verdict = &signed.body;
+    let signer = signed.key.id();
+    if signer != verdict.checker {
+        return Err(VerdictRefused::NotItsOwn { named: verdict.checker, signer });
+    }
+    if genesis.member(&signed.key).is_none() {
+        return Err(VerdictRefused::NotAChecker);
+    }
+    if batch.reveal.is_none() || batch.verdict.is_some() {
+        return Err(VerdictRefused::NotAwaited);
+    }
+    let drawn = job.challenged(batch, genesis.parameters.spotcheck_ppm);
+    if verdict.checked != drawn.len() as u64 {
+        return Err(VerdictRefused::Incomplete { drawn: drawn.len() as u64, found: verdict.checked });
+    }
+    if !verdict.mismatches.iter().all(|mismatch| drawn.contains(&mismatch.at)) {
+        return Err(VerdictRefused::NotDrawn);
+    }
+    Ok(())
+}

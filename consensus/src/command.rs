@@ -1,0 +1,58 @@
+//! What enters the log.
+
+use forgemesh_protocol::attestation::Attestation;
+use forgemesh_protocol::canon::{self, CanonError};
+use forgemesh_protocol::challenge::Verdict;
+use forgemesh_protocol::failure::Failure;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::keys::Signed;
+use forgemesh_protocol::limits;
+use forgemesh_protocol::submission::Submission;
+use forgemesh_protocol::vote::ReductionVote;
+use serde::{Deserialize, Serialize};
+
+/// A place in the log and what stands there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Counts from 0.
+    pub index: u64,
+    /// The proposing leader's term.
+    pub term: u64,
+    /// The leader's clock, milliseconds since 1970. Log time is the largest seen so far.
+    pub at_ms: u64,
+    pub command: Command,
+}
+
+/// A proposal. Everything in it was chosen by somebody; what follows from it is computed by `apply`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// A job is asked for.
+    Submit { submission: Signed<Submission> },
+    /// The leader has lent the first shards of a job.
+    Start { job: JobId },
+    /// An agent attests a batch of shards.
+    Attest { attestation: Signed<Attestation> },
+    /// A hub member reveals its beacon's next link, for a batch whose commitment is logged.
+    Reveal { job: JobId, attestation: Hash, member: NodeId, value: Hash },
+    /// A checker has executed the challenged leaves again.
+    Judge { verdict: Signed<Verdict> },
+    /// A hub member has reduced a stage.
+    Vote { vote: Signed<ReductionVote> },
+    /// The leader gives a job up: its time is over, or a shard failed on every attempt.
+    Fail { job: JobId, failure: Failure },
+}
+
+impl Entry {
+    /// The bytes in the log.
+    pub fn encode(&self) -> Vec<u8> {
+        canon::to_bytes(self)
+    }
+
+    /// Strictly.
+    pub fn decode(bytes: &[u8]) -> Result<Entry, CanonError> {
+        canon::from_bytes(bytes, limits::COMMAND_BYTES)
+    }
+}

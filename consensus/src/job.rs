@@ -1,0 +1,119 @@
+//! One open job as the hub knows it: the submission, the plan, how far it is, and the evidence so far.
+
+use forgemesh_protocol::attestation::Attestation;
+use forgemesh_protocol::challenge::{Draw, LeafRef, Verdict};
+use forgemesh_protocol::contract::Contract;
+use forgemesh_protocol::envelope::{Terms, Verify};
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::keys::Signed;
+use forgemesh_protocol::plan::{Plan, StageRun};
+use forgemesh_protocol::state::State;
+use forgemesh_protocol::submission::Submission;
+use forgemesh_protocol::vote::ReductionVote;
+use serde::{Deserialize, Serialize};
+
+use crate::shard_set::ShardSet;
+
+/// Everything about an open job; once it is final, the same record without change is its evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobRecord {
+    pub id: JobId,
+    pub submission: Signed<Submission>,
+    pub contract: Contract,
+    pub terms: Terms,
+    pub plan: Plan,
+    pub state: State,
+    pub accepted_ms: u64,
+    /// The stages so far; the last is the current one.
+    pub runs: Vec<StageRun>,
+    /// Shards of the current stage for which a valid attestation is logged.
+    pub attested: ShardSet,
+    /// Attested batches of all stages, in log order.
+    pub batches: Vec<Batch>,
+    /// Of all stages, in log order.
+    pub votes: Vec<Signed<ReductionVote>>,
+}
+
+/// One attested batch and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    pub attestation: Signed<Attestation>,
+    /// Its digest, by which reveal and verdict name it.
+    pub digest: Hash,
+    /// Its shards that count: the first valid attestation of a shard wins, later ones are superseded.
+    pub credited: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reveal: Option<Reveal>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Signed<Verdict>>,
+}
+
+/// The beacon's link for one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reveal {
+    pub member: NodeId,
+    pub value: Hash,
+}
+
+impl JobRecord {
+    /// The current stage.
+    pub fn run(&self) -> &StageRun {
+        self.runs.last().expect("invariant: a job is planned in the step that makes its record")
+    }
+
+    /// The batches of the current stage.
+    pub fn current_batches(&self) -> impl Iterator<Item = &Batch> {
+        let stage = self.run().number;
+        self.batches.iter().filter(move |batch| batch.attestation.body.stage == stage)
+    }
+
+    /// Is every shard of the current stage attested?
+    pub fn is_attested(&self) -> bool {
+        self.attested.len() == self.run().stage.shards()
+    }
+
+    /// Is every batch of the current stage verified, as far as its policy asks for that?
+    pub fn is_verified(&self) -> bool {
+        self.current_batches().all(|batch| self.is_settled(batch))
+    }
+
+    /// Is nothing more to be checked in this batch?
+    pub fn is_settled(&self, batch: &Batch) -> bool {
+        let verify = self.terms.policy.verify;
+        verify == Verify::None || batch.credited.is_empty() || batch.verdict.is_some()
+    }
+
+    /// The stage with this number.
+    pub fn stage_run(&self, number: u64) -> Option<&StageRun> {
+        self.runs.iter().find(|run| run.number == number)
+    }
+
+    /// The leaves of a batch that are to be executed again; empty before its beacon is revealed.
+    pub fn challenged(&self, batch: &Batch, spotcheck_ppm: u64) -> Vec<LeafRef> {
+        let (Some(reveal), Some(run)) = (batch.reveal, self.stage_run(batch.attestation.body.stage)) else {
+            return Vec::new();
+        };
+        let shard = |&shard: &u64| {
+            let leaves = run.stage.shard_leaves(shard);
+            (shard, leaves.start, leaves.end - leaves.start)
+        };
+        let shards: Vec<_> = batch.credited.iter().map(shard).collect();
+        let (job, members) = (self.id, batch.attestation.body.members);
+        let verify = self.terms.policy.verify;
+        Draw { job, members, beacon: reveal.value, verify, spotcheck_ppm, shards: &shards }.leaves()
+    }
+
+    /// Moves to `next` if the table allows it; a move that is not in the table is a bug of ours.
+    pub(crate) fn advance(&mut self, next: State) {
+        assert!(
+            self.state.may_become(next),
+            "invariant: {:?} → {next:?} is in the table of moves",
+            self.state
+        );
+        self.state = next;
+    }
+}

@@ -1,0 +1,485 @@
+//! The hub: the replicated state and the one function that changes it.
+
+use std::collections::BTreeMap;
+
+use forgemesh_protocol::attestation::Attestation;
+use forgemesh_protocol::canon::{self, CanonError};
+use forgemesh_protocol::challenge::{Verdict, beacon_step};
+use forgemesh_protocol::envelope::Verify;
+use forgemesh_protocol::failure::{Failure, FailureCode};
+use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::{JobId, MeshId, NodeId};
+use forgemesh_protocol::keys::{KeyError, Signed};
+use forgemesh_protocol::limits;
+use forgemesh_protocol::plan::{Stage, StageKind, StageRun};
+use forgemesh_protocol::state::State;
+use forgemesh_protocol::submission::Submission;
+use forgemesh_protocol::vote::{FinalResult, Outcome, ReductionVote};
+use serde::{Deserialize, Serialize};
+
+use crate::adjudicate::{self, AttestationRefused, ChainHead, RevealRefused, VerdictRefused};
+use crate::admission::{self, AdmissionError};
+use crate::command::{Command, Entry};
+use crate::job::{Batch, JobRecord, Reveal};
+use crate::settle::{self, FinishedJob};
+use crate::shard_set::ShardSet;
+
+/// What is replicated, and what a snapshot holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubState {
+    /// Index of the next entry to apply; the first entry has 0.
+    pub next: u64,
+    pub term: u64,
+    /// Log time: the largest clock seen in the log, milliseconds since 1970.
+    pub now_ms: u64,
+    /// Jobs that are not final.
+    pub open: BTreeMap<JobId, JobRecord>,
+    /// Submissions that are not expired, open or final: a repetition is the same job.
+    pub seen: BTreeMap<JobId, u64>,
+    /// Each agent's last attestation.
+    pub chains: BTreeMap<NodeId, ChainHead>,
+    /// Each hub member's last revealed link; the anchor before the first.
+    pub beacons: BTreeMap<NodeId, Beacon>,
+    /// The ledger's next number and the digest of its last entry.
+    pub ledger_len: u64,
+    pub ledger_head: Hash,
+}
+
+/// How far a member's beacon chain is revealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beacon {
+    pub revealed: u64,
+    pub value: Hash,
+}
+
+/// The state machine over its genesis.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    genesis: Genesis,
+    mesh: MeshId,
+    state: HubState,
+}
+
+/// What an entry did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    pub event: Event,
+    /// The job that became final, with its settlement.
+    pub finished: Option<Box<FinishedJob>>,
+}
+
+/// What happened, for observers and for the roles that wait for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Accepted now, or known already.
+    Submitted {
+        job: JobId,
+        known: bool,
+    },
+    Started {
+        job: JobId,
+    },
+    /// The agent's chain is one link longer; `credited` of its shards count.
+    Attested {
+        job: JobId,
+        agent: NodeId,
+        seq: u64,
+        credited: u64,
+    },
+    Revealed {
+        job: JobId,
+    },
+    Judged {
+        job: JobId,
+    },
+    Voted {
+        job: JobId,
+    },
+    StageOpened {
+        job: JobId,
+        stage: u64,
+    },
+    Finished {
+        job: JobId,
+    },
+}
+
+impl Event {
+    /// The job it is about.
+    pub fn job(&self) -> JobId {
+        match self {
+            Event::Submitted { job, .. }
+            | Event::Started { job }
+            | Event::Attested { job, .. }
+            | Event::Revealed { job }
+            | Event::Judged { job }
+            | Event::Voted { job }
+            | Event::StageOpened { job, .. }
+            | Event::Finished { job } => *job,
+        }
+    }
+}
+
+/// Why an entry changed nothing but the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    #[error("{0}")]
+    Submission(#[from] AdmissionError),
+    #[error("{0}")]
+    Attestation(#[from] AttestationRefused),
+    #[error("{0}")]
+    Reveal(#[from] RevealRefused),
+    #[error("{0}")]
+    Verdict(#[from] VerdictRefused),
+    #[error("{0}")]
+    Vote(#[from] VoteRefused),
+    #[error("job {0} is not open")]
+    NotOpen(JobId),
+    #[error("job {job} has not timed out: log time is {now_ms} ms")]
+    NotTimedOut { job: JobId, now_ms: u64 },
+    #[error("entry {found} where {expected} is due")]
+    OutOfOrder { expected: u64, found: u64 },
+}
+
+/// Why a vote was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VoteRefused {
+    #[error("the vote's signature: {0}")]
+    Signature(#[from] KeyError),
+    #[error("only a hub member votes")]
+    NotAMember,
+    #[error("no open job waits for the reduction of this stage")]
+    NotAwaited,
+    #[error("this member has voted on this stage")]
+    Twice,
+    #[error("the stage voted for does not follow from the plan")]
+    WrongStage,
+    #[error("the result voted for does not cover the plan, or its artifacts are not the ones asked for")]
+    WrongResult,
+}
+
+impl Hub {
+    /// The state before the first entry.
+    pub fn new(genesis: Genesis) -> Hub {
+        let anchor = |m: &forgemesh_protocol::genesis::HubMember| {
+            (m.key.id(), Beacon { revealed: 0, value: m.beacon_anchor })
+        };
+        let state = HubState {
+            next: 0,
+            term: 0,
+            now_ms: 0,
+            open: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            beacons: genesis.hub.iter().map(anchor).collect(),
+            ledger_len: 0,
+            ledger_head: Hash::ZERO,
+        };
+        Hub { mesh: genesis.mesh_id(), genesis, state }
+    }
+
+    /// The state a snapshot holds.
+    pub fn restore(genesis: Genesis, snapshot: &[u8]) -> Result<Hub, CanonError> {
+        let state = canon::from_bytes(snapshot, limits::SNAPSHOT_BYTES)?;
+        Ok(Hub { mesh: genesis.mesh_id(), genesis, state })
+    }
+
+    /// The bytes of a snapshot.
+    pub fn snapshot(&self) -> Vec<u8> {
+        canon::to_bytes(&self.state)
+    }
+
+    /// The replicated state.
+    pub fn state(&self) -> &HubState {
+        &self.state
+    }
+
+    /// The mesh's genesis.
+    pub fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// The mesh's id.
+    pub fn mesh(&self) -> MeshId {
+        self.mesh
+    }
+
+    /// An open job.
+    pub fn job(&self, id: &JobId) -> Option<&JobRecord> {
+        self.state.open.get(id)
+    }
+
+    /// The agent's last link in the log.
+    pub fn chain(&self, agent: &NodeId) -> ChainHead {
+        self.state.chains.get(agent).copied().unwrap_or(ChainHead::EMPTY)
+    }
+
+    /// Applies the next entry. A rejected entry stays in the log and changes nothing but log time.
+    pub fn apply(&mut self, entry: &Entry) -> Result<Applied, Rejected> {
+        if entry.index != self.state.next {
+            return Err(Rejected::OutOfOrder { expected: self.state.next, found: entry.index });
+        }
+        self.state.next += 1;
+        self.state.term = self.state.term.max(entry.term);
+        self.state.now_ms = self.state.now_ms.max(entry.at_ms);
+        match &entry.command {
+            Command::Submit { submission } => self.submit(submission),
+            Command::Start { job } => self.start(job),
+            Command::Attest { attestation } => self.attest(attestation),
+            Command::Reveal { job, attestation, member, value } => {
+                self.reveal(job, attestation, member, value)
+            }
+            Command::Judge { verdict } => self.judge(verdict),
+            Command::Vote { vote } => self.vote(vote),
+            Command::Fail { job, failure } => self.fail(job, failure),
+        }
+    }
+
+    fn submit(&mut self, submission: &Signed<Submission>) -> Result<Applied, Rejected> {
+        let id = submission.job_id(self.mesh);
+        if self.state.seen.contains_key(&id) {
+            return Ok(Applied::event(Event::Submitted { job: id, known: true }));
+        }
+        let now_ms = self.state.now_ms;
+        let (job, terms) = admission::read(submission, self.mesh, now_ms)?;
+        self.state.seen.retain(|_, expires_ms| *expires_ms > now_ms);
+        if self.state.open.len() >= limits::OPEN_JOBS {
+            return Err(AdmissionError::TooManyOpen.into());
+        }
+        if self.state.seen.len() >= limits::NONCES {
+            return Err(AdmissionError::TooManyNonces.into());
+        }
+        let plan = job.plan().clone();
+        let first = plan.stages.first().expect("invariant: every plan has a stage").clone();
+        let mut record = JobRecord {
+            id,
+            submission: submission.clone(),
+            contract: job.contract().clone(),
+            terms,
+            plan,
+            state: State::Pending,
+            accepted_ms: now_ms,
+            runs: vec![StageRun { number: 0, stage: first, input: None }],
+            attested: ShardSet::default(),
+            batches: Vec::new(),
+            votes: Vec::new(),
+        };
+        record.advance(State::Planned);
+        self.state.seen.insert(id, submission.body.expires_ms);
+        self.state.open.insert(id, record);
+        Ok(Applied::event(Event::Submitted { job: id, known: false }))
+    }
+
+    fn start(&mut self, id: &JobId) -> Result<Applied, Rejected> {
+        let job = self.state.open.get_mut(id).ok_or(Rejected::NotOpen(*id))?;
+        if job.state == State::Planned {
+            job.advance(State::Running);
+        }
+        Ok(Applied::event(Event::Started { job: *id }))
+    }
+
+    fn attest(&mut self, signed: &Signed<Attestation>) -> Result<Applied, Rejected> {
+        let attestation = &signed.body;
+        let head = self.chain(&attestation.agent);
+        adjudicate::check_chain(signed, self.mesh, &head)?;
+        // From here on the chain is longer, whether or not any shard counts.
+        let digest = forgemesh_protocol::keys::Signable::digest(attestation);
+        self.state.chains.insert(attestation.agent, ChainHead { seq: attestation.seq, digest });
+        let (genesis, mesh, now_ms) = (&self.genesis, self.mesh, self.state.now_ms);
+        let mut credited = Vec::new();
+        if let Some(job) = self.state.open.get_mut(&attestation.job) {
+            for &shard in &attestation.shards {
+                if adjudicate::check_shard(attestation, shard, job, genesis, mesh, now_ms).is_ok() {
+                    credited.push(shard);
+                }
+            }
+            credited.iter().for_each(|&shard| {
+                job.attested.insert(shard);
+            });
+            if !credited.is_empty() {
+                if job.state == State::Planned {
+                    job.advance(State::Running);
+                }
+                job.batches.push(Batch {
+                    attestation: signed.clone(),
+                    digest,
+                    credited: credited.clone(),
+                    reveal: None,
+                    verdict: None,
+                });
+                move_on(job);
+            }
+        }
+        let (job, agent, seq) = (attestation.job, attestation.agent, attestation.seq);
+        Ok(Applied::event(Event::Attested { job, agent, seq, credited: credited.len() as u64 }))
+    }
+
+    /// The hub member whose link the next batch consumes: the members take turns in the order of genesis, by
+    /// the number of links revealed so far.
+    pub fn beacon_member(&self) -> NodeId {
+        let revealed: u64 = self.state.beacons.values().map(|beacon| beacon.revealed).sum();
+        let turn = revealed % self.genesis.hub.len() as u64;
+        self.genesis.hub[turn as usize].key.id()
+    }
+
+    fn reveal(
+        &mut self,
+        id: &JobId,
+        digest: &Hash,
+        member: &NodeId,
+        value: &Hash,
+    ) -> Result<Applied, Rejected> {
+        if *member != self.beacon_member() {
+            return Err(RevealRefused::WrongMember(*member).into());
+        }
+        let job = self.state.open.get_mut(id).ok_or(RevealRefused::NotAwaited)?;
+        if job.terms.policy.verify == Verify::None {
+            return Err(RevealRefused::NotAwaited.into());
+        }
+        let batch = job.batches.iter_mut().find(|batch| batch.digest == *digest && batch.reveal.is_none());
+        let batch = batch.ok_or(RevealRefused::NotAwaited)?;
+        let beacon = self.state.beacons.get_mut(member).ok_or(RevealRefused::WrongMember(*member))?;
+        if beacon_step(value) != beacon.value {
+            return Err(RevealRefused::WrongLink.into());
+        }
+        *beacon = Beacon { revealed: beacon.revealed + 1, value: *value };
+        batch.reveal = Some(Reveal { member: *member, value: *value });
+        Ok(Applied::event(Event::Revealed { job: *id }))
+    }
+
+    fn judge(&mut self, signed: &Signed<Verdict>) -> Result<Applied, Rejected> {
+        let verdict = &signed.body;
+        let job = self.state.open.get_mut(&verdict.job).ok_or(VerdictRefused::NotAwaited)?;
+        let at = job.batches.iter().position(|batch| batch.digest == verdict.attestation);
+        let at = at.ok_or(VerdictRefused::NotAwaited)?;
+        adjudicate::check_verdict(signed, job, &job.batches[at], &self.genesis, self.mesh)?;
+        job.batches[at].verdict = Some(signed.clone());
+        let Some(mismatch) = verdict.mismatches.first() else {
+            move_on(job);
+            return Ok(Applied::event(Event::Judged { job: verdict.job }));
+        };
+        let detail = format!(
+            "leaf {} of shard {} by node {}: {:?}",
+            mismatch.at.leaf, mismatch.at.shard, job.batches[at].attestation.body.agent, mismatch.kind
+        );
+        // The checker is a hub member, whose recomputation decides: the dispute ends in the same step.
+        job.advance(State::Disputed);
+        Ok(self.finish(verdict.job, Err(Failure::new(FailureCode::VerificationMismatch, detail))))
+    }
+
+    fn vote(&mut self, signed: &Signed<ReductionVote>) -> Result<Applied, Rejected> {
+        let vote = &signed.body;
+        signed.verify(self.mesh).map_err(VoteRefused::Signature)?;
+        self.genesis.member(&signed.key).ok_or(VoteRefused::NotAMember)?;
+        let job = self.state.open.get_mut(&vote.job).ok_or(VoteRefused::NotAwaited)?;
+        if job.state != State::Aggregating || vote.stage != job.run().number {
+            return Err(VoteRefused::NotAwaited.into());
+        }
+        let mut of_stage = job.votes.iter().filter(|old| old.body.stage == vote.stage);
+        if of_stage.any(|old| old.key == signed.key) {
+            return Err(VoteRefused::Twice.into());
+        }
+        check_outcome(job, &vote.outcome)?;
+        job.votes.push(signed.clone());
+        let equal = job.votes.iter().filter(|other| other.body == *vote).count();
+        if equal <= self.genesis.hub.len() / 2 {
+            return Ok(Applied::event(Event::Voted { job: vote.job }));
+        }
+        match &vote.outcome {
+            Outcome::Next(run) => {
+                job.runs.push(run.clone());
+                job.attested = ShardSet::default();
+                job.advance(State::Running);
+                Ok(Applied::event(Event::StageOpened { job: vote.job, stage: run.number }))
+            }
+            Outcome::Final(result) => Ok(self.finish(vote.job, Ok(result.clone()))),
+            Outcome::Failed(failure) => Ok(self.finish(vote.job, Err(failure.clone()))),
+        }
+    }
+
+    fn fail(&mut self, id: &JobId, failure: &Failure) -> Result<Applied, Rejected> {
+        let now_ms = self.state.now_ms;
+        let job = self.state.open.get(id).ok_or(Rejected::NotOpen(*id))?;
+        if failure.code == FailureCode::TimedOut {
+            let timeout_ms = job.terms.policy.timeout_ms;
+            if timeout_ms == 0 || now_ms < job.accepted_ms.saturating_add(timeout_ms) {
+                return Err(Rejected::NotTimedOut { job: *id, now_ms });
+            }
+        }
+        Ok(self.finish(*id, Err(failure.clone())))
+    }
+
+    fn finish(&mut self, id: JobId, outcome: Result<FinalResult, Failure>) -> Applied {
+        let mut job = self.state.open.remove(&id).expect("invariant: the caller has just looked it up");
+        job.advance(if outcome.is_ok() { State::Finalized } else { State::Failed });
+        let at = settle::Place {
+            seq: self.state.ledger_len,
+            prev: self.state.ledger_head,
+            at_ms: self.state.now_ms,
+        };
+        let finished = settle::settle(job, outcome, &self.genesis, at);
+        self.state.ledger_len += 1;
+        self.state.ledger_head = finished.entry.hash();
+        Applied { event: Event::Finished { job: id }, finished: Some(Box::new(finished)) }
+    }
+}
+
+impl Applied {
+    fn event(event: Event) -> Applied {
+        Applied { event, finished: None }
+    }
+}
+
+/// Running → Verifying → Aggregating, as far as the record allows.
+fn move_on(job: &mut JobRecord) {
+    if job.state == State::Running && job.is_attested() {
+        job.advance(State::Verifying);
+    }
+    if job.state == State::Verifying && job.is_verified() {
+        job.advance(State::Aggregating);
+    }
+}
+
+/// What can be derived of an outcome is derived here, not believed.
+fn check_outcome(job: &JobRecord, outcome: &Outcome) -> Result<(), VoteRefused> {
+    let plan = &job.plan;
+    match outcome {
+        Outcome::Failed(_) => Ok(()),
+        Outcome::Next(run) => {
+            let number = job.run().number + 1;
+            let planned = plan.stages.get(number as usize);
+            let expected = match run.stage.kind {
+                StageKind::Repair => Some(repair_stage(job)),
+                StageKind::Pilot | StageKind::Main => planned.cloned(),
+            };
+            let follows =
+                run.number == number && expected.as_ref() == Some(&run.stage) && run.input.is_some();
+            let bytes = run.input.as_ref().map_or(0, |input| input.brackets.0.len());
+            let bounded = number < limits::JOB_STAGES && bytes <= limits::STAGE_INPUT_BYTES;
+            if follows && bounded { Ok(()) } else { Err(VoteRefused::WrongStage) }
+        }
+        Outcome::Final(result) => {
+            let kinds = result.artifacts.iter().map(|artifact| artifact.kind);
+            let whole = result.stop_leaf == plan.leaves() && result.work.iterations == plan.paths;
+            if whole && kinds.eq(job.terms.artifacts.include.iter().copied()) {
+                Ok(())
+            } else {
+                Err(VoteRefused::WrongResult)
+            }
+        }
+    }
+}
+
+/// All leaves again, cut as the plan's last stage is.
+fn repair_stage(job: &JobRecord) -> Stage {
+    let last = job.plan.stages.last().expect("invariant: every plan has a stage");
+    Stage {
+        kind: StageKind::Repair,
+        first_leaf: 0,
+        leaves: job.plan.leaves(),
+        leaves_per_shard: last.leaves_per_shard,
+    }
+}

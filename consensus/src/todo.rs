@@ -1,0 +1,49 @@
+//! What is still to be done for a job, read off its record: nothing is remembered from one step to the next, so
+//! a restart, a lost message and a new leader all find the same list.
+
+use forgemesh_protocol::challenge::LeafRef;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::state::State;
+
+use crate::job::JobRecord;
+
+/// One outstanding step. Leasing is not among them: leases are soft state of the leader.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Todo {
+    /// A batch is committed to and waits for the beacon.
+    Reveal { job: JobId, attestation: Hash },
+    /// A batch's leaves are drawn and wait for a checker.
+    Check { job: JobId, attestation: Hash, leaves: Vec<LeafRef> },
+    /// The stage is verified and waits for this member's reduction.
+    Reduce { job: JobId, stage: u64 },
+}
+
+impl Todo {
+    /// The job it is for.
+    pub fn job(&self) -> JobId {
+        match self {
+            Todo::Reveal { job, .. } | Todo::Check { job, .. } | Todo::Reduce { job, .. } => *job,
+        }
+    }
+}
+
+/// The outstanding steps of `job`, in log order.
+pub fn outstanding(job: &JobRecord, spotcheck_ppm: u64) -> Vec<Todo> {
+    let id = job.id;
+    if job.state == State::Aggregating {
+        return vec![Todo::Reduce { job: id, stage: job.run().number }];
+    }
+    if !matches!(job.state, State::Running | State::Verifying) {
+        return Vec::new();
+    }
+    let open = job.current_batches().filter(|batch| !job.is_settled(batch));
+    open.map(|batch| match batch.reveal {
+        None => Todo::Reveal { job: id, attestation: batch.digest },
+        Some(_) => {
+            let leaves = job.challenged(batch, spotcheck_ppm);
+            Todo::Check { job: id, attestation: batch.digest, leaves }
+        }
+    })
+    .collect()
+}

@@ -1,0 +1,238 @@
+//! How a node comes to life: from an open store, a key and three ports, the same way in production, in an embedded
+//! run and in the simulator.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use forgemesh_consensus::command::Entry;
+use forgemesh_consensus::job::JobRecord;
+use forgemesh_consensus::machine::Hub;
+use forgemesh_consensus::settle::FinishedJob;
+use forgemesh_protocol::attestation::decode_claims;
+use forgemesh_protocol::canon::{self, Bytes, CanonError};
+use forgemesh_protocol::genesis::{Genesis, GenesisError, HubMember, Parameters};
+use forgemesh_protocol::hash::{Domain, Hash, Hasher};
+use forgemesh_protocol::keys::{PublicKey, SecretKey};
+use forgemesh_protocol::limits;
+use forgemesh_protocol::wire::Attested;
+use forgemesh_storage::{Batch, CommitError, MetaKey, ReadError, Storage};
+
+use crate::core::beacon::BeaconChain;
+use crate::core::hub::Found;
+use crate::core::{Core, Identity, Recovered};
+use crate::driver::Driver;
+use crate::job_file::{JobFile, SWEEP_NAMESPACE};
+use crate::ports;
+
+/// Rows read at a time.
+const PAGE: usize = 1_000;
+
+/// Why a node did not come to life.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    #[error("the data folder cannot be read: {0}")]
+    Read(#[from] ReadError),
+    #[error("the data folder cannot be written: {0}")]
+    Commit(#[from] CommitError),
+    #[error("{0}")]
+    Genesis(#[from] GenesisError),
+    #[error("{what} in the data folder: {error}; restore a backup, or set FORGEMESH_HOME to another folder")]
+    Damaged { what: &'static str, error: CanonError },
+    #[error(
+        "the data folder belongs to another node's key; put its node.key back, or set FORGEMESH_HOME to another folder"
+    )]
+    ForeignKey,
+}
+
+/// What a node is made of.
+pub struct Parts<M, E, S> {
+    pub secret: SecretKey,
+    /// Name of the mesh that is made if the store has none.
+    pub mesh_name: String,
+    /// 16 random bytes for that mesh.
+    pub nonce: [u8; 16],
+    pub mesh: M,
+    pub executor: E,
+    pub store: S,
+}
+
+/// Makes a node of its parts, going on where `storage` was left. Reads and writes it directly: nothing runs yet.
+pub fn boot<M, E, S>(storage: &Storage, parts: Parts<M, E, S>) -> Result<Driver<M, E, S>, BootError>
+where
+    M: ports::Mesh,
+    E: ports::Executor,
+    S: ports::Store,
+{
+    let Parts { secret, mesh_name, nonce, mesh, executor, store } = parts;
+    let (genesis, beacon) = mesh_of(storage, &secret, mesh_name, nonce)?;
+    let (hub, compacted, unrecorded) = replay(storage, genesis)?;
+    sweep(storage, &hub)?;
+    let members = members(storage, &hub)?;
+    let outbox = outbox(storage)?;
+    let identity = Identity { node: secret.public().id(), mesh: hub.mesh(), secret };
+    let found = Found { compacted, unrecorded, members, beacon };
+    let recovered = Recovered { hub, found, outbox };
+    let core = Core::new(identity, recovered, executor.capacity(), executor.backend());
+    Ok(Driver::new(core, mesh, executor, store))
+}
+
+/// The mesh of this data folder, for readers; none before its first start.
+pub fn genesis(storage: &Storage) -> Result<Option<Genesis>, BootError> {
+    match storage.meta(MetaKey::Genesis)? {
+        Some(bytes) => Ok(Some(Genesis::decode(&bytes)?)),
+        None => Ok(None),
+    }
+}
+
+/// The hub's state, with the whole log applied, for readers; none before the first start.
+pub fn hub(storage: &Storage) -> Result<Option<Hub>, BootError> {
+    match genesis(storage)? {
+        Some(genesis) => Ok(Some(replay(storage, genesis)?.0)),
+        None => Ok(None),
+    }
+}
+
+/// The mesh of this data folder; a mesh of one is made on the first start.
+fn mesh_of(
+    storage: &Storage,
+    secret: &SecretKey,
+    name: String,
+    nonce: [u8; 16],
+) -> Result<(Genesis, BeaconChain), BootError> {
+    let key = secret.public();
+    if let Some(genesis) = genesis(storage)? {
+        let member = genesis.member(&key).ok_or(BootError::ForeignKey)?;
+        let length = member.beacon_length;
+        let stored = storage.meta(MetaKey::Beacon)?.and_then(|b| BeaconChain::from_checkpoints(&b, length));
+        let beacon = stored.unwrap_or_else(|| BeaconChain::new(beacon_seed(secret, &genesis.nonce), length));
+        return Ok((genesis, beacon));
+    }
+    let nonce = Bytes(nonce.to_vec());
+    let beacon = BeaconChain::new(beacon_seed(secret, &nonce), limits::BEACON_LENGTH);
+    let genesis = genesis_of_one(key, name, nonce, &beacon);
+    let mut batch = Batch::new();
+    batch.put_meta(MetaKey::Genesis, canon::to_bytes(&genesis));
+    batch.put_meta(MetaKey::Beacon, beacon.checkpoint_bytes());
+    storage.commit(&batch)?;
+    Ok((genesis, beacon))
+}
+
+fn genesis_of_one(key: PublicKey, name: String, nonce: Bytes, beacon: &BeaconChain) -> Genesis {
+    Genesis {
+        protocol: limits::PROTOCOL_VERSION,
+        name,
+        nonce,
+        hub: vec![HubMember { key, beacon_anchor: beacon.anchor(), beacon_length: beacon.length() }],
+        parameters: Parameters::default(),
+    }
+}
+
+/// The chain's secret start follows from the node's key: signing a fixed text is a function only its owner has.
+fn beacon_seed(secret: &SecretKey, nonce: &Bytes) -> Hash {
+    let signature = secret.sign_raw(b"forgemesh beacon seed v1");
+    Hasher::new(Domain::BEACON).bytes(&signature.0).bytes(&nonce.0).finish()
+}
+
+/// The machine after the whole log, and what became final in it without being recorded.
+fn replay(storage: &Storage, genesis: Genesis) -> Result<(Hub, u64, Vec<FinishedJob>), BootError> {
+    let damaged = |what| move |error| BootError::Damaged { what, error };
+    let mut hub = match storage.snapshot()? {
+        Some((_, state)) => Hub::restore(genesis, &state).map_err(damaged("the snapshot"))?,
+        None => Hub::new(genesis),
+    };
+    let compacted = hub.state().next;
+    let recorded = storage.ledger_len()?;
+    let mut unrecorded = Vec::new();
+    loop {
+        let page = storage.log(hub.state().next, PAGE)?;
+        if page.is_empty() {
+            return Ok((hub, compacted, unrecorded));
+        }
+        for (_, bytes) in page {
+            let entry = Entry::decode(&bytes).map_err(damaged("a log entry"))?;
+            // A rejected entry was rejected when it was first applied: it changes nothing now either.
+            let finished = hub.apply(&entry).ok().and_then(|applied| applied.finished);
+            unrecorded.extend(finished.filter(|job| job.entry.seq >= recorded).map(|job| *job));
+        }
+    }
+}
+
+/// Claims of the batches of open jobs that are not checked yet.
+fn members(storage: &Storage, hub: &Hub) -> Result<BTreeMap<Hash, Bytes>, BootError> {
+    let mut members = BTreeMap::new();
+    for job in hub.state().open.values() {
+        for batch in job.current_batches().filter(|batch| !job.is_settled(batch)) {
+            if let Some(bytes) = storage.blob(&batch.attestation.body.members)? {
+                members.insert(batch.digest, Bytes(bytes));
+            }
+        }
+    }
+    Ok(members)
+}
+
+fn outbox(storage: &Storage) -> Result<Vec<Attested>, BootError> {
+    let (mut outbox, mut from) = (Vec::new(), 0);
+    loop {
+        let page = storage.outbox(from, PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(outbox) };
+        from = last + 1;
+        for (_, bytes) in page {
+            let attested: Attested = canon::from_bytes(&bytes, limits::COMMAND_BYTES)
+                .map_err(|error| BootError::Damaged { what: "an attestation", error })?;
+            outbox.push(attested);
+        }
+    }
+}
+
+/// Removes the blobs of jobs that were not to be kept, unless another job has the same bytes.
+fn sweep(storage: &Storage, hub: &Hub) -> Result<(), BootError> {
+    let doomed = storage.kv_list(SWEEP_NAMESPACE, None, PAGE)?;
+    if doomed.is_empty() {
+        return Ok(());
+    }
+    let (mut kept, mut going) = (BTreeSet::new(), BTreeSet::new());
+    for job in hub.state().open.values() {
+        kept.extend(record_blobs(storage, job)?);
+    }
+    let mut before = None;
+    loop {
+        let page = storage.jobs(before, PAGE)?;
+        let Some(last) = page.last() else { break };
+        before = Some(last.seq);
+        for row in page {
+            let file = JobFile::decode(&row.record)
+                .map_err(|error| BootError::Damaged { what: "a job's record", error })?;
+            let is_doomed = doomed.iter().any(|(key, _)| *key == row.id.to_string());
+            let set = if is_doomed { &mut going } else { &mut kept };
+            set.extend(blobs_of(storage, &file)?);
+        }
+    }
+    let mut batch = Batch::new();
+    for hash in going.difference(&kept) {
+        batch.delete_blob(*hash);
+    }
+    for (key, _) in &doomed {
+        batch.delete_kv(SWEEP_NAMESPACE, key);
+    }
+    Ok(storage.commit(&batch)?)
+}
+
+/// Every blob that belongs to a final job: claims, accumulators, artifacts.
+pub fn blobs_of(storage: &Storage, file: &JobFile) -> Result<Vec<Hash>, ReadError> {
+    let mut blobs = record_blobs(storage, &file.finished.record)?;
+    blobs.extend(
+        file.finished.result.iter().flat_map(|result| &result.artifacts).map(|artifact| artifact.blake3),
+    );
+    Ok(blobs)
+}
+
+/// Claims and accumulators of a job.
+fn record_blobs(storage: &Storage, record: &JobRecord) -> Result<Vec<Hash>, ReadError> {
+    let mut blobs = Vec::new();
+    for batch in &record.batches {
+        let members = batch.attestation.body.members;
+        let claims = storage.blob(&members)?.and_then(|bytes| decode_claims(&bytes).ok()).unwrap_or_default();
+        blobs.extend(claims.iter().map(|claim| claim.blob));
+        blobs.push(members);
+    }
+    Ok(blobs)
+}

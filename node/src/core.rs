@@ -1,0 +1,274 @@
+//! The node's logic, without a socket, a thread, a file or a clock: `handle` takes an input and says what is to be
+//! done. Everything a node does is one of the outputs, so it can be logged, compared and replayed.
+//!
+//! One node plays up to four roles here: gateway, hub, agent, checker. They speak to each other only in messages;
+//! a message of the node to itself takes the same way but for the wire.
+
+pub mod agent;
+pub mod beacon;
+pub mod checker;
+pub mod gateway;
+pub mod hub;
+pub mod leases;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use forgemesh_consensus::machine::Hub;
+use forgemesh_protocol::id::{JobId, MeshId, NodeId};
+use forgemesh_protocol::keys::{SecretKey, Signed};
+use forgemesh_protocol::state::State;
+use forgemesh_protocol::submission::Submission;
+use forgemesh_protocol::wire::{Attested, Message};
+use forgemesh_storage::Batch;
+
+use crate::ports::{Done, Work};
+
+/// What happens to a node.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A client of this node asks for something.
+    Request { token: u64, request: Request },
+    /// A message arrived from another node.
+    Message { from: NodeId, message: Message },
+    /// A batch is durable.
+    Stored { token: u64 },
+    /// A piece of work ended.
+    Worked { ticket: u64, done: Done },
+    /// A deadline passed, or the node has just started.
+    Tick,
+}
+
+/// What a client may ask.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Take this job on.
+    Submit(Box<Signed<Submission>>),
+}
+
+/// What a node does.
+#[derive(Debug)]
+pub enum Output {
+    /// Answer a client.
+    Reply { token: u64, reply: Reply },
+    /// Send a message to another node.
+    Send { to: NodeId, message: Message },
+    /// Make a batch durable.
+    Store { token: u64, batch: Batch },
+    /// Compute something.
+    Work { ticket: u64, work: Work },
+    /// Tell observers how a job stands.
+    Progress(Progress),
+}
+
+/// What a client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The job is durable.
+    Accepted(JobId),
+    /// It was refused; nothing of it remains.
+    Refused(forgemesh_consensus::machine::Rejected),
+}
+
+/// How a job stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub job: JobId,
+    pub state: State,
+    /// The stage's number, and how many of its leaves are attested out of how many in the whole job.
+    pub stage: u64,
+    pub done_leaves: u64,
+    pub leaves: u64,
+    /// Batches that still wait for their verdict.
+    pub unverified: u64,
+    /// Receipt, ledger entry and evidence are durable too.
+    pub recorded: bool,
+}
+
+/// Who this node is and what it may do.
+pub struct Identity {
+    pub secret: SecretKey,
+    pub node: NodeId,
+    pub mesh: MeshId,
+}
+
+/// What a restarted node finds on its disk.
+pub struct Recovered {
+    /// The machine with the whole log applied.
+    pub hub: Hub,
+    pub found: hub::Found,
+    /// The agent's own attestations that are kept, oldest first.
+    pub outbox: Vec<Attested>,
+}
+
+/// The node.
+pub struct Core {
+    identity: Identity,
+    hub: hub::HubRole,
+    agent: agent::AgentRole,
+    checker: checker::CheckerRole,
+    gateway: gateway::GatewayRole,
+    tokens: Tokens,
+}
+
+/// What a role works with: who it is, what time it is, and where its outputs go.
+pub(crate) struct Context<'a> {
+    pub identity: &'a Identity,
+    /// Milliseconds since 1970.
+    pub now_ms: u64,
+    pub tokens: &'a mut Tokens,
+    pub out: &'a mut Vec<Output>,
+    /// Messages to this node itself.
+    pub inbox: &'a mut VecDeque<Message>,
+    /// Entries that were applied, for the roles that wait for one.
+    pub replies: &'a mut VecDeque<gateway::Settled>,
+}
+
+/// Numbers batches and pieces of work, and remembers what waits for each.
+#[derive(Default)]
+pub(crate) struct Tokens {
+    next: u64,
+    stores: BTreeMap<u64, AfterStore>,
+    works: BTreeMap<u64, AfterWork>,
+}
+
+/// What goes on once a batch is durable.
+#[derive(Debug)]
+pub(crate) enum AfterStore {
+    /// Log entries up to this index.
+    Log(u64),
+    /// The agent's attestation with its claims and accumulators.
+    Outbox(Box<Attested>),
+    /// The artifacts of a reduction: now it may be voted for.
+    Artifacts(Box<forgemesh_protocol::vote::ReductionVote>),
+    /// A final job is in the books.
+    Recorded(Box<Progress>),
+    /// Nothing waits.
+    Nothing,
+}
+
+/// What goes on once a piece of work ended.
+#[derive(Debug)]
+pub(crate) enum AfterWork {
+    Shard(agent::Assignment),
+    Opening { to: NodeId, job: JobId, attestation: forgemesh_protocol::hash::Hash },
+    Check(forgemesh_protocol::hash::Hash),
+    Reduction { job: JobId, stage: u64 },
+}
+
+impl Context<'_> {
+    /// Sends a message, to another node or to this one.
+    pub fn send(&mut self, to: NodeId, message: Message) {
+        if to == self.identity.node {
+            self.inbox.push_back(message);
+        } else {
+            self.out.push(Output::Send { to, message });
+        }
+    }
+
+    /// Submits a batch; `after` goes on when it is durable.
+    pub fn store(&mut self, batch: Batch, after: AfterStore) {
+        self.tokens.next += 1;
+        let token = self.tokens.next;
+        self.tokens.stores.insert(token, after);
+        self.out.push(Output::Store { token, batch });
+    }
+
+    /// Starts a piece of work; `after` goes on when it ended.
+    pub fn work(&mut self, work: Work, after: AfterWork) {
+        self.tokens.next += 1;
+        let ticket = self.tokens.next;
+        self.tokens.works.insert(ticket, after);
+        self.out.push(Output::Work { ticket, work });
+    }
+}
+
+impl Core {
+    /// A node with what it found on its disk; `capacity` and `backend` are the executor's.
+    pub fn new(identity: Identity, recovered: Recovered, capacity: u64, backend: String) -> Core {
+        let head = recovered.hub.chain(&identity.node);
+        Core {
+            agent: agent::AgentRole::new(head, recovered.outbox, backend),
+            hub: hub::HubRole::new(recovered.hub, recovered.found, capacity),
+            checker: checker::CheckerRole::default(),
+            gateway: gateway::GatewayRole::default(),
+            tokens: Tokens::default(),
+            identity,
+        }
+    }
+
+    /// The one entrance: what follows from `input` at `now_ms` is appended to `out`.
+    pub fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Output>) {
+        let (mut inbox, mut replies) = (VecDeque::new(), VecDeque::new());
+        let Core { identity, hub, agent, checker, gateway, tokens } = self;
+        let node = identity.node;
+        let mut cx = Context { identity, now_ms, tokens, out, inbox: &mut inbox, replies: &mut replies };
+        match input {
+            Input::Request { token, request: Request::Submit(submission) } => {
+                gateway.submit(&mut cx, hub, token, *submission);
+            }
+            Input::Message { from, message } => deliver(&mut cx, hub, agent, checker, from, message),
+            Input::Stored { token } => match cx.tokens.stores.remove(&token) {
+                Some(AfterStore::Log(index)) => hub.durable(&mut cx, index),
+                Some(AfterStore::Outbox(attested)) => agent.stored(&mut cx, *attested, hub.leader()),
+                Some(AfterStore::Artifacts(vote)) => hub.vote(&mut cx, *vote),
+                Some(AfterStore::Recorded(progress)) => hub.recorded(&mut cx, *progress),
+                Some(AfterStore::Nothing) | None => {}
+            },
+            Input::Worked { ticket, done } => match cx.tokens.works.remove(&ticket) {
+                Some(AfterWork::Shard(assignment)) => agent.ran(&mut cx, assignment, done),
+                Some(AfterWork::Opening { to, job, attestation }) => {
+                    agent.opened(&mut cx, to, job, attestation, done);
+                }
+                Some(AfterWork::Check(attestation)) => checker.checked(&mut cx, attestation, done),
+                Some(AfterWork::Reduction { job, stage }) => hub.reduced(&mut cx, job, stage, done),
+                None => {}
+            },
+            Input::Tick => {}
+        }
+        loop {
+            while let Some(message) = cx.inbox.pop_front() {
+                deliver(&mut cx, hub, agent, checker, node, message);
+            }
+            while let Some(settled) = cx.replies.pop_front() {
+                gateway.settled(&mut cx, settled);
+            }
+            agent.flush(&mut cx, hub.leader());
+            hub.advance(&mut cx);
+            if cx.inbox.is_empty() && cx.replies.is_empty() {
+                break;
+            }
+        }
+    }
+
+    /// When `handle` wants a tick even if nothing happens, in milliseconds since 1970.
+    pub fn next_deadline(&self) -> Option<u64> {
+        [self.agent.next_deadline(), self.hub.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// The replicated state, for readers.
+    pub fn hub(&self) -> &Hub {
+        self.hub.machine()
+    }
+}
+
+fn deliver(
+    cx: &mut Context<'_>,
+    hub: &mut hub::HubRole,
+    agent: &mut agent::AgentRole,
+    checker: &mut checker::CheckerRole,
+    from: NodeId,
+    message: Message,
+) {
+    match message {
+        Message::Lease(offer) => agent.leased(cx, *offer),
+        Message::ShardFailed { job, stage, shard, attempt, detail } => {
+            hub.shard_failed(cx, job, stage, shard, attempt, detail);
+        }
+        Message::Attest(attested) => hub.attested(cx, *attested),
+        Message::Logged { seq } => agent.logged(cx, seq),
+        Message::Check(challenge) => checker.challenged(cx, from, *challenge),
+        Message::Open(challenge) => agent.open(cx, from, *challenge),
+        Message::Opened { job, attestation, openings } => checker.opened(cx, job, attestation, openings),
+        Message::Judge(verdict) => hub.judged(cx, *verdict),
+    }
+}

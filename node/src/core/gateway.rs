@@ -1,0 +1,49 @@
+//! The gateway role: takes a client's submission, has it committed, answers once it is durable.
+
+use std::collections::BTreeMap;
+
+use forgemesh_consensus::command::Command;
+use forgemesh_consensus::machine::Rejected;
+use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::keys::Signed;
+use forgemesh_protocol::submission::Submission;
+
+use super::hub::HubRole;
+use super::{Context, Output, Reply};
+
+/// A submission's entry was applied.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub index: u64,
+    pub outcome: Result<JobId, Rejected>,
+}
+
+/// Clients that wait for their submission's entry.
+#[derive(Default)]
+pub(crate) struct GatewayRole {
+    waiting: BTreeMap<u64, u64>,
+}
+
+impl GatewayRole {
+    /// Proposes a submission. Whether it is a job is decided when it is applied.
+    pub fn submit(
+        &mut self,
+        cx: &mut Context<'_>,
+        hub: &mut HubRole,
+        token: u64,
+        submission: Signed<Submission>,
+    ) {
+        let index = hub.propose(cx, Command::Submit { submission });
+        self.waiting.insert(index, token);
+    }
+
+    /// Answers the client whose entry was applied.
+    pub fn settled(&mut self, cx: &mut Context<'_>, settled: Settled) {
+        let Some(token) = self.waiting.remove(&settled.index) else { return };
+        let reply = match settled.outcome {
+            Ok(job) => Reply::Accepted(job),
+            Err(reason) => Reply::Refused(reason),
+        };
+        cx.out.push(Output::Reply { token, reply });
+    }
+}

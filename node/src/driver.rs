@@ -1,0 +1,141 @@
+//! The only event loop: it carries values between the core and the three ports, and nothing else.
+//!
+//! Its only clock is `tokio::time`, which is wall time in production and stands still in the simulator. Nothing is
+//! acknowledged before its batch is durable; after an error of the store nothing is done at all.
+
+use std::collections::BTreeMap;
+
+use forgemesh_protocol::id::MeshId;
+use forgemesh_storage::CommitError;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::{Duration, Instant};
+
+use crate::core::{Core, Input, Output, Progress, Reply, Request};
+use crate::ports::{Executor, Mesh, Store};
+
+/// Requests that wait for the loop.
+const REQUESTS: usize = 256;
+/// Progress reports that a slow observer may lag behind before it misses some.
+const REPORTS: usize = 4_096;
+
+/// A request on its way, with the channel for its answer.
+type Call = (Request, oneshot::Sender<Reply>);
+
+/// Why the loop ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    #[error("{0}")]
+    Store(#[from] CommitError),
+}
+
+/// A node that runs: the core between its ports.
+pub struct Driver<M, E, S> {
+    core: Core,
+    mesh: M,
+    executor: E,
+    store: S,
+    calls: mpsc::Receiver<Call>,
+    caller: mpsc::Sender<Call>,
+    reports: broadcast::Sender<Progress>,
+    replies: BTreeMap<u64, oneshot::Sender<Reply>>,
+    next_call: u64,
+}
+
+/// How clients in this process reach the node.
+#[derive(Clone)]
+pub struct Handle {
+    caller: mpsc::Sender<Call>,
+    reports: broadcast::Sender<Progress>,
+    mesh: MeshId,
+}
+
+/// The node has stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("the node has stopped; start it again")]
+pub struct Stopped;
+
+impl Handle {
+    /// Asks the node; the answer comes when it is durable.
+    pub async fn request(&self, request: Request) -> Result<Reply, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.caller.send((request, answer)).await.map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Reports on all jobs, from now on.
+    pub fn watch(&self) -> broadcast::Receiver<Progress> {
+        self.reports.subscribe()
+    }
+
+    /// The mesh the node belongs to.
+    pub fn mesh(&self) -> MeshId {
+        self.mesh
+    }
+}
+
+impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
+    pub(crate) fn new(core: Core, mesh: M, executor: E, store: S) -> Self {
+        let (caller, calls) = mpsc::channel(REQUESTS);
+        let (reports, _) = broadcast::channel(REPORTS);
+        Driver { core, mesh, executor, store, calls, caller, reports, replies: BTreeMap::new(), next_call: 0 }
+    }
+
+    /// A way to reach this node.
+    pub fn handle(&self) -> Handle {
+        Handle { caller: self.caller.clone(), reports: self.reports.clone(), mesh: self.core.hub().mesh() }
+    }
+
+    /// The node's logic, for readers.
+    pub fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Runs until the store fails or `stop` is ready. `epoch_ms` is what the clock of `tokio::time` calls now, in
+    /// milliseconds since 1970.
+    pub async fn run(mut self, epoch_ms: u64, stop: impl Future<Output = ()>) -> Result<(), DriverError> {
+        let started = Instant::now();
+        let now_ms = move || epoch_ms + started.elapsed().as_millis() as u64;
+        tokio::pin!(stop);
+        self.step(now_ms(), Input::Tick);
+        loop {
+            let deadline = self.core.next_deadline();
+            let wait = Duration::from_millis(deadline.unwrap_or(u64::MAX).saturating_sub(now_ms()));
+            let input = tokio::select! {
+                biased;
+                () = &mut stop => return Ok(()),
+                stored = self.store.next() => Input::Stored { token: stored? },
+                (ticket, done) = self.executor.next() => Input::Worked { ticket, done },
+                (from, message) = self.mesh.next() => Input::Message { from, message },
+                Some((request, answer)) = self.calls.recv() => {
+                    self.next_call += 1;
+                    self.replies.insert(self.next_call, answer);
+                    Input::Request { token: self.next_call, request }
+                }
+                () = tokio::time::sleep(wait), if deadline.is_some() => Input::Tick,
+            };
+            self.step(now_ms(), input);
+        }
+    }
+
+    fn step(&mut self, now_ms: u64, input: Input) {
+        let mut out = Vec::new();
+        self.core.handle(now_ms, input, &mut out);
+        for output in out {
+            match output {
+                Output::Reply { token, reply } => {
+                    if let Some(answer) = self.replies.remove(&token) {
+                        // A client that went away does not want its answer.
+                        let _ = answer.send(reply);
+                    }
+                }
+                Output::Send { to, message } => self.mesh.send(to, message),
+                Output::Store { token, batch } => self.store.submit(token, batch),
+                Output::Work { ticket, work } => self.executor.start(ticket, work),
+                Output::Progress(progress) => {
+                    // Nobody watching is no error.
+                    let _ = self.reports.send(progress);
+                }
+            }
+        }
+    }
+}

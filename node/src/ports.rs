@@ -1,0 +1,79 @@
+//! The three ports of a node: the mesh it talks to, the executor that computes, the store that remembers.
+//!
+//! The core knows only the values that pass through them; the driver is generic over them. Production and the
+//! simulator differ in nothing else.
+
+use std::future::Future;
+
+use forgemesh_consensus::job::JobRecord;
+use forgemesh_protocol::attestation::Claim;
+use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::challenge::{LeafRef, Mismatch};
+use forgemesh_protocol::contract::Contract;
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::plan::StageRun;
+use forgemesh_protocol::vote::Outcome;
+use forgemesh_protocol::wire::Message;
+use forgemesh_storage::{Batch, CommitError};
+
+/// Other nodes.
+pub trait Mesh {
+    /// Sends a message; it may be lost.
+    fn send(&mut self, to: NodeId, message: Message);
+    /// The next message from another node.
+    fn next(&mut self) -> impl Future<Output = (NodeId, Message)>;
+}
+
+/// What computes, off the event loop.
+pub trait Executor {
+    /// Starts a piece of work; its end comes under the same ticket.
+    fn start(&mut self, ticket: u64, work: Work);
+    /// The next piece of work that ended.
+    fn next(&mut self) -> impl Future<Output = (u64, Done)>;
+    /// How many pieces of work run at once.
+    fn capacity(&self) -> u64;
+    /// What computes, as attestations name it: `cpu/avx512`.
+    fn backend(&self) -> String;
+}
+
+/// What remembers. Batches become durable in the order in which they were submitted.
+pub trait Store {
+    /// Submits a batch; its completion comes under the same token.
+    fn submit(&mut self, token: u64, batch: Batch);
+    /// The next batch that is durable. An error is final: the store must be opened again.
+    fn next(&mut self) -> impl Future<Output = Result<u64, CommitError>>;
+}
+
+/// A piece of work.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// Execute a shard.
+    Run { contract: Contract, run: StageRun, shard: u64 },
+    /// Open leaves that this node has attested.
+    Open { contract: Contract, run: StageRun, leaves: Vec<LeafRef> },
+    /// Execute leaves again and hold them against their claims and openings.
+    Check {
+        contract: Contract,
+        run: StageRun,
+        claims: Vec<Claim>,
+        leaves: Vec<LeafRef>,
+        openings: Vec<Bytes>,
+    },
+    /// Reduce the current stage of a job whose stages are all verified.
+    Reduce { job: Box<JobRecord> },
+}
+
+/// How a piece of work ended.
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// A shard, executed; the claim names the accumulator's address.
+    Ran { claim: Claim, accumulator: Vec<u8>, paths: u64 },
+    /// Openings, in the order asked for.
+    Opened { openings: Vec<Bytes> },
+    /// What did not come out as committed.
+    Checked { mismatches: Vec<Mismatch> },
+    /// What follows from the reduction, and the artifacts' bytes.
+    Reduced { outcome: Outcome, artifacts: Vec<Vec<u8>> },
+    /// It could not be done.
+    Failed { detail: String },
+}

@@ -1,0 +1,174 @@
+//! Reduces a stage from the accumulators that the log's attestations name, and renders the artifacts.
+//!
+//! Every hub member runs this on the same record and must get the same bytes: nothing here may depend on the member,
+//! the clock, or the order in which blobs were found.
+
+use forgemesh_consensus::job::JobRecord;
+use forgemesh_consensus::settle;
+use forgemesh_kernel::accumulator::Accumulator;
+use forgemesh_kernel::job::{Job, Reduction};
+use forgemesh_protocol::attestation::{Claim, decode_claims};
+use forgemesh_protocol::envelope::ArtifactKind;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::plan::StageRun;
+use forgemesh_protocol::vote::{Artifact, FinalResult, Outcome};
+use forgemesh_storage::Storage;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::jobs::Jobs;
+use crate::ports::Done;
+
+/// A credited shard with who executed it, with what, and under which attestation.
+struct Execution {
+    claim: Claim,
+    agent: NodeId,
+    backend: String,
+    stage: u64,
+}
+
+/// Reduces the current stage of `record`.
+pub fn reduce(record: &JobRecord, jobs: &Jobs, storage: &Storage) -> Result<Done, String> {
+    let job = jobs.get(&record.contract).map_err(|error| error.to_string())?;
+    let executions = executions(record, storage)?;
+    let mut stages: Vec<(StageRun, Accumulator)> = Vec::new();
+    for run in &record.runs {
+        let of_stage = executions.iter().filter(|execution| execution.stage == run.number);
+        stages.push((run.clone(), merge(&job, run, of_stage, storage)?));
+    }
+    let outcome = match job.reduce(&stages).map_err(|error| error.to_string())? {
+        Reduction::Failed(failure) => {
+            return Ok(Done::Reduced { outcome: Outcome::Failed(failure), artifacts: Vec::new() });
+        }
+        Reduction::Next(run) => {
+            return Ok(Done::Reduced { outcome: Outcome::Next(run), artifacts: Vec::new() });
+        }
+        Reduction::Final(outcome) => outcome,
+    };
+    let result_hash = outcome.body.hash();
+    let render = |kind: &ArtifactKind| match kind {
+        ArtifactKind::ResultJson => job.result_json(&outcome),
+        ArtifactKind::ExecutionsJson => executions_json(record, &job, &executions),
+        ArtifactKind::MetricsJson => metrics_json(record, &executions),
+        ArtifactKind::VerificationJson => verification_json(record),
+    };
+    let rendered: Vec<(ArtifactKind, Vec<u8>)> =
+        record.terms.artifacts.include.iter().map(|kind| (*kind, pretty(&render(kind)))).collect();
+    let artifact = |(kind, bytes): &(ArtifactKind, Vec<u8>)| Artifact {
+        kind: *kind,
+        bytes: bytes.len() as u64,
+        blake3: Hash::blob(bytes),
+        sha256: Hash(Sha256::digest(bytes).into()),
+    };
+    let result = FinalResult {
+        stop_leaf: record.plan.leaves(),
+        result_hash,
+        work: outcome.body.work.clone(),
+        artifacts: rendered.iter().map(artifact).collect(),
+    };
+    let artifacts = rendered.into_iter().map(|(_, bytes)| bytes).collect();
+    Ok(Done::Reduced { outcome: Outcome::Final(result), artifacts })
+}
+
+/// JSON for people: indented, keys sorted, a line feed at the end.
+pub fn pretty(value: &Value) -> Vec<u8> {
+    let mut bytes =
+        serde_json::to_vec_pretty(value).expect("invariant: artifacts have text keys and finite numbers");
+    bytes.push(b'\n');
+    bytes
+}
+
+fn executions(record: &JobRecord, storage: &Storage) -> Result<Vec<Execution>, String> {
+    let mut out = Vec::new();
+    for batch in &record.batches {
+        let attestation = &batch.attestation.body;
+        let bytes = storage.blob(&attestation.members).map_err(|error| error.to_string())?;
+        let bytes = bytes.ok_or_else(|| format!("the claims blob {} is missing", attestation.members))?;
+        let claims = decode_claims(&bytes).map_err(|error| format!("the claims blob: {error}"))?;
+        for claim in claims.into_iter().filter(|claim| batch.credited.contains(&claim.shard)) {
+            let (agent, backend) = (attestation.agent, attestation.backend.clone());
+            out.push(Execution { claim, agent, backend, stage: attestation.stage });
+        }
+    }
+    out.sort_by_key(|execution| (execution.stage, execution.claim.shard));
+    Ok(out)
+}
+
+fn merge<'a>(
+    job: &Job,
+    run: &StageRun,
+    executions: impl Iterator<Item = &'a Execution>,
+    storage: &Storage,
+) -> Result<Accumulator, String> {
+    let shard = |execution: &Execution| {
+        let claim = &execution.claim;
+        let bytes = storage.blob(&claim.blob).map_err(|error| error.to_string())?;
+        let bytes = bytes.ok_or_else(|| format!("the accumulator {} is missing", claim.blob))?;
+        job.decode(run, claim, &bytes).map_err(|error| format!("shard {}: {error}", claim.shard))
+    };
+    let empty = job.empty(run).map_err(|error| error.to_string())?;
+    let mut failed = None;
+    let shards =
+        executions.map_while(|execution| shard(execution).map_err(|error| failed = Some(error)).ok());
+    let total = Accumulator::merge_all(empty, shards).map_err(|error| error.to_string())?;
+    failed.map_or(Ok(total), Err)
+}
+
+fn executions_json(record: &JobRecord, job: &Job, executions: &[Execution]) -> Value {
+    let execution = |execution: &Execution| {
+        let claim = &execution.claim;
+        let run = record.stage_run(execution.stage)?;
+        let task = job.task(run, claim.shard).ok()?;
+        Some(json!({
+            "agent_id": execution.agent,
+            "stage": execution.stage,
+            "shard_id": claim.shard,
+            "first_path": task.paths.start,
+            "paths": task.paths.end - task.paths.start,
+            "seed": job.shard_seed(&task),
+            "result_hash": claim.shard_digest(),
+            "backend": execution.backend,
+            "wall_us": claim.wall_us,
+            "cpu_us": claim.cpu_us,
+        }))
+    };
+    executions.iter().filter_map(execution).collect()
+}
+
+fn metrics_json(record: &JobRecord, executions: &[Execution]) -> Value {
+    let sum = |of: fn(&Claim) -> u64| executions.iter().map(|execution| of(&execution.claim)).sum::<u64>();
+    let cpu_us = sum(|claim| claim.cpu_us);
+    json!({
+        "job_id": record.id,
+        "accepted_ms": record.accepted_ms,
+        "stages": record.runs.len(),
+        "shards": executions.len(),
+        "attestations": record.batches.len(),
+        "iterations": record.plan.paths,
+        "shard_wall_us": sum(|claim| claim.wall_us),
+        "shard_cpu_us": cpu_us,
+        "estimate_us": record.plan.estimate_ns / 1000,
+        "note": "observations of the executing nodes: they decide no bit of the result",
+    })
+}
+
+fn verification_json(record: &JobRecord) -> Value {
+    let batch = |batch: &forgemesh_consensus::job::Batch| {
+        json!({
+            "attestation": batch.digest,
+            "agent_id": batch.attestation.body.agent,
+            "seq": batch.attestation.body.seq,
+            "stage": batch.attestation.body.stage,
+            "shards": batch.credited,
+            "beacon": batch.reveal.map(|reveal| reveal.value),
+            "checker": batch.verdict.as_ref().map(|verdict| verdict.body.checker),
+            "checked_leaves": batch.verdict.as_ref().map(|verdict| verdict.body.checked),
+            "mismatches": batch.verdict.as_ref().map(|verdict| &verdict.body.mismatches),
+        })
+    };
+    let mut value =
+        serde_json::to_value(settle::verification(record)).expect("invariant: text keys, no floats");
+    value["batches"] = record.batches.iter().map(batch).collect();
+    value
+}
