@@ -9,12 +9,14 @@
 use std::sync::Arc;
 
 use forgemesh_protocol::hash::{Domain, Hash};
+use forgemesh_protocol::limits;
+use num_bigint::{BigInt, BigUint};
 
 use crate::block::{BLOCK, Block};
 use crate::bracket::{Bracket, Brackets};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::column::Column;
-use crate::histogram::{DenseHistogram, Histogram, LAST, bounds};
+use crate::histogram::{DenseHistogram, Histogram, LAST, bounds, class_of};
 use crate::moments::Moments;
 use crate::order::{LevelCount, Order, merge_sorted};
 use crate::scale::{Exclusion, Q_LIMIT, Scale};
@@ -24,7 +26,7 @@ use crate::wide::U192;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
     pub columns: Vec<ColumnShape>,
-    /// Event counters of the profile.
+    /// Event counters of the profile; a path counts at most once in each.
     pub tallies: usize,
 }
 
@@ -201,6 +203,10 @@ impl Accumulator {
         for tally in &mut out.tallies {
             *tally = input.u64("tallies")?;
         }
+        // With both bounded, no tree of merges can overflow.
+        if out.paths > limits::JOB_PATHS || out.tallies.iter().any(|tally| *tally > out.paths) {
+            return Err(DecodeError::Inconsistent("there are more paths or events than a job can have"));
+        }
         let excluded = out.excluded.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
         let n = excluded.and_then(|excluded| out.paths.checked_sub(excluded));
         let n = n.ok_or(DecodeError::Inconsistent("more paths are excluded than were executed"))?;
@@ -284,7 +290,10 @@ fn decode_column(input: &mut Reader<'_>, column: &mut Column, n: u64) -> Result<
             *values = input.sorted_values("the pilot's values")?;
             let sum: i128 = values.iter().map(|&q| i128::from(q)).sum();
             let ends = values.first().zip(values.last()).map_or((0, 0), |(a, b)| (*a, *b));
-            if values.len() as u64 != n || sum != moments.sum || ends != (moments.min, moments.max) {
+            let moments_fit =
+                values.len() as u64 == n && sum == moments.sum && ends == (moments.min, moments.max);
+            // Between these ends a value has a class and a square that fits.
+            if !moments_fit || !check_pilot(values, moments, column.histogram.as_ref()) {
                 return Err(DecodeError::Inconsistent(
                     "the pilot's values do not come to the column's moments",
                 ));
@@ -295,6 +304,18 @@ fn decode_column(input: &mut Reader<'_>, column: &mut Column, n: u64) -> Result<
             levels.iter_mut().try_for_each(|level| decode_level(input, level, moments))
         }
     }
+}
+
+/// Whether squares and classes are those of the values, which are all in range.
+fn check_pilot(values: &[i64], moments: &Moments, histogram: Option<&Histogram>) -> bool {
+    let square = |q: &i64| U192::from(u128::from(q.unsigned_abs()).pow(2));
+    let squares = values.iter().try_fold(U192::default(), |sum, q| sum.checked_add(square(q)));
+    let classes = histogram.map(|_| {
+        let mut dense = DenseHistogram::new();
+        values.chunks(BLOCK).for_each(|chunk| dense.add(chunk));
+        dense.finish()
+    });
+    squares == Some(moments.squares) && classes.as_ref() == histogram
 }
 
 fn check_moments(moments: &Moments) -> Result<(), DecodeError> {
@@ -308,8 +329,11 @@ fn check_moments(moments: &Moments) -> Result<(), DecodeError> {
         };
     }
     let within = i128::from(n) * i128::from(min) <= sum && sum <= i128::from(n) * i128::from(max);
-    // n·2^102 needs at most 166 bits: the upper limb stays below 2^38·n, loosely.
-    let bounded = squares.0[2] <= n >> 26;
+    // Cauchy and Schwarz: (Σq)² ≤ n·Σq². Otherwise the variance would be negative, the deviation not a number.
+    let (count, squares) = (BigUint::from(n), squares.to_biguint());
+    let widest = BigUint::from(min.unsigned_abs().max(max.unsigned_abs()));
+    let bounded =
+        BigInt::from(sum).magnitude().pow(2) <= &count * &squares && squares <= count * widest.pow(2);
     if !range.contains(&min) || !range.contains(&max) || min > max || !within || !bounded {
         return Err(DecodeError::Inconsistent("a column's moments contradict each other"));
     }
@@ -337,7 +361,11 @@ fn decode_histogram(
         total = total.checked_add(sum).ok_or(DecodeError::Inconsistent("a histogram's sums overflow"))?;
         histogram.add(class, count, sum);
     }
-    if n != moments.n || total != moments.sum {
+    let mut classes = histogram.iter().map(|(class, _, _)| class);
+    let first = classes.next();
+    let ends = first.map(|first| (first, classes.last().unwrap_or(first)));
+    let extremes = (moments.n > 0).then(|| (class_of(moments.min), class_of(moments.max)));
+    if n != moments.n || total != moments.sum || ends != extremes {
         return Err(DecodeError::Inconsistent("a histogram does not come to the column's moments"));
     }
     Ok(())
@@ -359,9 +387,10 @@ fn decode_level(
     level.above = input.u64("a level")?;
     level.above_sum = input.i128("a level")?;
     level.inside = input.sorted_values("a level's values")?;
+    if !level_fits(level, moments) {
+        return Err(DecodeError::Inconsistent("a level's parts lie beyond its bracket or the extremes"));
+    }
     let Bracket { lo, hi } = bracket;
-    let ends_inside =
-        level.inside.first().is_none_or(|&q| lo < q) && level.inside.last().is_none_or(|&q| q < hi);
     let times = |count: u64, q: i64| i128::from(count).checked_mul(i128::from(q));
     let sums = [
         Some(level.below_sum),
@@ -371,11 +400,29 @@ fn decode_level(
         Some(level.above_sum),
     ];
     let sum = sums.into_iter().try_fold(0i128, |total, part| total.checked_add(part?));
-    let idle_hi = lo != hi || level.at_hi == 0;
-    if level.n() != Some(moments.n) || sum != Some(moments.sum) || !ends_inside || !idle_hi {
+    if level.n() != Some(moments.n) || sum != Some(moments.sum) {
         return Err(DecodeError::Inconsistent("a level's counts do not come to the column's moments"));
     }
     Ok(())
+}
+
+/// Whether each part of a level can be what it says, between the column's extremes and on its side of the bracket.
+fn level_fits(level: &LevelCount, moments: &Moments) -> bool {
+    let Moments { min, max, .. } = *moments;
+    let Bracket { lo, hi } = level.bracket;
+    let times = |count: u64, q: i64| i128::from(count) * i128::from(q);
+    let sums = |count: u64, sum: i128, low: i64, high: i64| match count {
+        0 => sum == 0,
+        _ => low <= high && times(count, low) <= sum && sum <= times(count, high),
+    };
+    let end = |count: u64, q: i64| count == 0 || (min <= q && q <= max);
+    sums(level.below, level.below_sum, min, max.min(lo.saturating_sub(1)))
+        && sums(level.above, level.above_sum, min.max(hi.saturating_add(1)), max)
+        && end(level.at_lo, lo)
+        && end(level.at_hi, hi)
+        && (lo != hi || level.at_hi == 0)
+        && level.inside.first().is_none_or(|&q| lo < q && min <= q)
+        && level.inside.last().is_none_or(|&q| q < hi && q <= max)
 }
 
 /// Takes the paths of one leaf, block by block, ascending.

@@ -32,6 +32,8 @@ pub trait Profile: Sync {
     fn spec(&self) -> &'static str;
     /// Reads arguments from the JSON that a person wrote.
     fn read(&self, args: &Json) -> Result<Arc<dyn Prepared>, Problems>;
+    /// The canonical bytes of an output that was rendered as JSON.
+    fn encode_output(&self, output: &Value) -> Result<Vec<u8>, OutputError>;
     /// Reads arguments from their canonical bytes, as strictly.
     fn decode(&self, args: &[u8]) -> Result<Arc<dyn Prepared>, ArgsError>;
 }
@@ -46,6 +48,11 @@ pub enum ArgsError {
     #[error("the contract's arguments are not in canonical form; canonicalise them through the profile")]
     NotCanonical,
 }
+
+/// Why a rendered output was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an output of this profile: {0}")]
+pub struct OutputError(String);
 
 /// Arguments that were read and found good, with everything computed that does not depend on the path.
 pub trait Prepared: Send + Sync {
@@ -97,6 +104,8 @@ impl Output {
 pub trait Typed: Sync {
     /// The canonical arguments.
     type Args: Serialize + DeserializeOwned;
+    /// The typed output.
+    type Output: Serialize + DeserializeOwned;
     /// Family, version, profile.
     const OP: (&'static str, u64, &'static str);
     const DOC: &'static str;
@@ -126,6 +135,11 @@ impl<T: Typed> Profile for T {
         let args = serde_json::from_value(Value::Object(object))
             .expect("invariant: what the schema accepts, the types accept; tested per profile");
         self.prepare(args)
+    }
+    fn encode_output(&self, output: &Value) -> Result<Vec<u8>, OutputError> {
+        let output: T::Output =
+            serde_json::from_value(output.clone()).map_err(|error| OutputError(error.to_string()))?;
+        Ok(canon::to_bytes(&output))
     }
     fn decode(&self, bytes: &[u8]) -> Result<Arc<dyn Prepared>, ArgsError> {
         let args: T::Args = canon::from_bytes(bytes, forgemesh_protocol::limits::ENVELOPE_BYTES)?;

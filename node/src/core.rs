@@ -10,9 +10,11 @@ pub mod checker;
 pub mod gateway;
 pub mod hub;
 pub mod leases;
+pub mod placement;
 
 use std::collections::{BTreeMap, VecDeque};
 
+pub use forgemesh_consensus::machine::Rejected;
 use forgemesh_consensus::machine::Hub;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signed};

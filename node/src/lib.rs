@@ -2,11 +2,17 @@
 //! picture and no network here: that is what the simulator builds.
 
 pub mod boot;
+#[cfg(feature = "cli")]
+pub mod bundle;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod core;
 pub mod driver;
+pub mod evidence;
 pub mod job_file;
-pub mod ports;
-pub mod real;
-
 #[cfg(feature = "cli")]
 pub mod picture;
+pub mod ports;
+pub mod prepared;
+pub mod real;
+pub mod reduce;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The one binary, `forgemesh`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    forgemesh_node::cli::main()
+}

@@ -1,7 +1,5 @@
 //! The ports of production: threads that compute, a thread that stores, and the mesh outside.
 
 pub mod executor;
-pub mod jobs;
 pub mod mesh;
-pub mod reduce;
 pub mod store;

@@ -288,7 +288,7 @@ static ARTIFACTS: Schema = Schema {
                 min: 0,
                 max: 4,
             },
-            Need::Default("[\"result_json\",\"executions_json\",\"metrics_json\"]"),
+            Need::Default("[\"result_json\",\"executions_json\",\"metrics_json\",\"verification_json\"]"),
         ),
     ],
 };

@@ -82,6 +82,7 @@ def compare_reserve(table, args, output, paths, seed):
     levels = sorted(percentiles_of(output)) or list(reserve.LEVELS)
     reference = reserve.run(args, paths, seed, levels)
     widen = math.sqrt(1.0 + reference["n"] / output.get("iterations", args["iterations"]))
+    table.exact("dispersion", output.get("dispersion"), reference["phi"], 1e-9 * max(1.0, reference["phi"]))
     compare_reserve_record(table, "", output, reference, levels, widen)
     origins = output.get("by_origin", [])
     table.exact("origin periods", len(origins), len(reference["by_origin"]), 0)

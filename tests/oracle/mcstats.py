@@ -54,15 +54,16 @@ def spread_se(values):
 def quantile_se(ordered, level):
     """Order statistic at `level` and its standard error.
 
-    The rank of the true quantile is binomial with deviation sqrt(n p (1-p)); the error is half the distance
-    between the order statistics one such deviation below and above. No density estimate is needed, and atoms
-    (zero years, caps) get the error 0 they deserve.
+    The rank of the true quantile is binomial with deviation sqrt(n p (1-p)). The error is a quarter of the larger
+    distance to the order statistics four such deviations below and above: no density estimate is needed, an atom
+    (zero years, caps) gets the error 0 it deserves, and a level near the edge of an atom does not.
     """
     count = ordered.size
     at = rank(count, level)
-    reach = max(1, math.ceil(math.sqrt(count * level * (1.0 - level))))
-    low, high = ordered[max(0, at - reach)], ordered[min(count - 1, at + reach)]
-    return float(ordered[at]), float(high - low) / 2.0
+    reach = max(1, math.ceil(4.0 * math.sqrt(count * level * (1.0 - level))))
+    value = ordered[at]
+    below, above = value - ordered[max(0, at - reach)], ordered[min(count - 1, at + reach)] - value
+    return float(value), float(max(below, above)) / 4.0
 
 
 def tail_mean_se(ordered, level):

@@ -23,7 +23,7 @@ class ChainLadder:
 
     def __init__(self, rows):
         lengths = [len(row) for row in rows]
-        if not rows or lengths[-1] < 1 or any(a < b for a, b in zip(lengths, lengths[1:])):
+        if not rows or lengths[-1] < 1 or any(a < b for a, b in zip(lengths, lengths[1:], strict=False)):
             raise SystemExit("triangle: rows must be non-empty and of non-increasing length")
         self.lengths = np.array(lengths)
         self.origins, self.periods = len(rows), lengths[0]

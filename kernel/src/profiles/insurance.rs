@@ -119,6 +119,7 @@ pub struct TailPoint {
 
 impl Typed for Insurance {
     type Args = Args;
+    type Output = InsuranceOutput;
     const OP: (&'static str, u64, &'static str) = ("mc", 1, "insurance.v1");
     const DOC: &'static str = "yearly insured loss: claims, a catastrophe, two limits";
     const SPEC: &'static str = include_str!("insurance.v1.md");

@@ -52,6 +52,7 @@ pub struct MixOutput {
 
 impl Typed for Mix {
     type Args = Args;
+    type Output = MixOutput;
     const OP: (&'static str, u64, &'static str) = ("diag", 1, "mix.v1");
     const DOC: &'static str = "diagnosis: hashes path indices in tiny leaves; not billable";
     const SPEC: &'static str = include_str!("mix.v1.md");

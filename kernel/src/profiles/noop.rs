@@ -46,6 +46,7 @@ pub struct NoopOutput {
 
 impl Typed for Noop {
     type Args = Args;
+    type Output = NoopOutput;
     const OP: (&'static str, u64, &'static str) = ("diag", 1, "noop.v1");
     const DOC: &'static str = "diagnosis: does nothing in each shard; not billable";
     const SPEC: &'static str = include_str!("noop.v1.md");

@@ -114,6 +114,7 @@ pub struct OriginOutput {
 
 impl Typed for Reserve {
     type Args = Args;
+    type Output = ReserveOutput;
     const OP: (&'static str, u64, &'static str) = ("mc", 1, "reserve.v1");
     const DOC: &'static str = "claims reserve: bootstrap of the chain ladder on a loss triangle";
     const SPEC: &'static str = include_str!("reserve.v1.md");

@@ -18,9 +18,9 @@ use forgemesh_protocol::plan::StageRun;
 use forgemesh_storage::Storage;
 use tokio::sync::mpsc;
 
-use super::jobs::Jobs;
-use super::reduce;
 use crate::ports::{Done, Executor, Work};
+use crate::prepared::Jobs;
+use crate::reduce;
 
 /// Bytes of leaf accumulators that are kept for openings; what is not here is executed again.
 const TREE_BYTES: usize = 256 << 20;
@@ -149,7 +149,7 @@ impl Shared {
             Work::Check { contract, run, claims, leaves, openings } => {
                 self.check(&contract, &run, &claims, &leaves, &openings)
             }
-            Work::Reduce { job } => reduce::reduce(&job, &self.jobs, &self.storage),
+            Work::Reduce { job } => reduce::reduce(&job, &self.jobs, &*self.storage),
         };
         result.unwrap_or_else(|detail| Done::Failed { detail })
     }

@@ -17,7 +17,7 @@ use forgemesh_storage::Storage;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::jobs::Jobs;
+use crate::prepared::Jobs;
 use crate::ports::Done;
 
 /// A credited shard with who executed it, with what, and under which attestation.
@@ -28,8 +28,21 @@ struct Execution {
     stage: u64,
 }
 
+/// Where claims and accumulators come from: a store, or a bundle of evidence.
+pub trait Blobs {
+    /// The blob at this address, its bytes checked against it.
+    fn blob(&self, address: &Hash) -> Result<Vec<u8>, String>;
+}
+
+impl Blobs for Storage {
+    fn blob(&self, address: &Hash) -> Result<Vec<u8>, String> {
+        let blob = Storage::blob(self, address).map_err(|error| error.to_string())?;
+        blob.ok_or_else(|| format!("blob {address} is missing"))
+    }
+}
+
 /// Reduces the current stage of `record`.
-pub fn reduce(record: &JobRecord, jobs: &Jobs, storage: &Storage) -> Result<Done, String> {
+pub fn reduce(record: &JobRecord, jobs: &Jobs, storage: &impl Blobs) -> Result<Done, String> {
     let job = jobs.get(&record.contract).map_err(|error| error.to_string())?;
     let executions = executions(record, storage)?;
     let mut stages: Vec<(StageRun, Accumulator)> = Vec::new();
@@ -79,12 +92,11 @@ pub fn pretty(value: &Value) -> Vec<u8> {
     bytes
 }
 
-fn executions(record: &JobRecord, storage: &Storage) -> Result<Vec<Execution>, String> {
+fn executions(record: &JobRecord, storage: &impl Blobs) -> Result<Vec<Execution>, String> {
     let mut out = Vec::new();
     for batch in &record.batches {
         let attestation = &batch.attestation.body;
-        let bytes = storage.blob(&attestation.members).map_err(|error| error.to_string())?;
-        let bytes = bytes.ok_or_else(|| format!("the claims blob {} is missing", attestation.members))?;
+        let bytes = storage.blob(&attestation.members)?;
         let claims = decode_claims(&bytes).map_err(|error| format!("the claims blob: {error}"))?;
         for claim in claims.into_iter().filter(|claim| batch.credited.contains(&claim.shard)) {
             let (agent, backend) = (attestation.agent, attestation.backend.clone());
@@ -99,12 +111,11 @@ fn merge<'a>(
     job: &Job,
     run: &StageRun,
     executions: impl Iterator<Item = &'a Execution>,
-    storage: &Storage,
+    storage: &impl Blobs,
 ) -> Result<Accumulator, String> {
     let shard = |execution: &Execution| {
         let claim = &execution.claim;
-        let bytes = storage.blob(&claim.blob).map_err(|error| error.to_string())?;
-        let bytes = bytes.ok_or_else(|| format!("the accumulator {} is missing", claim.blob))?;
+        let bytes = storage.blob(&claim.blob)?;
         job.decode(run, claim, &bytes).map_err(|error| format!("shard {}: {error}", claim.shard))
     };
     let empty = job.empty(run).map_err(|error| error.to_string())?;

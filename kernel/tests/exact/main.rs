@@ -1,0 +1,13 @@
+//! What exactness promises: any partition, any merge order, any plan, any instruction set, one result.
+//!
+//! One program, one theme a file. It must never take its randomness from the generator under test.
+
+mod args;
+mod decoding;
+mod golden;
+mod opening;
+mod order_statistics;
+mod profiles;
+mod reduction;
+mod shard_plans;
+mod support;

@@ -1,0 +1,261 @@
+//! All that an auditor needs, in one deterministic tar: the receipt, the artifacts, the job's record with every
+//! attestation, verdict and vote, the claims and the accumulators.
+//!
+//! A bundle is accepted only if packing its contents again gives the same bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Cursor, Read};
+
+use forgemesh_consensus::job::Reveal;
+use forgemesh_consensus::settle::FinishedJob;
+use forgemesh_protocol::attestation::decode_claims;
+use forgemesh_protocol::canon;
+use forgemesh_protocol::challenge::beacon_step;
+use forgemesh_protocol::envelope::Verify;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::MeshId;
+use forgemesh_protocol::keys::Signable;
+use forgemesh_protocol::limits;
+use forgemesh_protocol::vote::Outcome;
+use forgemesh_storage::{ReadError, Storage};
+
+use crate::boot;
+use crate::evidence::{self, Examined, Report, Status};
+use crate::job_file::JobFile;
+use crate::ports::Done;
+use crate::prepared::Jobs;
+use crate::reduce::{self, Blobs};
+
+/// The receipt in a bundle, and beside the artifacts.
+pub const RECEIPT: &str = "receipt.json";
+/// The job's record: canonical CBOR of a `FinishedJob`.
+const EVIDENCE: &str = "evidence.cbor";
+const BLOBS: &str = "blobs/";
+
+/// Why there is no bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    #[error("{0}")]
+    Read(#[from] ReadError),
+    #[error("blob {0} of the job is not here any more: it was submitted with \"persist\": false")]
+    Gone(Hash),
+}
+
+/// Packs the evidence of a final job.
+pub fn pack(storage: &Storage, file: &JobFile) -> Result<Vec<u8>, BundleError> {
+    let mut entries = BTreeMap::new();
+    entries.insert(RECEIPT.to_owned(), file.receipt.to_bytes());
+    entries.insert(EVIDENCE.to_owned(), file.finished.encode());
+    for artifact in file.finished.result.iter().flat_map(|result| &result.artifacts) {
+        let bytes = storage.blob(&artifact.blake3)?.ok_or(BundleError::Gone(artifact.blake3))?;
+        entries.insert(artifact.kind.file_name().to_owned(), bytes);
+    }
+    let artifacts: Vec<_> = entries.values().map(|bytes| Hash::blob(bytes)).collect();
+    for hash in boot::blobs_of(storage, file)?.into_iter().filter(|hash| !artifacts.contains(hash)) {
+        let bytes = storage.blob(&hash)?.ok_or(BundleError::Gone(hash))?;
+        entries.insert(format!("{BLOBS}{hash}"), bytes);
+    }
+    Ok(tar_of(&entries))
+}
+
+/// Entries in the order of their names, without owners and times.
+fn tar_of(entries: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, bytes) in entries {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        builder
+            .append_data(&mut header, name, Cursor::new(bytes))
+            .expect("invariant: short names and a vector to write to");
+    }
+    builder.into_inner().expect("invariant: writing to a vector cannot fail")
+}
+
+fn untar(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
+    let mut entries = BTreeMap::new();
+    let mut archive = tar::Archive::new(bytes);
+    let files = archive.entries().map_err(|error| error.to_string())?;
+    for file in files {
+        let mut file = file.map_err(|error| error.to_string())?;
+        let name = String::from_utf8(file.path_bytes().into_owned()).map_err(|_| "a name is not text".to_owned())?;
+        let mut content = Vec::new();
+        // The archive is in memory, so no entry is longer than it.
+        file.read_to_end(&mut content).map_err(|error| format!("{name}: {error}"))?;
+        entries.insert(name, content);
+    }
+    Ok(entries)
+}
+
+/// Whether a file looks like a bundle: a tar header's magic stands at byte 257.
+pub fn is_bundle(bytes: &[u8]) -> bool {
+    bytes.get(257..262) == Some(b"ustar") || bytes.starts_with(b"blobs/") || bytes.starts_with(EVIDENCE.as_bytes())
+}
+
+struct Contents<'a>(&'a BTreeMap<String, Vec<u8>>);
+
+impl Blobs for Contents<'_> {
+    fn blob(&self, address: &Hash) -> Result<Vec<u8>, String> {
+        let bytes = self.0.get(&format!("{BLOBS}{address}")).ok_or(format!("blob {address} is not in the bundle"))?;
+        if Hash::blob(bytes) == *address { Ok(bytes.clone()) } else { Err(format!("blob {address} was changed")) }
+    }
+}
+
+/// Checks a bundle: the receipt, the artifacts, and everything the receipt was made from.
+pub fn check(bytes: &[u8], pinned: Option<MeshId>, report: &mut Report) -> Option<Examined> {
+    let entries = match untar(bytes) {
+        Ok(entries) => entries,
+        Err(error) => {
+            report.note("bundle.archive", Status::Failed, format!("{error}; it is truncated or damaged"));
+            return None;
+        }
+    };
+    let again = tar_of(&entries);
+    let difference = canon::first_difference(&again, bytes);
+    report.expect(
+        "bundle.archive",
+        difference.is_none(),
+        format!("{} files, canonically packed", entries.len()),
+        format!("differs from its canonical packing at byte {}", difference.unwrap_or_default()),
+    );
+    for (name, content) in &entries {
+        if let Some(address) = name.strip_prefix(BLOBS)
+            && Hash::blob(content).to_string() != address
+        {
+            report.note(format!("bundle.{name}"), Status::Failed, "its content is not that of its address");
+        }
+    }
+    let Some(receipt) = entries.get(RECEIPT) else {
+        report.note("bundle.receipt", Status::Failed, format!("there is no {RECEIPT} in the bundle"));
+        return None;
+    };
+    let examined = evidence::examine(receipt, pinned, report)?;
+    evidence::check_artifacts(&examined, &entries, report);
+    check_evidence(&examined, &entries, report);
+    Some(examined)
+}
+
+fn check_evidence(examined: &Examined, entries: &BTreeMap<String, Vec<u8>>, report: &mut Report) {
+    let decoded = entries.get(EVIDENCE).map(|bytes| FinishedJob::decode(bytes));
+    let finished = match decoded {
+        Some(Ok(finished)) => finished,
+        Some(Err(error)) => return report.note("evidence.record", Status::Failed, error.to_string()),
+        None => return report.note("evidence.record", Status::Failed, format!("there is no {EVIDENCE}")),
+    };
+    let same_contract = finished.record.contract == *examined.job.contract();
+    let same = same_contract && finished.statement(&examined.genesis) == examined.statement;
+    report.expect(
+        "evidence.record",
+        same && finished.entry.receipt == examined.statement.digest(),
+        "the receipt follows from the record",
+        "the receipt does not follow from the record",
+    );
+    if !same {
+        return;
+    }
+    check_signed(examined, &finished, entries, report);
+    check_draws(examined, &finished, report);
+    check_reduction(&finished, entries, report);
+}
+
+/// Every attestation, lease, verdict and vote bears its signature; every claim is the attested one.
+fn check_signed(examined: &Examined, finished: &FinishedJob, entries: &BTreeMap<String, Vec<u8>>, report: &mut Report) {
+    let mesh = examined.genesis.mesh_id();
+    let record = &finished.record;
+    for batch in &record.batches {
+        let body = &batch.attestation.body;
+        let name = format!("evidence.attestation.{}", batch.digest.short());
+        let leases = body.leases.iter().all(|lease| {
+            lease.verify(mesh).is_ok() && examined.genesis.member(&lease.key).is_some() && lease.body.agent == body.agent
+        });
+        let covered =
+            batch.credited.iter().all(|shard| body.leases.iter().any(|lease| lease.body.covers(*shard)));
+        let claims = Contents(entries).blob(&body.members).ok().and_then(|bytes| decode_claims(&bytes).ok());
+        let claimed = claims.is_some_and(|claims| claims.iter().map(|claim| claim.shard).eq(body.shards.iter().copied()));
+        let own = batch.attestation.key.id() == body.agent && body.digest() == batch.digest;
+        let verdict = batch.verdict.as_ref().is_none_or(|verdict| {
+            verdict.verify(mesh).is_ok()
+                && verdict.body.attestation == batch.digest
+                && examined.genesis.member(&verdict.key).is_some()
+        });
+        let signed = batch.attestation.verify(mesh).is_ok();
+        report.expect(
+            name,
+            signed && own && leases && covered && claimed && verdict,
+            format!("{} shards by {}", batch.credited.len(), body.agent),
+            "an attestation, one of its leases, its claims or its verdict is not what was signed",
+        );
+    }
+    let votes = record.votes.iter().all(|vote| {
+        vote.verify(mesh).is_ok() && vote.body.job == record.id && examined.genesis.member(&vote.key).is_some()
+    });
+    report.expect(
+        "evidence.votes",
+        votes,
+        format!("{} reduction votes", record.votes.len()),
+        "a reduction vote is not a hub member's",
+    );
+}
+
+/// The challenged leaves are those that the beacon draws.
+fn check_draws(examined: &Examined, finished: &FinishedJob, report: &mut Report) {
+    let record = &finished.record;
+    if record.terms.policy.verify == Verify::None {
+        return report.note("evidence.draws", Status::Ok, "nothing was to be drawn");
+    }
+    let ppm = examined.genesis.parameters.spotcheck_ppm;
+    let mut checked = 0;
+    let complete = record.batches.iter().filter(|batch| !batch.credited.is_empty()).all(|batch| {
+        let drawn = record.challenged(batch, ppm).len() as u64;
+        checked += drawn;
+        batch.verdict.as_ref().map_or(finished.failure.is_some(), |verdict| verdict.body.checked == drawn)
+    });
+    let mut links = BTreeSet::new();
+    let reveals = record.batches.iter().filter_map(|batch| batch.reveal);
+    let known = reveals.into_iter().all(|reveal| leads_to_anchor(examined, &reveal, &mut links));
+    report.expect(
+        "evidence.draws",
+        complete && known,
+        format!("{checked} leaves, drawn from the beacon after the commitment"),
+        "the checked leaves are not those that the beacon draws, or a beacon link is none of the hub's",
+    );
+}
+
+/// Follows a link to its member's anchor, or to a link that was followed before.
+fn leads_to_anchor(examined: &Examined, reveal: &Reveal, links: &mut BTreeSet<Hash>) -> bool {
+    let Some(member) = examined.genesis.hub.iter().find(|member| member.key.id() == reveal.member) else {
+        return false;
+    };
+    let mut link = reveal.value;
+    for _ in 0..member.beacon_length {
+        let seen = !links.insert(link);
+        link = beacon_step(&link);
+        if seen || link == member.beacon_anchor {
+            return true;
+        }
+    }
+    false
+}
+
+/// Reducing the accumulators again gives what was voted for, to the byte.
+fn check_reduction(finished: &FinishedJob, entries: &BTreeMap<String, Vec<u8>>, report: &mut Report) {
+    let Some(result) = &finished.result else {
+        return report.note("evidence.reduction", Status::NotChecked, "the job failed: there is no result");
+    };
+    match reduce::reduce(&finished.record, &Jobs::default(), &Contents(entries)) {
+        Ok(Done::Reduced { outcome: Outcome::Final(again), .. }) => report.expect(
+            "evidence.reduction",
+            again == *result,
+            format!("{} computed again from {} accumulators", result.result_hash, finished.record.batches.len()),
+            format!("reducing the accumulators gives {}, voted was {}", again.result_hash, result.result_hash),
+        ),
+        Ok(_) => report.note("evidence.reduction", Status::Failed, "the accumulators do not reduce to a result"),
+        Err(detail) => report.note("evidence.reduction", Status::Failed, detail),
+    }
+}
+
+/// Longest file that `verify` reads.
+pub const FILE_BYTES: u64 = limits::BUNDLE_BYTES as u64;

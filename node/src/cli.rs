@@ -1,0 +1,97 @@
+//! The command line. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 verification failed. Every error names its cure.
+
+mod embedded;
+mod error;
+mod home;
+mod input;
+mod job;
+mod op;
+mod plan;
+mod progress;
+mod render;
+mod replay;
+mod run;
+mod verify;
+mod view;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+
+/// A compute mesh whose answers can be checked: bit-identical results, with evidence that anyone can verify offline.
+#[derive(Parser)]
+#[command(name = "forgemesh", version, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Clone)]
+struct Common {
+    /// Print one JSON object instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    /// The node's data folder [default: the platform's data folder, or $FORGEMESH_HOME].
+    #[arg(long, global = true, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Threads that compute [default: all cores]. The result does not depend on it.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a job on an embedded node and leave a receipt.
+    Run(run::RunArgs),
+    /// Check a receipt or a bundle offline; needs no network and no data folder.
+    Verify(verify::VerifyArgs),
+    /// Execute a receipt's contract again and compare bits.
+    Replay(replay::ReplayArgs),
+    /// Show how a job would be cut: stages, leaves, shards, estimate. Nothing is executed.
+    Plan(plan::PlanArgs),
+    /// The registered operations.
+    #[command(subcommand)]
+    Op(op::OpCommand),
+    /// The jobs of this node.
+    #[command(subcommand)]
+    Job(job::JobCommand),
+    /// Receipts of this node's jobs.
+    #[command(subcommand)]
+    Receipt(job::ReceiptCommand),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let common = cli.common;
+    let result = match cli.command {
+        Command::Run(args) => run::run(&common, args),
+        Command::Verify(args) => verify::verify(&common, &args),
+        Command::Replay(args) => replay::replay(&common, &args),
+        Command::Plan(args) => plan::plan(&common, &args),
+        Command::Op(command) => op::op(&common, &command),
+        Command::Job(command) => job::job(&common, &command),
+        Command::Receipt(command) => job::receipt(&common, &command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(common.json),
+    }
+}
+
+/// Prints to standard output; a reader that has gone away is no error.
+fn print(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
+}
+
+/// Prints one JSON object.
+fn print_json(value: &serde_json::Value) {
+    print(&serde_json::to_string_pretty(value).expect("invariant: text keys and finite numbers"));
+}

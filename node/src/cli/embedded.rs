@@ -1,0 +1,57 @@
+//! A node in this process, for as long as one command takes.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::boot::{self, Parts};
+use crate::driver::{Driver, Handle};
+use crate::real::executor::ThreadPool;
+use crate::real::mesh::Alone;
+use crate::real::store::StoreThread;
+
+use super::Common;
+use super::error::CliError;
+use super::home::{self, Home};
+
+/// Boots a node on an open data folder.
+pub fn boot(common: &Common, home: &Home) -> Result<Driver<Alone, ThreadPool, StoreThread>, CliError> {
+    let executor =
+        ThreadPool::start(home::threads(common), home::isa()?, home.storage.clone()).map_err(CliError::Thread)?;
+    let store = StoreThread::start(home.storage.clone()).map_err(CliError::Thread)?;
+    let parts = Parts {
+        secret: home.secret.clone(),
+        mesh_name: "embedded".to_owned(),
+        nonce: home::random::<16>().map_err(CliError::Entropy)?,
+        mesh: Alone,
+        executor,
+        store,
+    };
+    Ok(boot::boot(&home.storage, parts)?)
+}
+
+/// Runs a node until `client` is done with it.
+pub fn serve<T>(
+    driver: Driver<Alone, ThreadPool, StoreThread>,
+    client: impl AsyncFnOnce(Handle) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Thread)?;
+    let handle = driver.handle();
+    runtime.block_on(async {
+        let (_stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let node = driver.run(now_ms(), async {
+            // Ends only with the client, which drops everything together.
+            let _ = stopped.await;
+        });
+        tokio::select! {
+            ended = node => match ended {
+                Ok(()) => Err(CliError::Stopped(crate::driver::Stopped)),
+                Err(error) => Err(error.into()),
+            },
+            result = client(handle) => result,
+        }
+    })
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
+}

@@ -1,0 +1,127 @@
+//! What can go wrong on the command line, and the exit code of each.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use forgemesh_protocol::failure::Failure;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::problem::Problems;
+use serde_json::json;
+
+/// Every error of the command line; each message names its cure.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    #[error("refused:\n{problems}{}", record.map_or(String::new(), |id| format!("\nrecorded as refusal {id}")))]
+    Refused { problems: Problems, record: Option<Hash> },
+    #[error("cannot read {}: {source}; check the path and its permissions", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("cannot write {}: {source}; check the path, its permissions and the disk", path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Open(#[from] forgemesh_storage::OpenError),
+    #[error("{0}")]
+    Key(#[from] forgemesh_storage::KeyFileError<getrandom::Error>),
+    #[error("{0}")]
+    Boot(#[from] crate::boot::BootError),
+    #[error("the data folder cannot be read: {0}")]
+    Storage(#[from] forgemesh_storage::ReadError),
+    #[error("the data folder cannot be written: {0}")]
+    Commit(#[from] forgemesh_storage::CommitError),
+    #[error("{0}")]
+    Driver(#[from] crate::driver::DriverError),
+    #[error("{0}")]
+    Stopped(#[from] crate::driver::Stopped),
+    #[error("{0}")]
+    Isa(#[from] forgemesh_kernel::backend::IsaError),
+    #[error("no random numbers from the system: {0}; try again")]
+    Entropy(getrandom::Error),
+    #[error("the system refuses a thread: {0}; raise the limit on threads or lower --threads")]
+    Thread(std::io::Error),
+    #[error("the submission was rejected: {0}")]
+    Rejected(crate::core::Rejected),
+    #[error("job {job} failed: {failure}")]
+    JobFailed { job: JobId, failure: Box<Failure> },
+    #[error("interrupted; job {0} is durable: run the same file again, or `forgemesh job resume`, to finish it")]
+    Interrupted(JobId),
+    #[error("no job matches \"{0}\"; `forgemesh job ls` lists them")]
+    NoJob(String),
+    #[error("\"{0}\" matches more than one job; give more digits")]
+    ManyJobs(String),
+    #[error("job {0} is not final yet; `forgemesh job resume` finishes it")]
+    NotFinal(JobId),
+    #[error("artifact {name} of job {job} is not kept: it was not asked for, or submitted with \"persist\": false")]
+    NoArtifact { job: JobId, name: &'static str },
+    #[error("{0}")]
+    Bundle(#[from] crate::bundle::BundleError),
+    #[error("{0}")]
+    Damaged(#[from] forgemesh_protocol::canon::CanonError),
+    #[error("the picture cannot be drawn: {0}; please report it")]
+    Picture(#[from] crate::picture::PictureError),
+    #[error("{0}")]
+    Replay(String),
+    #[error("{what}: verification FAILED\n{failures}")]
+    Verification { what: String, failures: String },
+    #[error("replay of {what} FAILED: {detail}")]
+    ReplayDiffers { what: String, detail: String },
+}
+
+impl CliError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            CliError::Refused { .. } | CliError::Usage(_) | CliError::Isa(_) => 2,
+            CliError::Read { .. } | CliError::NoJob(_) | CliError::ManyJobs(_) => 2,
+            CliError::Verification { .. } | CliError::ReplayDiffers { .. } => 3,
+            _ => 1,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            CliError::Refused { .. } => "refused",
+            CliError::Read { .. } => "cannot_read",
+            CliError::Write { .. } => "cannot_write",
+            CliError::Usage(_) | CliError::Isa(_) => "usage",
+            CliError::Open(forgemesh_storage::OpenError::InUse { .. }) => "data_folder_in_use",
+            CliError::Open(_) | CliError::Key(_) | CliError::Boot(_) | CliError::Storage(_) => "data_folder",
+            CliError::Commit(_) | CliError::Driver(_) | CliError::Stopped(_) => "storage_failed",
+            CliError::Entropy(_) | CliError::Thread(_) => "system",
+            CliError::Rejected(_) => "rejected",
+            CliError::JobFailed { failure, .. } => failure.code.as_str(),
+            CliError::Interrupted(_) => "interrupted",
+            CliError::NoJob(_) | CliError::ManyJobs(_) => "no_such_job",
+            CliError::NotFinal(_) => "not_final",
+            CliError::NoArtifact { .. } | CliError::Bundle(_) => "no_artifact",
+            CliError::Damaged(_) => "damaged",
+            CliError::Picture(_) | CliError::Replay(_) => "internal",
+            CliError::Verification { .. } => "verification_failed",
+            CliError::ReplayDiffers { .. } => "replay_differs",
+        }
+    }
+
+    /// Says what went wrong, as text or as one JSON object, and gives the exit code.
+    pub fn report(&self, as_json: bool) -> ExitCode {
+        if as_json {
+            let mut value = json!({"error": {"code": self.code(), "message": self.to_string()}});
+            match self {
+                CliError::Refused { problems, record } => {
+                    value["error"]["problems"] =
+                        problems.iter().map(|problem| serde_json::to_value(problem).unwrap_or_default()).collect();
+                    value["error"]["refusal"] = json!(record);
+                }
+                CliError::JobFailed { job, failure } => {
+                    value["job_id"] = json!(job);
+                    value["error"]["phase"] = json!(failure.phase);
+                }
+                CliError::Interrupted(job) | CliError::NotFinal(job) => value["job_id"] = json!(job),
+                _ => {}
+            }
+            super::print_json(&value);
+        } else {
+            eprintln!("forgemesh: {self}");
+        }
+        ExitCode::from(self.exit_code())
+    }
+}

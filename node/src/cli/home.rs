@@ -1,0 +1,67 @@
+//! Where the node lives: its data folder, its key, its instruction set.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use etcetera::BaseStrategy as _;
+use forgemesh_kernel::backend::Isa;
+use forgemesh_protocol::keys::SecretKey;
+use forgemesh_storage::{KeyFile, Storage};
+
+use super::Common;
+use super::error::CliError;
+
+/// An open data folder.
+pub struct Home {
+    pub storage: Arc<Storage>,
+    pub secret: SecretKey,
+}
+
+/// `--home`, else `FORGEMESH_HOME`, else the platform's place for data.
+pub fn folder(common: &Common) -> Result<PathBuf, CliError> {
+    if let Some(folder) = &common.home {
+        return Ok(folder.clone());
+    }
+    if let Some(folder) = std::env::var_os("FORGEMESH_HOME").filter(|folder| !folder.is_empty()) {
+        return Ok(PathBuf::from(folder));
+    }
+    let strategy = etcetera::choose_base_strategy()
+        .map_err(|_| CliError::Usage("this user has no home folder; set FORGEMESH_HOME or give --home".to_owned()))?;
+    Ok(strategy.data_dir().join("forgemesh"))
+}
+
+/// Opens the data folder, making it and the node's key on the first use.
+pub fn open(common: &Common) -> Result<Home, CliError> {
+    let folder = folder(common)?;
+    let storage = Storage::open(&folder)?;
+    let key = KeyFile::load_or_create(&folder, random::<32>)?;
+    Ok(Home { secret: SecretKey::from_bytes(key.secret()), storage: Arc::new(storage) })
+}
+
+/// Opens a data folder that is there, for reading.
+pub fn open_existing(common: &Common) -> Result<Home, CliError> {
+    let folder = folder(common)?;
+    if !folder.exists() {
+        let text = format!("there is no data folder {}; `forgemesh run` makes one", folder.display());
+        return Err(CliError::Usage(text));
+    }
+    open(common)
+}
+
+/// The instruction set asked for by `FORGEMESH_ISA`, else the best one here.
+pub fn isa() -> Result<Isa, CliError> {
+    Ok(Isa::from_request(std::env::var("FORGEMESH_ISA").ok().as_deref())?)
+}
+
+/// `--threads`, else all cores.
+pub fn threads(common: &Common) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    common.threads.map_or_else(cores, usize::from)
+}
+
+/// Random bytes from the system.
+pub fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,112 @@
+//! A job as it is given on the command line: a file, or an op with arguments.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use forgemesh_kernel::job::Job;
+use forgemesh_protocol::envelope::Terms;
+use forgemesh_protocol::limits;
+use forgemesh_protocol::op::Op;
+use forgemesh_protocol::problem::Problems;
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use crate::core::placement::{self, Capabilities};
+
+/// Which job.
+#[derive(Args)]
+pub struct JobInput {
+    /// A job file (JSON; "-" is standard input), or an op such as mc@1/insurance.v1.
+    #[arg(value_name = "FILE|OP")]
+    target: String,
+    /// Arguments that replace those of the file, or the op's defaults: iterations=200000.
+    #[arg(value_name = "KEY=VALUE")]
+    args: Vec<String>,
+    /// Pin the root seed: the same seed and arguments give the same bits, anywhere, for ever.
+    #[arg(long, value_name = "TEXT")]
+    seed: Option<String>,
+    /// How much is executed again: none, spotcheck or full.
+    #[arg(long, value_name = "MODE")]
+    verify: Option<String>,
+}
+
+impl JobInput {
+    /// The bytes of the envelope, with what the command line changes.
+    pub fn envelope(&self) -> Result<Vec<u8>, CliError> {
+        let bytes = self.bytes()?;
+        if self.args.is_empty() && self.seed.is_none() && self.verify.is_none() {
+            return Ok(bytes);
+        }
+        // Read strictly first: a duplicate key must not vanish in the rewriting.
+        let strict = forgemesh_protocol::json::Json::parse(&bytes);
+        strict.map_err(|problems| CliError::Refused { problems, record: None })?;
+        let mut envelope: Value =
+            serde_json::from_slice(&bytes).map_err(|error| CliError::Usage(format!("not a job: {error}")))?;
+        if !envelope.is_object() {
+            return Err(CliError::Usage("a job file is one JSON object".to_owned()));
+        }
+        for pair in &self.args {
+            let (key, value) = pair.split_once('=').ok_or_else(|| {
+                CliError::Usage(format!("\"{pair}\" is not KEY=VALUE; write for example iterations=200000"))
+            })?;
+            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+            set(&mut envelope, "args", key, value)?;
+        }
+        if let Some(seed) = &self.seed {
+            envelope["seed"] = json!({"mode": "explicit", "value": seed});
+        }
+        if let Some(verify) = &self.verify {
+            set(&mut envelope, "policy", "verify", Value::from(verify.as_str()))?;
+        }
+        serde_json::to_vec(&envelope).map_err(|error| CliError::Usage(error.to_string()))
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, CliError> {
+        let path = Path::new(&self.target);
+        if self.target == "-" || path.exists() {
+            return read_bounded(path, limits::ENVELOPE_BYTES as u64 + 1);
+        }
+        if let Ok(op) = self.target.parse::<Op>() {
+            let envelope = json!({"op": op, "args": {}});
+            return serde_json::to_vec(&envelope).map_err(|error| CliError::Usage(error.to_string()));
+        }
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        if self.target.contains('@') {
+            return Err(CliError::Usage(forgemesh_protocol::op::OpError.to_string()));
+        }
+        Err(CliError::Read { path: path.to_owned(), source })
+    }
+}
+
+fn set(envelope: &mut Value, object: &str, key: &str, value: Value) -> Result<(), CliError> {
+    let place = envelope.get_mut(object);
+    match place {
+        None | Some(Value::Null) => envelope[object] = json!({ key: value }),
+        Some(Value::Object(map)) => {
+            map.insert(key.to_owned(), value);
+        }
+        Some(_) => return Err(CliError::Usage(format!("\"{object}\" of the job file is not an object"))),
+    }
+    Ok(())
+}
+
+/// Reads a whole file, refusing one that is longer than `limit`; "-" is standard input.
+pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, CliError> {
+    let failed = |source| CliError::Read { path: PathBuf::from(path), source };
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    } else {
+        let file = std::fs::File::open(path).map_err(failed)?;
+        file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    Ok(bytes)
+}
+
+/// Reads a job and holds its policy against the one node there is.
+pub fn admit(envelope: &[u8]) -> Result<(Job, Terms), Problems> {
+    let (job, terms) = Job::read(envelope)?;
+    placement::check(&terms.policy, &Capabilities::EMBEDDED)?;
+    Ok((job, terms))
+}

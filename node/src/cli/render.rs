@@ -1,0 +1,138 @@
+//! A result for people: figures as text, the distribution as a picture.
+
+use forgemesh_protocol::envelope::{BillingMode, Verify};
+use serde_json::Value;
+
+use super::view::JobView;
+use crate::picture::{self, Bin, Mark, Picture};
+
+/// A number with thousands separators and as many decimals as are worth reading.
+pub fn number(value: f64) -> String {
+    let magnitude = value.abs();
+    let decimals = match magnitude {
+        m if m >= 1_000.0 => 2,
+        m if m >= 1.0 => 4,
+        _ => 6,
+    };
+    let text = format!("{magnitude:.decimals$}");
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let mut grouped = String::new();
+    for (i, digit) in whole.chars().enumerate() {
+        if i > 0 && (whole.len() - i) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    let sign = if value < 0.0 { "-" } else { "" };
+    let fraction = fraction.trim_end_matches('0');
+    if fraction.is_empty() { format!("{sign}{grouped}") } else { format!("{sign}{grouped}.{fraction}") }
+}
+
+/// A level as people write it: p99.5.
+fn level(level: f64) -> String {
+    format!("p{}", number(level * 100.0))
+}
+
+/// The result in a few lines.
+pub fn text(view: &JobView, receipt: &str) -> String {
+    let finished = &view.file.finished;
+    let record = &finished.record;
+    let mut lines = vec![format!("{}  {}", record.contract.op, record.state.as_str())];
+    let mut row = |name: &str, value: String| lines.push(format!("  {name:<28}{value:>20}"));
+    if let Some(result) = view.result() {
+        figures(&result["output"], &mut row);
+        let work = &result["work"];
+        row("iterations", number(work["iterations"].as_f64().unwrap_or(0.0)));
+        let excluded: u64 =
+            work["excluded"].as_object().map_or(0, |map| map.values().filter_map(Value::as_u64).sum());
+        if excluded > 0 {
+            row("excluded paths", number(excluded as f64));
+        }
+        for name in ["result_hash", "replay_key"] {
+            lines.push(format!("  {name:<13} {}", result[name].as_str().unwrap_or_default()));
+        }
+    } else if let Some(failure) = &finished.failure {
+        lines.push(format!("  {failure}"));
+    }
+    lines.push(format!("  {:<13} {}", "verification", forgemesh_consensus::settle::verification(record).claim));
+    if record.terms.ctx.billing.mode == BillingMode::Test {
+        lines.push("  billing       test: settles at zero".to_owned());
+    }
+    lines.push(format!("  {:<13} {receipt}", "receipt"));
+    if record.terms.policy.verify == Verify::None {
+        lines.push("  note          use --verify spotcheck or full to have leaves executed again".to_owned());
+    }
+    lines.join("\n")
+}
+
+fn figures(output: &Value, row: &mut impl FnMut(&str, String)) {
+    let Some(map) = output.as_object() else { return };
+    // In the order in which people read them; whatever else an output has comes after.
+    let first = ["chain_ladder_reserve", "mean", "prediction_error", "std", "std_error"];
+    let scalar = |value: &Value| value.as_f64().map(number).or_else(|| value.as_str().map(str::to_owned));
+    for name in first {
+        if let Some(text) = map.get(name).and_then(scalar) {
+            row(&name.replace('_', " "), text);
+        }
+    }
+    for point in map.get("percentiles").and_then(Value::as_array).into_iter().flatten() {
+        if let (Some(at), Some(value)) = (point["level"].as_f64(), point["value"].as_f64()) {
+            row(&level(at), number(value));
+        }
+    }
+    for (name, value) in map {
+        if let Some(text) = scalar(value).filter(|_| !first.contains(&name.as_str()) && name != "scale_exponent") {
+            row(&name.replace('_', " "), text);
+        }
+    }
+    for point in map.get("tail_exposure_surface").and_then(Value::as_array).into_iter().flatten() {
+        if let (Some(at), Some(var), Some(tvar)) =
+            (point["level"].as_f64(), point["var"].as_f64(), point["tvar"].as_f64())
+        {
+            row(&format!("{} VaR, TVaR", level(at)), format!("{}  {}", number(var), number(tvar)));
+        }
+    }
+}
+
+/// The distribution and its tail as SVG; none if the output has no distribution.
+pub fn picture(view: &JobView, result: &Value) -> Option<String> {
+    let output = &result["output"];
+    let bins = output["loss_distribution"].as_array()?;
+    let bin = |bin: &Value| {
+        Some(Bin { lower: bin["lower"].as_f64()?, upper: bin["upper"].as_f64()?, count: bin["count"].as_u64()? })
+    };
+    let mut bins: Vec<Bin> = bins.iter().map(bin).collect::<Option<_>>()?;
+    let count = bins.iter().map(|bin| bin.count).sum();
+    split_cap(view, output, &mut bins, count);
+    let record = &view.file.finished.record;
+    let hash = view.file.finished.result.as_ref()?.result_hash.short();
+    let title = format!("{}: distribution of the loss", record.contract.op);
+    let subtitle = format!("{} paths, result {hash}, job {}", number(count as f64), record.id.0.short());
+    let marks = marks(output);
+    let mean = output["mean"].as_f64()?;
+    let picture = Picture { title: &title, subtitle: &subtitle, unit: "loss", bins: &bins, marks: &marks, mean, count };
+    Some(picture::svg(&picture))
+}
+
+fn marks(output: &Value) -> Vec<Mark> {
+    let listed = output["percentiles"].as_array().into_iter().flatten();
+    let listed = listed.filter_map(|point| {
+        Some(Mark { label: level(point["level"].as_f64()?), value: point["value"].as_f64()? })
+    });
+    let named = ["p50_loss", "p95_loss", "p99_loss"].into_iter().filter_map(|name| {
+        Some(Mark { label: name.trim_end_matches("_loss").to_owned(), value: output[name].as_f64()? })
+    });
+    listed.chain(named).collect()
+}
+
+/// Years that reached the aggregate limit are one point of the distribution, not a class of it.
+fn split_cap(view: &JobView, output: &Value, bins: &mut Vec<Bin>, count: u64) {
+    let Some(share) = output["aggregate_limit_probability"].as_f64() else { return };
+    let job = forgemesh_kernel::job::Job::of_contract(view.file.finished.record.contract.clone());
+    let Some(cap) = job.ok().and_then(|job| job.args_json()["aggregate_limit"].as_f64()) else { return };
+    let hits = (share * count as f64).round() as u64;
+    if let Some(last) = bins.last_mut().filter(|last| hits > 0 && last.count >= hits && cap >= last.lower) {
+        last.count -= hits;
+        bins.push(Bin { lower: cap, upper: cap, count: hits });
+    }
+}

@@ -1,0 +1,146 @@
+//! `forgemesh run`: one job on an embedded node, from submission to receipt.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::hash::{Domain, Hash};
+use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::keys::Signed;
+use forgemesh_protocol::limits;
+use forgemesh_protocol::problem::Problems;
+use forgemesh_protocol::submission::{Offer, Submission};
+use forgemesh_storage::Batch;
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::embedded::{self, now_ms};
+use super::error::CliError;
+use super::home::{self, Home};
+use super::input::{self, JobInput};
+use super::progress::{Display, ProgressMode};
+use super::view::JobView;
+use super::{Common, print, print_json, render};
+use crate::bundle::RECEIPT;
+use crate::core::{Reply, Request};
+use crate::driver::Handle;
+
+/// Arguments of `run`.
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    input: JobInput,
+    /// Write result.json, executions.json, metrics.json, verification.json, receipt.json, loss.svg and loss.png here.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// What to show on standard error while the job runs.
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHAT")]
+    progress: ProgressMode,
+}
+
+/// Runs the job, or goes on with the same job if it was interrupted.
+pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
+    let envelope = args.input.envelope()?;
+    let home = home::open(common)?;
+    let (job, terms) = match input::admit(&envelope) {
+        Ok(admitted) => admitted,
+        Err(problems) => return Err(refuse(&home, &envelope, problems)),
+    };
+    let submission = Submission {
+        envelope: Bytes(job.envelope(&terms)),
+        offer: Offer::default(),
+        nonce: Bytes(home::random::<16>().map_err(CliError::Entropy)?.to_vec()),
+        expires_ms: now_ms() + limits::SUBMISSION_TTL_MS,
+    };
+    let driver = embedded::boot(common, &home)?;
+    let unfinished = driver.core().hub().state().open.values().find(|record| {
+        let same = record.submission.body.work_hash() == submission.work_hash();
+        same && record.submission.key == home.secret.public()
+    });
+    let unfinished = unfinished.map(|record| record.id);
+    let mut display = Display::new(if common.json && args.progress == ProgressMode::Auto {
+        ProgressMode::None
+    } else {
+        args.progress
+    }, job.plan().leaves());
+    let id = embedded::serve(driver, async |handle| {
+        let mut reports = handle.watch();
+        let id = match unfinished {
+            Some(id) => id,
+            None => submit(&handle, &home, submission).await?,
+        };
+        display.accepted(&id, unfinished.is_some());
+        if !common.json {
+            print(&format!("{} {id}", if unfinished.is_some() { "resumed" } else { "accepted" }));
+        }
+        loop {
+            tokio::select! {
+                report = reports.recv() => match report {
+                    Ok(report) if report.job == id => {
+                        display.report(&report);
+                        if report.recorded {
+                            return Ok(id);
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) if home.storage.job(&id.0)?.is_some() => return Ok(id),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return Err(CliError::Stopped(crate::driver::Stopped)),
+                },
+                _ = tokio::signal::ctrl_c() => return Err(CliError::Interrupted(id)),
+            }
+        }
+    });
+    display.finish();
+    show(common, &home, &id?, args.out)
+}
+
+async fn submit(handle: &Handle, home: &Home, submission: Submission) -> Result<JobId, CliError> {
+    let signed = Signed::new(submission, handle.mesh(), &home.secret);
+    match handle.request(Request::Submit(Box::new(signed))).await? {
+        Reply::Accepted(id) => Ok(id),
+        Reply::Refused(reason) => Err(CliError::Rejected(reason)),
+    }
+}
+
+/// Prints the final job and writes its files.
+fn show(common: &Common, home: &Home, id: &JobId, out: Option<PathBuf>) -> Result<(), CliError> {
+    let view = JobView::read(&home.storage, id)?.ok_or(CliError::NoJob(id.to_string()))?;
+    if let Some(folder) = &out {
+        view.write(folder)?;
+    }
+    let receipt = out.map(|folder| folder.join(RECEIPT));
+    let failure = view.file.finished.failure.clone();
+    if common.json && failure.is_none() {
+        print_json(&view.json(receipt.as_deref())?);
+    } else if failure.is_none() {
+        let place = match &receipt {
+            Some(path) => path.display().to_string(),
+            None => format!("forgemesh job receipt {} (or run with --out DIR)", id.0.short()),
+        };
+        print(&render::text(&view, &place));
+    }
+    match failure {
+        Some(failure) => Err(CliError::JobFailed { job: *id, failure: Box::new(failure) }),
+        None => Ok(()),
+    }
+}
+
+/// Keeps a record of a refused envelope: what it was, when, and why.
+fn refuse(home: &Home, envelope: &[u8], problems: Problems) -> CliError {
+    let id = Hash::of(Domain::REFUSAL, envelope);
+    let problem = |p: &forgemesh_protocol::problem::Problem| json!(p);
+    let record = json!({
+        "refusal": id,
+        "code": forgemesh_protocol::failure::FailureCode::InvalidRequest.as_str(),
+        "at_ms": now_ms(),
+        "bytes": envelope.len(),
+        "problems": problems.iter().take(5).map(problem).collect::<Vec<_>>(),
+    });
+    let mut batch = Batch::new();
+    batch.put_refusal(id, canon::to_json(&record));
+    match home.storage.commit(&batch) {
+        Ok(()) => CliError::Refused { problems, record: Some(id) },
+        Err(error) => CliError::Commit(error),
+    }
+}

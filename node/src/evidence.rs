@@ -1,0 +1,318 @@
+//! Checks a receipt, and whatever of its evidence is at hand, offline: no network, no clock, no trust in any node.
+//!
+//! Nothing that can be computed is believed. Every check has a name, and a failed one says where.
+
+use std::collections::BTreeMap;
+
+use forgemesh_kernel::job::Job;
+use forgemesh_kernel::registry;
+use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::contract::{ResultBody, Work};
+use forgemesh_protocol::envelope::{ArtifactKind, canonical_json};
+use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::MeshId;
+use forgemesh_protocol::keys::Signed;
+use forgemesh_protocol::receipt::{Digests, Receipt, Statement, Subject, Verification};
+use forgemesh_protocol::state::State;
+use forgemesh_protocol::submission::Submission;
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// What came of one check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It holds.
+    Ok,
+    /// It does not.
+    Failed,
+    /// What it needs is not here.
+    NotChecked,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Stable, for programs: `receipt.signatures`, `artifact.result.json`, ….
+    pub name: String,
+    pub status: Status,
+    /// What was found, and where.
+    pub detail: String,
+}
+
+/// All checks, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub checks: Vec<Check>,
+}
+
+impl Report {
+    /// Notes a check.
+    pub fn note(&mut self, name: impl Into<String>, status: Status, detail: impl Into<String>) {
+        self.checks.push(Check { name: name.into(), status, detail: detail.into() });
+    }
+
+    /// Notes whether something holds.
+    pub fn expect(&mut self, name: impl Into<String>, holds: bool, detail: impl Into<String>, otherwise: impl Into<String>) {
+        if holds {
+            self.note(name, Status::Ok, detail);
+        } else {
+            self.note(name, Status::Failed, otherwise);
+        }
+    }
+
+    /// Did no check fail?
+    pub fn is_ok(&self) -> bool {
+        self.checks.iter().all(|check| check.status != Status::Failed)
+    }
+}
+
+/// A receipt that was read, and everything computed from it.
+pub struct Examined {
+    pub receipt: Receipt,
+    pub statement: Statement,
+    pub genesis: Genesis,
+    pub job: Job,
+}
+
+/// Checks a receipt file by itself. `pinned` is the mesh that the reader trusts. None if it cannot even be read.
+pub fn examine(file: &[u8], pinned: Option<MeshId>, report: &mut Report) -> Option<Examined> {
+    let (receipt, statement) = match Receipt::decode(file) {
+        Ok(parts) => parts,
+        Err(error) => {
+            report.note("receipt.encoding", Status::Failed, error.to_string());
+            return None;
+        }
+    };
+    report.note("receipt.encoding", Status::Ok, format!("canonical; receipt {}", statement.digest()));
+    let genesis = check_mesh(&statement, pinned, report)?;
+    check_signatures(&receipt, &genesis, report);
+    let job = check_contract(&statement, report)?;
+    check_submission(&statement, &job, report);
+    check_story(&statement, &job, report);
+    Some(Examined { receipt, statement, genesis, job })
+}
+
+fn check_mesh(statement: &Statement, pinned: Option<MeshId>, report: &mut Report) -> Option<Genesis> {
+    let mesh = &statement.predicate.mesh;
+    let genesis = match Genesis::decode(&mesh.genesis.0) {
+        Ok(genesis) => genesis,
+        Err(error) => {
+            report.note("receipt.genesis", Status::Failed, error.to_string());
+            return None;
+        }
+    };
+    let (id, builder) = (genesis.mesh_id(), &statement.predicate.run_details.builder.id);
+    let same = id == mesh.id && *builder == format!("urn:forgemesh:mesh:{id}");
+    report.expect(
+        "receipt.genesis",
+        same,
+        format!("genesis of mesh {id} (\"{}\")", forgemesh_protocol::json::printable(&genesis.name)),
+        format!("the genesis is that of mesh {id}, the receipt names {}", mesh.id),
+    );
+    match pinned {
+        None => report.note(
+            "authenticity",
+            Status::NotChecked,
+            format!("unpinned: anyone can make a mesh; compare the mesh id with one you trust, or give --mesh {id}"),
+        ),
+        Some(pinned) => report.expect(
+            "authenticity",
+            pinned == id,
+            format!("pinned to mesh {id}"),
+            format!("the receipt is of mesh {id}, not of the pinned mesh {pinned}"),
+        ),
+    }
+    same.then_some(genesis)
+}
+
+fn check_signatures(receipt: &Receipt, genesis: &Genesis, report: &mut Report) {
+    let message = receipt.signed_message();
+    let mut signers = std::collections::BTreeSet::new();
+    for signature in &receipt.signatures {
+        let name = format!("receipt.signature.{}", signature.keyid.0.short());
+        let Some(member) = genesis.hub.iter().find(|member| member.key.id() == signature.keyid) else {
+            let detail = format!("key {} is not a hub member of this mesh", signature.keyid);
+            report.note(name, Status::Failed, detail);
+            continue;
+        };
+        match member.key.verify_raw(&message, &signature.sig) {
+            Err(error) => report.note(name, Status::Failed, error.to_string()),
+            Ok(()) if signers.insert(signature.keyid) => {
+                report.note(name, Status::Ok, format!("signed by hub member {}", signature.keyid));
+            }
+            Ok(()) => report.note(name, Status::Failed, "one member signed twice"),
+        }
+    }
+    let (count, members) = (signers.len(), genesis.hub.len());
+    report.expect(
+        "receipt.quorum",
+        count > members / 2,
+        format!("{count} of {members} hub members signed"),
+        format!("only {count} of {members} hub members signed validly; a majority is needed"),
+    );
+}
+
+fn check_contract(statement: &Statement, report: &mut Report) -> Option<Job> {
+    let definition = &statement.predicate.build_definition;
+    let parameters = &definition.external_parameters;
+    let json = canonical_json(&parameters.op, &parameters.args, &parameters.seed, &parameters.terms);
+    let job = match Job::read(&canon::to_json(&json)) {
+        Ok((job, terms)) if terms == parameters.terms && job.args_json() == parameters.args => job,
+        Ok(_) => {
+            report.note("contract.canonical", Status::Failed, "the contract is not in its canonical form");
+            return None;
+        }
+        Err(problems) => {
+            report.note("contract.canonical", Status::Failed, problems.to_string());
+            return None;
+        }
+    };
+    let kind = format!("urn:forgemesh:op:{}", parameters.op);
+    report.expect(
+        "contract.canonical",
+        definition.build_type == kind && definition.resolved_dependencies.is_empty(),
+        format!("{} in canonical form", parameters.op),
+        format!("the build type is not {kind}"),
+    );
+    let found = &definition.internal_parameters;
+    let mut equal = |name: &str, computed: Hash, stated: Hash| {
+        report.expect(
+            format!("contract.{name}"),
+            computed == stated,
+            format!("{computed}, computed again"),
+            format!("the receipt states {stated}, the contract gives {computed}"),
+        );
+    };
+    equal("contract_hash", job.plan().contract, found.contract_hash);
+    equal("args_hash", job.contract().args_hash(), found.args_hash);
+    equal("root_seed", job.root_seed(), found.root_seed);
+    equal("numerics_id", job.numerics_id(), found.numerics_id);
+    equal("replay_key", job.replay_key(), found.replay_key);
+    equal("plan_hash", job.plan().hash(), found.plan_hash);
+    report.expect(
+        "contract.reduction",
+        found.reduction == forgemesh_protocol::receipt::REDUCTION,
+        found.reduction.clone(),
+        "another reduction than this program's",
+    );
+    Some(job)
+}
+
+fn check_submission(statement: &Statement, job: &Job, report: &mut Report) {
+    let predicate = &statement.predicate;
+    let metadata = &predicate.run_details.metadata;
+    let body = Submission {
+        envelope: Bytes(job.envelope(&predicate.build_definition.external_parameters.terms)),
+        offer: metadata.offer,
+        nonce: metadata.nonce.clone(),
+        expires_ms: metadata.expires_ms,
+    };
+    let signed = Signed { body, key: metadata.submitter, signature: metadata.signature };
+    let id = signed.job_id(predicate.mesh.id);
+    report.expect(
+        "submission.job_id",
+        id == metadata.job_id,
+        id.to_string(),
+        format!("the receipt states {}, the submission gives {id}", metadata.job_id),
+    );
+    match signed.verify(predicate.mesh.id) {
+        Ok(()) => report.note("submission.signature", Status::Ok, format!("signed by {}", metadata.submitter.id())),
+        Err(error) => report.note("submission.signature", Status::Failed, error.to_string()),
+    }
+}
+
+/// What the receipt tells must hang together.
+fn check_story(statement: &Statement, job: &Job, report: &mut Report) {
+    let predicate = &statement.predicate;
+    let metadata = &predicate.run_details.metadata;
+    let outcome = match (predicate.state, &predicate.result, &predicate.failure) {
+        (State::Finalized, Some(result), None) => {
+            let excluded = result.work.excluded.total();
+            let whole = result.work.iterations == job.plan().paths && result.work.leaves == job.plan().leaves();
+            (whole && excluded <= result.work.iterations / 1_000).then(|| "finalized".to_owned())
+        }
+        (State::Failed, None, Some(failure)) => {
+            (failure.phase == failure.code.phase()).then(|| format!("failed: {failure}"))
+        }
+        _ => None,
+    };
+    let times = metadata.accepted_ms <= metadata.finished_ms && metadata.accepted_ms < metadata.expires_ms;
+    report.expect(
+        "receipt.outcome",
+        outcome.is_some() && times && predicate.protocol == forgemesh_protocol::limits::PROTOCOL_VERSION,
+        outcome.clone().unwrap_or_default(),
+        "state, result, failure and times contradict each other",
+    );
+    let found = &predicate.verification;
+    let mode = predicate.build_definition.external_parameters.terms.policy.verify;
+    let expected =
+        Verification::new(mode, found.independence, found.leaves, found.checked_leaves, found.mismatches);
+    let holds = expected == *found && (predicate.result.is_none() || found.mismatches == 0);
+    report.expect("receipt.verification", holds, found.claim.clone(), "the verification record contradicts itself");
+    let subject = |artifact: &forgemesh_protocol::vote::Artifact| Subject {
+        name: artifact.kind.file_name().to_owned(),
+        digest: Digests { blake3: artifact.blake3, sha256: artifact.sha256 },
+    };
+    let subjects: Vec<Subject> = predicate.artifacts.iter().map(subject).collect();
+    report.expect(
+        "receipt.subject",
+        subjects == statement.subject,
+        format!("{} artifacts", subjects.len()),
+        "the subject does not name the artifacts",
+    );
+}
+
+/// Checks the artifacts that are at hand, by their file names, and the result hash if the result is among them.
+pub fn check_artifacts(examined: &Examined, files: &BTreeMap<String, Vec<u8>>, report: &mut Report) {
+    for artifact in &examined.statement.predicate.artifacts {
+        let file_name = artifact.kind.file_name();
+        let name = format!("artifact.{file_name}");
+        let Some(bytes) = files.get(file_name) else {
+            report.note(name, Status::NotChecked, "not beside the receipt");
+            continue;
+        };
+        let (blake3, sha256) = (Hash::blob(bytes), Hash(Sha256::digest(bytes).into()));
+        let detail = if bytes.len() as u64 != artifact.bytes {
+            Some(format!("{} bytes, the receipt says {}", bytes.len(), artifact.bytes))
+        } else if blake3 != artifact.blake3 {
+            Some(format!("its blake3 is {blake3}, the receipt says {}", artifact.blake3))
+        } else if sha256 != artifact.sha256 {
+            Some(format!("its sha256 is {sha256}, the receipt says {}", artifact.sha256))
+        } else {
+            None
+        };
+        match detail {
+            Some(detail) => report.note(name, Status::Failed, detail),
+            None => report.note(name, Status::Ok, format!("{} bytes, blake3 {}", bytes.len(), blake3.short())),
+        }
+        if artifact.kind == ArtifactKind::ResultJson {
+            check_result(examined, bytes, report);
+        }
+    }
+}
+
+fn check_result(examined: &Examined, bytes: &[u8], report: &mut Report) {
+    let name = "result.result_hash";
+    let Some(stated) = examined.statement.predicate.result.as_ref() else { return };
+    match result_hash(&examined.job, bytes) {
+        Err(detail) => report.note(name, Status::Failed, detail),
+        Ok(hash) => report.expect(
+            name,
+            hash == stated.result_hash,
+            format!("{hash}, computed again from result.json"),
+            format!("result.json gives {hash}, the receipt states {}", stated.result_hash),
+        ),
+    }
+}
+
+/// The result hash of a rendered result.
+fn result_hash(job: &Job, bytes: &[u8]) -> Result<Hash, String> {
+    let json: Value = serde_json::from_slice(bytes).map_err(|error| format!("result.json: {error}"))?;
+    let profile = registry::find(&job.contract().op).ok_or("no such profile")?;
+    let output = profile.encode_output(&json["output"]).map_err(|error| error.to_string())?;
+    let work: Work = serde_json::from_value(json["work"].clone()).map_err(|error| format!("work: {error}"))?;
+    Ok(ResultBody { contract: job.plan().contract, output: Bytes(output), work }.hash())
+}
