@@ -45,6 +45,8 @@ pub enum OpeningError {
     WrongLeaf { asked: u64, found: u64 },
     #[error("the opening has {found} levels, the tree {expected} above that leaf")]
     Depth { expected: usize, found: usize },
+    #[error("an accumulator on the path of leaf {leaf} is over another number of paths than its place has")]
+    Paths { leaf: u64 },
     #[error("{0}")]
     Merge(#[from] MergeError),
 }
@@ -60,13 +62,37 @@ impl Place {
 }
 
 /// `H(left, right, digest of the merged accumulators)`.
-fn node_hash(left: &Hash, right: &Hash, merged: &Accumulator) -> Hash {
-    Hasher::new(Domain::NODE).hash(left).hash(right).hash(&merged.digest()).finish()
+fn node_hash(left: &Hash, right: &Hash, totals: &Hash) -> Hash {
+    Hasher::new(Domain::NODE).hash(left).hash(right).hash(totals).finish()
 }
 
 fn split(leaves: &Range<u64>) -> u64 {
     let count = leaves.end - leaves.start;
     leaves.start + (1 << (count - 1).ilog2())
+}
+
+/// One level on the way from a leaf to the root.
+struct Step {
+    /// The leaves under the sibling.
+    sibling: Range<u64>,
+    on_left: bool,
+}
+
+/// The way from `leaf` up to the root over `leaves`.
+fn path(leaves: &Range<u64>, leaf: u64) -> Vec<Step> {
+    let (mut range, mut path) = (leaves.clone(), Vec::new());
+    while range.end - range.start > 1 {
+        let middle = split(&range);
+        if leaf < middle {
+            path.push(Step { sibling: middle..range.end, on_left: false });
+            range = range.start..middle;
+        } else {
+            path.push(Step { sibling: range.start..middle, on_left: true });
+            range = middle..range.end;
+        }
+    }
+    path.reverse();
+    path
 }
 
 struct Node {
@@ -122,7 +148,9 @@ impl Tree {
             return Err(TreeError::NoLeaf(leaf));
         }
         let (mut node, mut range, mut siblings) = (&self.root, self.leaves.clone(), Vec::new());
+        let mut totals = Vec::new();
         while let Some(children) = &node.children {
+            totals.push(node.accumulator.digest());
             let middle = split(&range);
             let [left, right] = &**children;
             if leaf < middle {
@@ -134,7 +162,8 @@ impl Tree {
             }
         }
         siblings.reverse();
-        Ok(Opening { leaf, accumulator: node.accumulator.clone(), siblings })
+        totals.reverse();
+        Ok(Opening { leaf, accumulator: node.accumulator.clone(), siblings, totals })
     }
 }
 
@@ -153,7 +182,7 @@ fn build(
     let right = build(place, &(middle..leaves.end), accumulators)?;
     let mut accumulator = left.accumulator.clone();
     accumulator.merge(&right.accumulator)?;
-    let hash = node_hash(&left.hash, &right.hash, &accumulator);
+    let hash = node_hash(&left.hash, &right.hash, &accumulator.digest());
     Ok(Node { hash, accumulator, children: Some(Box::new([left, right])) })
 }
 
@@ -191,12 +220,14 @@ impl Sibling {
 /// A leaf with the accumulators of its siblings.
 ///
 /// Layout: `FMOP`, version, leaf u64, accumulator (u64 length, bytes), siblings from the leaf up (u32 count), each: 0, or
-/// 1 and two hashes; accumulator.
+/// 1 and two hashes; accumulator; then for each sibling the stated totals above it (32 bytes).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
     leaf: u64,
     accumulator: Accumulator,
     siblings: Vec<Sibling>,
+    /// What the tree states as the totals above each sibling: the committed digests, be they right or wrong.
+    totals: Vec<Hash>,
 }
 
 const MAGIC: &[u8; 4] = b"FMOP";
@@ -207,43 +238,52 @@ impl Opening {
         &self.accumulator
     }
 
-    /// Follows the leaf up: every merge and every hash is computed again, and must end at the claimed root and totals.
+    /// Follows the leaf up: every hash and every merge is computed again, and must end at the claimed root and totals.
+    ///
+    /// The hashes come first. An opening that does not lead to the root says nothing about the one who committed to it:
+    /// anybody can make one. Only once it does are its stated totals the committer's own, and a merge that does not come
+    /// to them is his forgery.
     pub fn check(&self, place: &Place, leaf: u64, root: &Hash, totals: &Hash) -> Result<(), OpeningError> {
         if self.leaf != leaf || !place.leaves.contains(&leaf) {
             return Err(OpeningError::WrongLeaf { asked: leaf, found: self.leaf });
         }
-        // From the root down: the sibling's range, and whether it stands on the left.
-        let (mut range, mut path) = (place.leaves.clone(), Vec::new());
-        while range.end - range.start > 1 {
-            let middle = split(&range);
-            if leaf < middle {
-                path.push((middle..range.end, false));
-                range = range.start..middle;
-            } else {
-                path.push((range.start..middle, true));
-                range = middle..range.end;
-            }
-        }
-        if path.len() != self.siblings.len() {
+        let path = path(&place.leaves, leaf);
+        if path.len() != self.siblings.len() || path.len() != self.totals.len() {
             return Err(OpeningError::Depth { expected: path.len(), found: self.siblings.len() });
         }
-        let mut merged = self.accumulator.clone();
-        let mut hash = place.leaf_hash(leaf, &merged);
-        for (sibling, (range, on_left)) in self.siblings.iter().zip(path.into_iter().rev()) {
-            let is_leaf = range.end - range.start == 1;
+        self.check_paths(place, &path)?;
+        let mut hash = place.leaf_hash(leaf, &self.accumulator);
+        for ((sibling, totals), step) in self.siblings.iter().zip(&self.totals).zip(&path) {
+            let is_leaf = step.sibling.end - step.sibling.start == 1;
             let other = match (sibling.children, is_leaf) {
-                (None, true) => place.leaf_hash(range.start, &sibling.accumulator),
-                (Some((left, right)), false) => node_hash(&left, &right, &sibling.accumulator),
+                (None, true) => place.leaf_hash(step.sibling.start, &sibling.accumulator),
+                (Some((left, right)), false) => node_hash(&left, &right, &sibling.accumulator.digest()),
                 _ => return Err(OpeningError::WrongRoot { leaf }),
             };
+            hash = if step.on_left { node_hash(&other, &hash, totals) } else { node_hash(&hash, &other, totals) };
+        }
+        if hash != *root {
+            return Err(OpeningError::WrongRoot { leaf });
+        }
+        let mut merged = self.accumulator.clone();
+        for (sibling, stated) in self.siblings.iter().zip(&self.totals) {
             merged.merge(&sibling.accumulator)?;
-            hash =
-                if on_left { node_hash(&other, &hash, &merged) } else { node_hash(&hash, &other, &merged) };
+            if merged.digest() != *stated {
+                return Err(OpeningError::ForgedTotal { leaf });
+            }
         }
-        if merged.digest() != *totals {
-            return Err(OpeningError::ForgedTotal { leaf });
-        }
-        if hash == *root { Ok(()) } else { Err(OpeningError::WrongRoot { leaf }) }
+        if merged.digest() == *totals { Ok(()) } else { Err(OpeningError::ForgedTotal { leaf }) }
+    }
+
+    /// Every accumulator must be over as many paths as its place has.
+    fn check_paths(&self, place: &Place, path: &[Step]) -> Result<(), OpeningError> {
+        let paths = |leaves: &Range<u64>| {
+            let end = leaves.end.saturating_mul(place.leaf_paths).min(place.paths);
+            end.saturating_sub(leaves.start.saturating_mul(place.leaf_paths))
+        };
+        let own = self.accumulator.paths == paths(&(self.leaf..self.leaf + 1));
+        let others = self.siblings.iter().zip(path).all(|(s, step)| s.accumulator.paths == paths(&step.sibling));
+        if own && others { Ok(()) } else { Err(OpeningError::Paths { leaf: self.leaf }) }
     }
 
     /// The bytes.
@@ -263,6 +303,7 @@ impl Opening {
             }
             out.blob(&sibling.accumulator.encode());
         }
+        self.totals.iter().for_each(|totals| out.hash(totals));
         out.finish()
     }
 
@@ -280,8 +321,9 @@ impl Opening {
             };
             siblings.push(Sibling { children, accumulator: decode_accumulator(&mut input, shape, mode)? });
         }
+        let totals = siblings.iter().map(|_| input.hash("stated totals")).collect::<Result<_, _>>()?;
         input.close()?;
-        Ok(Opening { leaf, accumulator, siblings })
+        Ok(Opening { leaf, accumulator, siblings, totals })
     }
 }
 

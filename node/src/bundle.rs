@@ -146,7 +146,7 @@ fn check_evidence(examined: &Examined, entries: &BTreeMap<String, Vec<u8>>, repo
         None => return report.note("evidence.record", Status::Failed, format!("there is no {EVIDENCE}")),
     };
     let same_contract = finished.record.contract == *examined.job.contract();
-    let same = same_contract && finished.statement(&examined.genesis) == examined.statement;
+    let same = same_contract && finished.statement(&examined.genesis).digest() == examined.statement.digest();
     report.expect(
         "evidence.record",
         same && finished.entry.receipt == examined.statement.digest(),

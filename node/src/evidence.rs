@@ -160,7 +160,7 @@ fn check_contract(statement: &Statement, report: &mut Report) -> Option<Job> {
     let parameters = &definition.external_parameters;
     let json = canonical_json(&parameters.op, &parameters.args, &parameters.seed, &parameters.terms);
     let job = match Job::read(&canon::to_json(&json)) {
-        Ok((job, terms)) if terms == parameters.terms && job.args_json() == parameters.args => job,
+        Ok((job, terms)) if job.envelope(&terms) == canon::to_json(&json) => job,
         Ok(_) => {
             report.note("contract.canonical", Status::Failed, "the contract is not in its canonical form");
             return None;

@@ -47,10 +47,10 @@ fn every_spelling_of_a_number_is_the_same_contract() {
         (
             "mc@1/reserve.v1",
             &[
-                r#"{"triangle":[[1,0,3],[1,2,4],[5]]}"#,
-                r#"{"triangle":[[1.0,-0.0,3e0],[1,2,4],[5]],"iterations":1e5}"#,
-                r#"{"triangle":[[1,-0,3],[1,2,4],[5]],"iterations":100000,"process":"gamma"}"#,
-                r#"{"levels":[0.5,0.75,0.90,9.5e-1,0.99,0.995],"triangle":[[1,0,3],[1,2,4],[5]]}"#,
+                r#"{"triangle":[[0,1,3],[2,3,4],[5]]}"#,
+                r#"{"triangle":[[-0.0,1.0,3e0],[2,3,4],[5]],"iterations":1e5}"#,
+                r#"{"triangle":[[-0,1,3],[2,3,4],[5]],"iterations":100000,"process":"gamma"}"#,
+                r#"{"levels":[0.5,0.75,0.90,9.5e-1,0.99,0.995],"triangle":[[0,1,3],[2,3,4],[5]]}"#,
             ],
         ),
     ];

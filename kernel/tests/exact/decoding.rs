@@ -266,7 +266,7 @@ fn contradictions_are_refused() {
         &bracketed,
         &level(|level| {
             level.at_lo += level.below;
-            level.below_sum = level.below_sum + i128::from(3 * level.below);
+            level.below_sum += i128::from(3 * level.below);
             level.below = 0;
         }),
     );

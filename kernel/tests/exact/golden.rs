@@ -90,6 +90,7 @@ fn insurance() {
         "/p50_loss",
         "/p95_loss",
         "/p99_loss",
+        "/tail_exposure_surface/5/tvar",
         "/tail_exposure_surface/8/var",
         "/tail_exposure_surface/8/tvar",
         "/policy_limit_probability",

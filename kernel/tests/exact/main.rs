@@ -3,6 +3,7 @@
 //! One program, one theme a file. It must never take its randomness from the generator under test.
 
 mod args;
+mod claims;
 mod decoding;
 mod golden;
 mod opening;
