@@ -1,1 +1,37 @@
-//! whole-system tests
+//! What the whole-system tests share: the real executable. Must never stand in for a part of the system.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// The `forgemesh` executable: `FORGEMESH_BIN` if that is set, else built once, in the profile of these tests.
+pub fn forgemesh() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| match std::env::var_os("FORGEMESH_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => build(),
+    })
+}
+
+/// Asks cargo for it, so that it is never older than its sources.
+fn build() -> PathBuf {
+    // <target>/<profile>/deps/<test>
+    let test = std::env::current_exe().expect("the path of this test");
+    let folder = test.ancestors().nth(2).expect("a test lies two folders below the target folder");
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    let target = folder.parent().expect("a profile's folder lies in the target folder");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "forgemesh-node", "--bin", "forgemesh", "--profile", profile])
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null())
+        .status()
+        .expect("cargo starts");
+    assert!(status.success(), "cargo could not build the forgemesh executable");
+    folder.join(format!("forgemesh{}", std::env::consts::EXE_SUFFIX))
+}

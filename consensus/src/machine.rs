@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use forgemesh_kernel::planner;
 use forgemesh_protocol::attestation::Attestation;
 use forgemesh_protocol::canon::{self, CanonError};
 use forgemesh_protocol::challenge::{Verdict, beacon_step};
@@ -12,7 +13,7 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{KeyError, Signed};
 use forgemesh_protocol::limits;
-use forgemesh_protocol::plan::{Stage, StageKind, StageRun};
+use forgemesh_protocol::plan::{StageKind, StageRun};
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
 use forgemesh_protocol::vote::{FinalResult, Outcome, ReductionVote};
@@ -452,7 +453,7 @@ fn check_outcome(job: &JobRecord, outcome: &Outcome) -> Result<(), VoteRefused> 
             let number = job.run().number + 1;
             let planned = plan.stages.get(number as usize);
             let expected = match run.stage.kind {
-                StageKind::Repair => Some(repair_stage(job)),
+                StageKind::Repair => plan.stages.last().map(|last| planner::repair(last, plan.leaves())),
                 StageKind::Pilot | StageKind::Main => planned.cloned(),
             };
             let follows =
@@ -470,16 +471,5 @@ fn check_outcome(job: &JobRecord, outcome: &Outcome) -> Result<(), VoteRefused> 
                 Err(VoteRefused::WrongResult)
             }
         }
-    }
-}
-
-/// All leaves again, cut as the plan's last stage is.
-fn repair_stage(job: &JobRecord) -> Stage {
-    let last = job.plan.stages.last().expect("invariant: every plan has a stage");
-    Stage {
-        kind: StageKind::Repair,
-        first_leaf: 0,
-        leaves: job.plan.leaves(),
-        leaves_per_shard: last.leaves_per_shard,
     }
 }

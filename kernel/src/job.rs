@@ -310,8 +310,7 @@ impl Job {
                 if run.stage.kind == StageKind::Repair {
                     return Err(ReduceError::RepairMissed);
                 }
-                let leaves = self.plan.leaves();
-                let stage = Stage { kind: StageKind::Repair, first_leaf: 0, leaves, ..run.stage.clone() };
+                let stage = planner::repair(&run.stage, self.plan.leaves());
                 Ok(Reduction::Next(stage_run(next, stage, &total, &brackets)))
             }
         }

@@ -31,6 +31,12 @@ pub fn plan(contract: Hash, geometry: &Geometry) -> Plan {
     Plan { contract, paths, leaf_paths, stages, estimate_ns: u64::try_from(estimate_ns).unwrap_or(u64::MAX) }
 }
 
+/// All `leaves` of the job again, after `missed`: in shards of the same size, or larger if they would be too many.
+pub fn repair(missed: &Stage, leaves: u64) -> Stage {
+    let leaves_per_shard = missed.leaves_per_shard.max(leaves.div_ceil(limits::STAGE_SHARDS));
+    Stage { kind: StageKind::Repair, first_leaf: 0, leaves, leaves_per_shard }
+}
+
 /// As many leaves as make a shard worth its while; more, if the stage would have too many shards.
 fn leaves_per_shard(leaves: u64, leaf_paths: u64, path_cost: u64) -> u64 {
     let leaf_ns = (leaf_paths.saturating_mul(path_cost) / 1024).max(1);

@@ -237,7 +237,7 @@ struct Model {
 /// Draws of a path come from the stream of this bit and the path's index.
 const VARIABLE: u64 = 1 << 63;
 /// Blocks generated together.
-const LANES: usize = 16;
+const LANES: usize = 32;
 /// Claims evaluated together.
 const CLAIMS: usize = 32;
 /// Claims whose draws are in a path's first block, after number, flag and size of the catastrophe.

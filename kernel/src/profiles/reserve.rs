@@ -227,7 +227,7 @@ impl Prepared for PreparedReserve {
 }
 
 /// Paths computed in lockstep.
-const LANES: usize = 8;
+const LANES: usize = 32;
 type Lanes = [f64; LANES];
 
 /// What the paths need, laid out for them.

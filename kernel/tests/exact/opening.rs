@@ -79,6 +79,8 @@ struct Raw {
     leaf: u64,
     accumulator: Vec<u8>,
     siblings: Vec<(Option<[u8; 64]>, Vec<u8>)>,
+    /// Digests that are stated for the nodes above the siblings.
+    totals: Vec<Vec<u8>>,
 }
 
 impl Raw {
@@ -93,15 +95,16 @@ impl Raw {
         let leaf = number(take(8));
         let length = number(take(8)) as usize;
         let accumulator = take(length);
-        let siblings = (0..number(take(4)))
-            .map(|_| {
-                let node = take(1) == [1];
-                let children = node.then(|| take(64).try_into().expect("two hashes"));
-                let length = number(take(8)) as usize;
-                (children, take(length))
-            })
-            .collect();
-        Raw { leaf, accumulator, siblings }
+        let levels = number(take(4));
+        let sibling = |_| {
+            let node = take(1) == [1];
+            let children = node.then(|| take(64).try_into().expect("two hashes"));
+            let length = number(take(8)) as usize;
+            (children, take(length))
+        };
+        let siblings: Vec<_> = (0..levels).map(sibling).collect();
+        let totals = (0..levels).map(|_| take(32)).collect();
+        Raw { leaf, accumulator, siblings, totals }
     }
 
     fn opening(&self, mode: &Mode) -> Opening {
@@ -116,13 +119,15 @@ impl Raw {
             out.extend((accumulator.len() as u64).to_le_bytes());
             out.extend(accumulator);
         }
+        self.totals.iter().for_each(|totals| out.extend(totals));
         Opening::decode(&out, &small(), mode).expect("well-formed, though forged")
     }
 }
 
 /// An honest-looking accumulator with other figures.
-fn other(mode: &Mode) -> Accumulator {
-    Paths::of(&[1, 2, 3, 4, 5]).leaf(&small(), mode, 0..5)
+fn other(mode: &Mode, paths: u64) -> Accumulator {
+    let values: Vec<i64> = (0..paths as i64).collect();
+    Paths::of(&values).leaf(&small(), mode, 0..values.len())
 }
 
 #[test]
@@ -172,26 +177,34 @@ fn forged_totals_over_honest_leaves_are_found_under_any_leaf() {
         for count in SIZES {
             let shard = Shard::new(1, count, count, &mode, &mut source);
             let tree = shard.tree();
-            let mut totals = tree.totals().clone();
-            totals.merge(&other(&mode)).unwrap();
-            let forged = totals.digest();
-            // The attacker commits to a root that does bind the forged totals.
-            let half = (count as usize).next_power_of_two() / 2;
-            let root = match count {
-                1 => shard.leaf_hash(count, &totals),
-                _ => {
-                    let (left, right) = shard.leaves.split_at(half);
-                    node_hash(&shard.root(0, left).0, &shard.root(half, right).0, &totals)
-                }
-            };
+            let forged = other(&mode, tree.totals().paths);
             for leaf in shard.place.leaves.clone() {
                 let opening = tree.open(leaf).unwrap();
-                let found = opening.check(&shard.place, leaf, &root, &forged);
-                assert_eq!(found, Err(OpeningError::ForgedTotal { leaf }), "{count} leaves");
-                let found = opening.check(&shard.place, leaf, &tree.root(), &forged);
-                assert_eq!(found, Err(OpeningError::ForgedTotal { leaf }), "{count} leaves");
-                let found = opening.check(&shard.place, leaf, &root, &tree.totals_digest());
-                assert_eq!(found, Err(OpeningError::WrongRoot { leaf }), "{count} leaves");
+                let found = opening.check(&shard.place, leaf, &tree.root(), &forged.digest());
+                assert_eq!(found, Err(OpeningError::ForgedTotal { leaf }), "{count} leaves, an honest root");
+            }
+            if count == 1 {
+                let root = shard.leaf_hash(count, &forged);
+                let found = tree.open(1).unwrap().check(&shard.place, 1, &root, &forged.digest());
+                assert_eq!(found, Err(OpeningError::WrongRoot { leaf: 1 }));
+                continue;
+            }
+            // The attacker commits to a root that does bind the forged totals, and opens accordingly.
+            let half = (count as usize).next_power_of_two() / 2;
+            let (left, right) = shard.leaves.split_at(half);
+            let root = node_hash(&shard.root(0, left).0, &shard.root(half, right).0, &forged);
+            for leaf in shard.place.leaves.clone() {
+                let opening = tree.open(leaf).unwrap();
+                let mut raw = Raw::of(&opening);
+                *raw.totals.last_mut().expect("a root above the leaf") = forged.digest().0.to_vec();
+                let stated = raw.opening(&mode);
+                for totals in [forged.digest(), tree.totals_digest()] {
+                    let found = stated.check(&shard.place, leaf, &root, &totals);
+                    assert_eq!(found, Err(OpeningError::ForgedTotal { leaf }), "{count} leaves");
+                    // Without the statement the opening leads elsewhere, and accuses nobody.
+                    let found = opening.check(&shard.place, leaf, &root, &totals);
+                    assert_eq!(found, Err(OpeningError::WrongRoot { leaf }), "{count} leaves");
+                }
             }
         }
     }
@@ -203,29 +216,39 @@ fn a_total_forged_deep_in_the_tree_is_found_by_every_leaf_beneath_it() {
     let shard = Shard::new(1, 0, 4, &mode, &mut Source::new(0x5eed_0033));
     let leaf = |i: usize| shard.leaf_hash(i as u64, &shard.leaves[i]);
     // The left pair's sum is forged, and with it everything above; the leaves are honest.
-    let mut left = shard.root(0, &shard.leaves[..2]).1;
-    left.merge(&other(&mode)).unwrap();
+    let mut left = shard.leaves[1].clone();
+    left.merge(&other(&mode, LEAF_PATHS)).unwrap();
     let left_hash = node_hash(&leaf(0), &leaf(1), &left);
     let (right_hash, right) = shard.root(2, &shard.leaves[2..]);
     let mut totals = left.clone();
     totals.merge(&right).unwrap();
     let root = node_hash(&left_hash, &right_hash, &totals);
-    let mut raw = Raw::of(&shard.tree().open(2).unwrap());
-    raw.siblings[1] = (Some([leaf(0).0, leaf(1).0].concat().try_into().unwrap()), left.encode());
-    let beside = raw.opening(&mode).check(&shard.place, 2, &root, &totals.digest());
-    assert_eq!(beside, Ok(()), "beside the forgery nothing is wrong: the forger names its sum");
-    raw = Raw::of(&shard.tree().open(0).unwrap());
-    raw.siblings[1] = (Some([leaf(2).0, leaf(3).0].concat().try_into().unwrap()), right.encode());
-    for (opened, raw) in [(0, raw.clone()), (1, Raw::of(&shard.tree().open(1).unwrap()))] {
-        let found = raw.opening(&mode).check(&shard.place, opened, &root, &totals.digest());
-        assert_eq!(found, Err(OpeningError::ForgedTotal { leaf: opened }));
-        // To make the sum come out, the sibling has to be forged: then its hash is another.
-        let mut forged = raw.clone();
-        let mut sibling = shard.leaves[1 - opened as usize].clone();
-        sibling.merge(&other(&mode)).unwrap();
-        forged.siblings[0].1 = sibling.encode();
-        let found = forged.opening(&mode).check(&shard.place, opened, &root, &totals.digest());
-        assert_eq!(found, Err(OpeningError::WrongRoot { leaf: opened }));
+    let open = |opened: u64| {
+        let mut raw = Raw::of(&shard.tree().open(opened).unwrap());
+        raw.totals[1] = totals.digest().0.to_vec();
+        match opened < 2 {
+            true => raw.totals[0] = left.digest().0.to_vec(),
+            false => raw.siblings[1].1 = left.encode(),
+        }
+        raw
+    };
+    let check = |raw: &Raw| raw.opening(&mode).check(&shard.place, raw.leaf, &root, &totals.digest());
+    for leaf in [2, 3] {
+        assert_eq!(
+            check(&open(leaf)),
+            Ok(()),
+            "beside the forgery nothing is wrong: the forger names its sum"
+        );
+    }
+    for leaf in [0, 1] {
+        assert_eq!(check(&open(leaf)), Err(OpeningError::ForgedTotal { leaf }));
+        // To make the sum come out, a leaf has to be forged: then its hash is another.
+        let mut forged = open(leaf);
+        forged.siblings[0].1 = other(&mode, LEAF_PATHS).encode();
+        assert_eq!(check(&forged), Err(OpeningError::WrongRoot { leaf }));
+        let mut forged = open(leaf);
+        forged.accumulator = other(&mode, LEAF_PATHS).encode();
+        assert_eq!(check(&forged), Err(OpeningError::WrongRoot { leaf }));
     }
 }
 
@@ -241,13 +264,22 @@ fn a_forged_accumulator_anywhere_on_the_path_is_refused() {
                 let raw = Raw::of(&tree.open(leaf).unwrap());
                 let check = |raw: &Raw| raw.opening(&mode).check(&shard.place, leaf, &root, &totals);
                 assert_eq!(check(&raw), Ok(()));
+                let own = tree.open(leaf).unwrap().accumulator().paths;
                 let mut forged = raw.clone();
-                forged.accumulator = other(&mode).encode();
-                assert_eq!(check(&forged), Err(OpeningError::ForgedTotal { leaf }));
+                forged.accumulator = other(&mode, own).encode();
+                assert_eq!(check(&forged), Err(OpeningError::WrongRoot { leaf }));
+                forged.accumulator = other(&mode, own - 1).encode();
+                assert_eq!(check(&forged), Err(OpeningError::Paths { leaf }));
                 for level in 0..raw.siblings.len() {
+                    let honest = Accumulator::decode(&raw.siblings[level].1, &small(), &mode).unwrap();
                     let mut forged = raw.clone();
-                    forged.siblings[level].1 = other(&mode).encode();
-                    assert_eq!(check(&forged), Err(OpeningError::ForgedTotal { leaf }), "level {level}");
+                    forged.siblings[level].1 = other(&mode, honest.paths).encode();
+                    assert_eq!(check(&forged), Err(OpeningError::WrongRoot { leaf }), "level {level}");
+                    forged.siblings[level].1 = other(&mode, honest.paths + 1).encode();
+                    assert_eq!(check(&forged), Err(OpeningError::Paths { leaf }), "level {level}");
+                    let mut forged = raw.clone();
+                    forged.totals[level][below(&mut source, 32) as usize] ^= 4;
+                    assert_eq!(check(&forged), Err(OpeningError::WrongRoot { leaf }), "level {level}");
                     let mut forged = raw.clone();
                     forged.siblings[level].0 = match raw.siblings[level].0 {
                         None => Some([1; 64]),
@@ -261,11 +293,13 @@ fn a_forged_accumulator_anywhere_on_the_path_is_refused() {
                     assert_eq!(check(&forged), Err(OpeningError::WrongRoot { leaf }), "level {level}");
                     let mut shorter = raw.clone();
                     shorter.siblings.remove(level);
+                    shorter.totals.remove(level);
                     let expected = raw.siblings.len();
                     let depth = OpeningError::Depth { expected, found: expected - 1 };
                     assert_eq!(check(&shorter), Err(depth));
                     let mut longer = raw.clone();
                     longer.siblings.push(raw.siblings[level].clone());
+                    longer.totals.push(raw.totals[level].clone());
                     let depth = OpeningError::Depth { expected, found: expected + 1 };
                     assert_eq!(check(&longer), Err(depth));
                 }
@@ -278,11 +312,13 @@ fn a_forged_accumulator_anywhere_on_the_path_is_refused() {
 fn leaves_swapped_within_a_shard_or_between_shards_are_refused() {
     let mut source = Source::new(0x5eed_0035);
     for mode in modes() {
-        for count in SIZES.into_iter().filter(|count| *count > 1) {
+        for count in SIZES.into_iter().filter(|count| *count > 2) {
             let shard = Shard::new(1, 2 * count, count, &mode, &mut source);
             let tree = shard.tree();
-            let (a, b) = (below(&mut source, count) as usize, below(&mut source, count) as usize);
-            let (a, b) = if a == b { (0, count as usize - 1) } else { (a, b) };
+            // Not the last one: it has a path less, which would give it away.
+            let any = |source: &mut Source| below(source, count - 1) as usize;
+            let (a, b) = (any(&mut source), any(&mut source));
+            let (a, b) = if a == b { (0, count as usize - 2) } else { (a, b) };
             let mut leaves = shard.leaves.clone();
             leaves.swap(a, b);
             let swapped = Tree::build(shard.place.clone(), leaves).unwrap();
@@ -300,7 +336,7 @@ fn leaves_swapped_within_a_shard_or_between_shards_are_refused() {
             for leaf in shard.place.leaves.clone() {
                 let opening = foreign.open(leaf).unwrap();
                 let found = opening.check(&shard.place, leaf, &tree.root(), &tree.totals_digest());
-                assert_eq!(found, Err(OpeningError::ForgedTotal { leaf }), "{count} leaves");
+                assert_eq!(found, Err(OpeningError::WrongRoot { leaf }), "{count} leaves");
             }
         }
     }
@@ -327,12 +363,14 @@ fn an_opening_of_another_leaf_shard_or_stage_is_refused() {
     let moved = Place { leaves: 7..11, ..shard.place.clone() };
     assert!(check(&moved, 9).is_err());
     let longer = Place { leaf_paths: LEAF_PATHS + 1, ..shard.place.clone() };
-    assert_eq!(check(&longer, 9), Err(OpeningError::WrongRoot { leaf: 9 }));
+    assert_eq!(check(&longer, 9), Err(OpeningError::Paths { leaf: 9 }));
     // The same leaf number, moved in the bytes.
     let mut raw = Raw::of(&opening);
-    raw.leaf = 10;
-    let found = raw.opening(&mode).check(&shard.place, 10, &root, &totals);
-    assert_eq!(found, Err(OpeningError::WrongRoot { leaf: 10 }));
+    for (leaf, error) in [(8, OpeningError::WrongRoot { leaf: 8 }), (10, OpeningError::Paths { leaf: 10 })] {
+        raw.leaf = leaf;
+        let found = raw.opening(&mode).check(&shard.place, leaf, &root, &totals);
+        assert_eq!(found, Err(error), "the short last leaf has to be leaf 10's sibling");
+    }
     // Another stage's mode: neither decoded nor merged.
     let [plain, pilot, _] = modes();
     assert!(Opening::decode(&opening.encode(), &small(), &pilot).is_err());

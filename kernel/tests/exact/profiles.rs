@@ -6,7 +6,9 @@ use forgemesh_kernel::profile::Prepared;
 use forgemesh_protocol::failure::FailureCode;
 use serde_json::{Value, json};
 
-use crate::support::{all_kept, execute, is_nearest, job, kept, parts, raa, slow_rank, slow_tail_mean};
+use crate::support::{
+    Source, all_kept, below, execute, is_nearest, job, kept, parts, raa, slow_rank, slow_tail_mean,
+};
 
 const RESERVE_PILOT: u64 = 1 << 16;
 const INSURANCE_PILOT: u64 = 1 << 20;
@@ -135,8 +137,7 @@ fn a_triangle_that_fits_exactly_has_no_spread() {
         let output = finished(&reserve(args)).output.json;
         assert_eq!((&output["dispersion"], &output["prediction_error"]), (&json!(0.0), &json!(0.0)));
         assert_eq!(output["mean"], output["chain_ladder_reserve"]);
-        let means: Vec<f64> =
-            list(&output["by_origin"]).iter().map(|o| float(&o["mean"])).collect();
+        let means: Vec<f64> = list(&output["by_origin"]).iter().map(|o| float(&o["mean"])).collect();
         assert_eq!(means, [0.0, 200.0, 60.0, 210.0]);
     }
 }
@@ -233,4 +234,80 @@ fn insurance_without_claims_or_with_certain_catastrophes() {
     let many = check_insurance(json!({ "iterations": 1_000, "claim_freq": 1000, "aggregate_limit": 1e6 }));
     let mean = 1000.0 * (6.5f64).exp() + 0.02 * (10.0 + 1.125f64).exp();
     assert!((float(&many["mean"]) / mean - 1.0).abs() < 0.02, "{}", many["mean"]);
+}
+
+/// Refused, failed, or done: no valid-looking argument makes a path panic, on any instruction set.
+fn survives(op: &str, args: &Value) -> bool {
+    let (family, profile) = op.split_once("@1/").expect("family@1/profile");
+    let envelope = json!({
+        "op": { "name": family, "version": 1, "profile": profile }, "args": args,
+        "seed": { "mode": "explicit", "value": "extremes" },
+    });
+    let Ok((job, _)) = Job::read(&serde_json::to_vec(&envelope).expect("an envelope is JSON")) else {
+        return false;
+    };
+    let outcome = |isa| execute(&job, isa).map(|result| result.body.hash());
+    let expected = outcome(Isa::Portable);
+    for isa in Isa::available() {
+        assert_eq!(outcome(isa), expected, "{op} {args}, {isa}");
+    }
+    expected.is_ok()
+}
+
+#[test]
+fn extreme_triangles_are_refused_or_run() {
+    let mut source = Source::new(0x5eed_0050);
+    let (mut done, rounds) = (0, 3_000);
+    for round in 0..rounds {
+        let width = 2 + below(&mut source, 4) as usize;
+        let mut known = width;
+        let mut triangle: Vec<Vec<f64>> = Vec::new();
+        for _ in 0..3 + below(&mut source, 4) {
+            let cell = |source: &mut Source| match below(source, if round % 2 == 0 { 4 } else { 12 }) {
+                0..2 => source.between(1.0, 1e3),
+                2 => below(source, 4) as f64,
+                3 => source.between(1e5, 1e6),
+                4 => 0.0,
+                5 => 1e15,
+                6 => -1e15,
+                7 => 5e-324,
+                8 => 1e-300,
+                9 => source.between(-1e3, 1e3),
+                10 => 1e-9,
+                _ => 1.0,
+            };
+            triangle.push((0..known).map(|_| cell(&mut source)).collect());
+            known = (known - below(&mut source, 2) as usize).max(1);
+        }
+        let process = if below(&mut source, 2) == 0 { "gamma" } else { "none" };
+        let args = json!({ "triangle": triangle, "iterations": 20, "process": process });
+        done += u64::from(survives("mc@1/reserve.v1", &args));
+    }
+    assert!(done > rounds / 10, "only {done} of {rounds} triangles gave a result");
+}
+
+#[test]
+fn extreme_portfolios_give_the_same_result_everywhere() {
+    let mut source = Source::new(0x5eed_0051);
+    for _ in 0..400 {
+        let mut any = |ends: &[f64]| {
+            let (low, high) = (ends[0], ends[ends.len() - 1]);
+            match below(&mut source, 3) {
+                0 => source.between(low, high),
+                _ => ends[below(&mut source, ends.len() as u64) as usize],
+            }
+        };
+        let args = json!({
+            "iterations": 20,
+            "claim_freq": any(&[0.0, 5e-324, 1e-9, 0.5, 2.0, 30.0]),
+            "claim_severity_mu": any(&[-100.0, 0.0, 6.0, 100.0]),
+            "claim_severity_sig": any(&[0.0, 1.0, 20.0]),
+            "cat_prob": any(&[0.0, 5e-324, 0.5, 1.0]),
+            "cat_mu": any(&[-100.0, 10.0, 100.0]),
+            "cat_sig": any(&[0.0, 1.5, 20.0]),
+            "policy_limit": any(&[1e-9, 1.0, 1e15]),
+            "aggregate_limit": any(&[1e-9, 1.0, 1e15]),
+        });
+        assert!(survives("mc@1/insurance.v1", &args), "{args}");
+    }
 }
