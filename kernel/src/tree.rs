@@ -260,7 +260,11 @@ impl Opening {
                 (Some((left, right)), false) => node_hash(&left, &right, &sibling.accumulator.digest()),
                 _ => return Err(OpeningError::WrongRoot { leaf }),
             };
-            hash = if step.on_left { node_hash(&other, &hash, totals) } else { node_hash(&hash, &other, totals) };
+            hash = if step.on_left {
+                node_hash(&other, &hash, totals)
+            } else {
+                node_hash(&hash, &other, totals)
+            };
         }
         if hash != *root {
             return Err(OpeningError::WrongRoot { leaf });
@@ -282,7 +286,8 @@ impl Opening {
             end.saturating_sub(leaves.start.saturating_mul(place.leaf_paths))
         };
         let own = self.accumulator.paths == paths(&(self.leaf..self.leaf + 1));
-        let others = self.siblings.iter().zip(path).all(|(s, step)| s.accumulator.paths == paths(&step.sibling));
+        let others =
+            self.siblings.iter().zip(path).all(|(s, step)| s.accumulator.paths == paths(&step.sibling));
         if own && others { Ok(()) } else { Err(OpeningError::Paths { leaf: self.leaf }) }
     }
 

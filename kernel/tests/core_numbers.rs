@@ -2,6 +2,8 @@
 //!
 //! Oracles: comparison in exact rational arithmetic. Random cases print their seed on failure.
 
+#![allow(clippy::disallowed_methods, reason = "the oracles are the standard library's functions")]
+
 use forgemesh_kernel::ratio::{RatioError, ratio_to_f64};
 use forgemesh_kernel::scale::{Exclusion, Q_LIMIT, Scale};
 use forgemesh_kernel::seeding::{GeneratorKey, root_derived, root_explicit};

@@ -1,6 +1,8 @@
 //! The samplers against the distributions they claim: exact tables where there are some, moments and
 //! Kolmogorov–Smirnov distances elsewhere. Keys are fixed, so nothing here can fail by chance.
 
+#![allow(clippy::disallowed_methods, reason = "the oracles are the standard library's functions")]
+
 mod num_support;
 
 use forgemesh_kernel::num::chacha::{Key, block};

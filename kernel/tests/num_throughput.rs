@@ -1,6 +1,8 @@
 //! Time per element of each building block on each instruction set of this machine. Prints, asserts nothing of time:
 //! `cargo test --release -p forgemesh-kernel --test num_throughput -- --nocapture`.
 
+#![allow(clippy::disallowed_methods, reason = "the oracles are the standard library's functions")]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

@@ -81,7 +81,8 @@ fn untar(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let files = archive.entries().map_err(|error| error.to_string())?;
     for file in files {
         let mut file = file.map_err(|error| error.to_string())?;
-        let name = String::from_utf8(file.path_bytes().into_owned()).map_err(|_| "a name is not text".to_owned())?;
+        let name =
+            String::from_utf8(file.path_bytes().into_owned()).map_err(|_| "a name is not text".to_owned())?;
         let mut content = Vec::new();
         // The archive is in memory, so no entry is longer than it.
         file.read_to_end(&mut content).map_err(|error| format!("{name}: {error}"))?;
@@ -92,15 +93,22 @@ fn untar(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
 
 /// Whether a file looks like a bundle: a tar header's magic stands at byte 257.
 pub fn is_bundle(bytes: &[u8]) -> bool {
-    bytes.get(257..262) == Some(b"ustar") || bytes.starts_with(b"blobs/") || bytes.starts_with(EVIDENCE.as_bytes())
+    bytes.get(257..262) == Some(b"ustar")
+        || bytes.starts_with(b"blobs/")
+        || bytes.starts_with(EVIDENCE.as_bytes())
 }
 
 struct Contents<'a>(&'a BTreeMap<String, Vec<u8>>);
 
 impl Blobs for Contents<'_> {
     fn blob(&self, address: &Hash) -> Result<Vec<u8>, String> {
-        let bytes = self.0.get(&format!("{BLOBS}{address}")).ok_or(format!("blob {address} is not in the bundle"))?;
-        if Hash::blob(bytes) == *address { Ok(bytes.clone()) } else { Err(format!("blob {address} was changed")) }
+        let bytes =
+            self.0.get(&format!("{BLOBS}{address}")).ok_or(format!("blob {address} is not in the bundle"))?;
+        if Hash::blob(bytes) == *address {
+            Ok(bytes.clone())
+        } else {
+            Err(format!("blob {address} was changed"))
+        }
     }
 }
 
@@ -162,19 +170,27 @@ fn check_evidence(examined: &Examined, entries: &BTreeMap<String, Vec<u8>>, repo
 }
 
 /// Every attestation, lease, verdict and vote bears its signature; every claim is the attested one.
-fn check_signed(examined: &Examined, finished: &FinishedJob, entries: &BTreeMap<String, Vec<u8>>, report: &mut Report) {
+fn check_signed(
+    examined: &Examined,
+    finished: &FinishedJob,
+    entries: &BTreeMap<String, Vec<u8>>,
+    report: &mut Report,
+) {
     let mesh = examined.genesis.mesh_id();
     let record = &finished.record;
     for batch in &record.batches {
         let body = &batch.attestation.body;
         let name = format!("evidence.attestation.{}", batch.digest.short());
         let leases = body.leases.iter().all(|lease| {
-            lease.verify(mesh).is_ok() && examined.genesis.member(&lease.key).is_some() && lease.body.agent == body.agent
+            lease.verify(mesh).is_ok()
+                && examined.genesis.member(&lease.key).is_some()
+                && lease.body.agent == body.agent
         });
         let covered =
             batch.credited.iter().all(|shard| body.leases.iter().any(|lease| lease.body.covers(*shard)));
         let claims = Contents(entries).blob(&body.members).ok().and_then(|bytes| decode_claims(&bytes).ok());
-        let claimed = claims.is_some_and(|claims| claims.iter().map(|claim| claim.shard).eq(body.shards.iter().copied()));
+        let claimed = claims
+            .is_some_and(|claims| claims.iter().map(|claim| claim.shard).eq(body.shards.iter().copied()));
         let own = batch.attestation.key.id() == body.agent && body.digest() == batch.digest;
         let verdict = batch.verdict.as_ref().is_none_or(|verdict| {
             verdict.verify(mesh).is_ok()
@@ -190,7 +206,9 @@ fn check_signed(examined: &Examined, finished: &FinishedJob, entries: &BTreeMap<
         );
     }
     let votes = record.votes.iter().all(|vote| {
-        vote.verify(mesh).is_ok() && vote.body.job == record.id && examined.genesis.member(&vote.key).is_some()
+        vote.verify(mesh).is_ok()
+            && vote.body.job == record.id
+            && examined.genesis.member(&vote.key).is_some()
     });
     report.expect(
         "evidence.votes",
@@ -249,10 +267,19 @@ fn check_reduction(finished: &FinishedJob, entries: &BTreeMap<String, Vec<u8>>, 
         Ok(Done::Reduced { outcome: Outcome::Final(again), .. }) => report.expect(
             "evidence.reduction",
             again == *result,
-            format!("{} computed again from {} accumulators", result.result_hash, finished.record.batches.len()),
-            format!("reducing the accumulators gives {}, voted was {}", again.result_hash, result.result_hash),
+            format!(
+                "{} computed again from {} accumulators",
+                result.result_hash,
+                finished.record.batches.len()
+            ),
+            format!(
+                "reducing the accumulators gives {}, voted was {}",
+                again.result_hash, result.result_hash
+            ),
         ),
-        Ok(_) => report.note("evidence.reduction", Status::Failed, "the accumulators do not reduce to a result"),
+        Ok(_) => {
+            report.note("evidence.reduction", Status::Failed, "the accumulators do not reduce to a result")
+        }
         Err(detail) => report.note("evidence.reduction", Status::Failed, detail),
     }
 }

@@ -19,7 +19,6 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-
 /// A compute mesh whose answers can be checked: bit-identical results, with evidence that anyone can verify offline.
 #[derive(Parser)]
 #[command(name = "forgemesh", version, max_term_width = 110)]

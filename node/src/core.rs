@@ -14,8 +14,8 @@ pub mod placement;
 
 use std::collections::{BTreeMap, VecDeque};
 
-pub use forgemesh_consensus::machine::Rejected;
 use forgemesh_consensus::machine::Hub;
+pub use forgemesh_consensus::machine::Rejected;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signed};
 use forgemesh_protocol::state::State;

@@ -55,7 +55,13 @@ impl Report {
     }
 
     /// Notes whether something holds.
-    pub fn expect(&mut self, name: impl Into<String>, holds: bool, detail: impl Into<String>, otherwise: impl Into<String>) {
+    pub fn expect(
+        &mut self,
+        name: impl Into<String>,
+        holds: bool,
+        detail: impl Into<String>,
+        otherwise: impl Into<String>,
+    ) {
         if holds {
             self.note(name, Status::Ok, detail);
         } else {
@@ -219,7 +225,9 @@ fn check_submission(statement: &Statement, job: &Job, report: &mut Report) {
         format!("the receipt states {}, the submission gives {id}", metadata.job_id),
     );
     match signed.verify(predicate.mesh.id) {
-        Ok(()) => report.note("submission.signature", Status::Ok, format!("signed by {}", metadata.submitter.id())),
+        Ok(()) => {
+            report.note("submission.signature", Status::Ok, format!("signed by {}", metadata.submitter.id()))
+        }
         Err(error) => report.note("submission.signature", Status::Failed, error.to_string()),
     }
 }
@@ -231,7 +239,8 @@ fn check_story(statement: &Statement, job: &Job, report: &mut Report) {
     let outcome = match (predicate.state, &predicate.result, &predicate.failure) {
         (State::Finalized, Some(result), None) => {
             let excluded = result.work.excluded.total();
-            let whole = result.work.iterations == job.plan().paths && result.work.leaves == job.plan().leaves();
+            let whole =
+                result.work.iterations == job.plan().paths && result.work.leaves == job.plan().leaves();
             (whole && excluded <= result.work.iterations / 1_000).then(|| "finalized".to_owned())
         }
         (State::Failed, None, Some(failure)) => {
@@ -251,7 +260,12 @@ fn check_story(statement: &Statement, job: &Job, report: &mut Report) {
     let expected =
         Verification::new(mode, found.independence, found.leaves, found.checked_leaves, found.mismatches);
     let holds = expected == *found && (predicate.result.is_none() || found.mismatches == 0);
-    report.expect("receipt.verification", holds, found.claim.clone(), "the verification record contradicts itself");
+    report.expect(
+        "receipt.verification",
+        holds,
+        found.claim.clone(),
+        "the verification record contradicts itself",
+    );
     let subject = |artifact: &forgemesh_protocol::vote::Artifact| Subject {
         name: artifact.kind.file_name().to_owned(),
         digest: Digests { blake3: artifact.blake3, sha256: artifact.sha256 },
@@ -286,7 +300,9 @@ pub fn check_artifacts(examined: &Examined, files: &BTreeMap<String, Vec<u8>>, r
         };
         match detail {
             Some(detail) => report.note(name, Status::Failed, detail),
-            None => report.note(name, Status::Ok, format!("{} bytes, blake3 {}", bytes.len(), blake3.short())),
+            None => {
+                report.note(name, Status::Ok, format!("{} bytes, blake3 {}", bytes.len(), blake3.short()))
+            }
         }
         if artifact.kind == ArtifactKind::ResultJson {
             check_result(examined, bytes, report);
@@ -313,6 +329,7 @@ fn result_hash(job: &Job, bytes: &[u8]) -> Result<Hash, String> {
     let json: Value = serde_json::from_slice(bytes).map_err(|error| format!("result.json: {error}"))?;
     let profile = registry::find(&job.contract().op).ok_or("no such profile")?;
     let output = profile.encode_output(&json["output"]).map_err(|error| error.to_string())?;
-    let work: Work = serde_json::from_value(json["work"].clone()).map_err(|error| format!("work: {error}"))?;
+    let work: Work =
+        serde_json::from_value(json["work"].clone()).map_err(|error| format!("work: {error}"))?;
     Ok(ResultBody { contract: job.plan().contract, output: Bytes(output), work }.hash())
 }

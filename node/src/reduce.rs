@@ -17,8 +17,8 @@ use forgemesh_storage::Storage;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::prepared::Jobs;
 use crate::ports::Done;
+use crate::prepared::Jobs;
 
 /// A credited shard with who executed it, with what, and under which attestation.
 struct Execution {

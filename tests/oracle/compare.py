@@ -81,7 +81,7 @@ def compare_reserve(table, args, output, paths, seed):
     """All totals and all origin periods of a reserve result."""
     levels = sorted(percentiles_of(output)) or list(reserve.LEVELS)
     reference = reserve.run(args, paths, seed, levels)
-    widen = math.sqrt(1.0 + reference["n"] / output.get("iterations", args["iterations"]))
+    widen = math.sqrt(1.0 + reference["n"] / args["iterations"])
     table.exact("dispersion", output.get("dispersion"), reference["phi"], 1e-9 * max(1.0, reference["phi"]))
     compare_reserve_record(table, "", output, reference, levels, widen)
     origins = output.get("by_origin", [])
@@ -126,7 +126,7 @@ def compare_insurance(table, args, output, paths, seed):
     surface = tail_surface(output)
     reference = insurance.run(args, paths, seed, sorted(set(named) | set(surface)), sorted(surface))
     errors = reference["errors"]
-    draws = output.get("iterations", args["iterations"])
+    draws = args["iterations"]
     widen = math.sqrt(1.0 + paths / draws)
     for name in ("mean", "std"):
         table.add(name, output.get(name), reference[name], widen * errors[name])
@@ -195,7 +195,10 @@ def main():
     profile, compare, least = PROFILES[name]
     args = load_job(options.job, profile)
     with open(options.result, encoding="utf-8") as file:
-        output = json.load(file)["output"]
+        result = json.load(file)
+    output = result["output"]
+    # What was executed, which a command line may have changed from what the file asks for.
+    args["iterations"] = result["work"]["iterations"]
     table = Table()
     compare(table, args, output, max(least, options.paths or 0), options.seed)
     print(f"{table.lines - len(table.failed)} of {table.lines} figures within {BOUND:g} standard errors"

@@ -23,7 +23,11 @@ fn check(tree: &Tree) -> Vec<Offence> {
     let mut offences = Vec::new();
     for (folder, file, manifest) in tree.manifests() {
         let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == folder) else {
-            offences.push(file.offence(0, format!("crate {folder} has no arrows"), "add it to ARROWS in this test"));
+            offences.push(file.offence(
+                0,
+                format!("crate {folder} has no arrows"),
+                "add it to ARROWS in this test",
+            ));
             continue;
         };
         for other in dependencies(&manifest).iter().filter_map(|name| name.strip_prefix("forgemesh-")) {
@@ -79,7 +83,10 @@ fn planted_offenders_are_found() {
     let tree = Tree::of(&[
         ("kernel/Cargo.toml", "[package]\nname = 'k'\n[dependencies]\nforgemesh-protocol.workspace = true\n"),
         ("storage/Cargo.toml", "[target.'cfg(unix)'.dev-dependencies]\nforgemesh-kernel.workspace = true\n"),
-        ("protocol/Cargo.toml", "[build-dependencies]\nk = { package = 'forgemesh-kernel', path = '../kernel' }\n"),
+        (
+            "protocol/Cargo.toml",
+            "[build-dependencies]\nk = { package = 'forgemesh-kernel', path = '../kernel' }\n",
+        ),
         ("extra/Cargo.toml", "[package]\nname = 'extra'\n"),
         ("kernel/src/a.rs", "//! forgemesh_node\nuse forgemesh_protocol::op;\nuse {forgemesh_node::boot};\n"),
         ("node/src/main.rs", "use forgemesh_node::cli;\nuse forgemesh_consensus::job;\n"),

@@ -8,7 +8,8 @@ use super::tree::{Offence, Tree, assert_none, places};
 
 const PURE: &[&str] = &["protocol/src/", "kernel/src/", "consensus/src/"];
 const PURE_AND_CORE: &[&str] = &["protocol/src/", "kernel/src/", "consensus/src/", "node/src/core"];
-const NO_CLOCK: &[&str] = &["protocol/src/", "kernel/src/", "consensus/src/", "storage/src/", "node/src/core"];
+const NO_CLOCK: &[&str] =
+    &["protocol/src/", "kernel/src/", "consensus/src/", "storage/src/", "node/src/core"];
 const EVERYWHERE: &[&str] = &[""];
 
 /// Words banned below some folders.
@@ -68,8 +69,9 @@ const BANS: &[Ban] = &[
 
 /// std's elementary functions, as methods. `log` is missing, for it is a log's name elsewhere; clippy knows the type.
 const FUNCTIONS: &[&str] = &[
-    "exp", "exp2", "exp_m1", "ln", "ln_1p", "log2", "log10", "powf", "powi", "cbrt", "hypot", "sin", "cos", "tan",
-    "sin_cos", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "gamma", "ln_gamma",
+    "exp", "exp2", "exp_m1", "ln", "ln_1p", "log2", "log10", "powf", "powi", "cbrt", "hypot", "sin", "cos",
+    "tan", "sin_cos", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh",
+    "gamma", "ln_gamma",
 ];
 const FUNCTIONS_CURE: &str = "use kernel's num::func: bits of std's functions differ between machines";
 
@@ -121,7 +123,10 @@ fn pure_code_is_pure() {
 fn planted_offenders_are_found() {
     let tree = Tree::of(&[
         ("protocol/src/a.rs", "//! HashMap\nuse std::collections::HashMap;\nlet s = \"SystemTime\";\n"),
-        ("kernel/src/b.rs", "let a = x.exp();\nlet b = exp(x);\nlet c = y\n    .powf(2.0);\nlet d = f64::max;\n"),
+        (
+            "kernel/src/b.rs",
+            "let a = x.exp();\nlet b = exp(x);\nlet c = y\n    .powf(2.0);\nlet d = f64::max;\n",
+        ),
         ("kernel/src/c.rs", "#[cfg(test)]\nmod tests {\n    fn a() { x.ln(); Instant::now(); }\n}\n"),
         ("kernel/tests/d.rs", "use std::time::Instant;\nfn a() { std::env::var(\"a\"); }\n"),
         ("storage/src/e.rs", "use std::{env, fs};\nuse std::fs::File;\nlet t = Instant::now();\n"),

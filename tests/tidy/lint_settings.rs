@@ -10,7 +10,11 @@ fn check(tree: &Tree) -> Vec<Offence> {
     let mut offences = Vec::new();
     for (_, file, manifest) in tree.manifests() {
         if manifest.get("lints").and_then(|lints| lints.get("workspace")?.as_bool()) != Some(true) {
-            offences.push(file.offence(0, "the workspace's lints are off", "add `[lints]` with `workspace = true`"));
+            offences.push(file.offence(
+                0,
+                "the workspace's lints are off",
+                "add `[lints]` with `workspace = true`",
+            ));
         }
     }
     let parse = |path: &str| tree.get(path).and_then(|file| file.text.parse::<toml::Table>().ok());
@@ -23,11 +27,17 @@ fn check(tree: &Tree) -> Vec<Offence> {
             offences.push(Offence { path: path.clone(), line: 0, what, cure: cure.to_owned() });
         };
         for (key, value) in root.iter().filter(|(key, value)| settings.get(*key) != Some(*value)) {
-            report(format!("`{key} = {value}` of the root is lost"), "repeat it: this file replaces the root's");
+            report(
+                format!("`{key} = {value}` of the root is lost"),
+                "repeat it: this file replaces the root's",
+            );
         }
         for ban in BANS {
             if settings.get(*ban).is_none_or(|list| Some(list) != first.get(*ban)) {
-                report(format!("`{ban}` differs from protocol's"), "keep the bans of the pure crates the same");
+                report(
+                    format!("`{ban}` differs from protocol's"),
+                    "keep the bans of the pure crates the same",
+                );
             }
         }
     }

@@ -39,13 +39,19 @@ fn check(tree: &Tree) -> Vec<Offence> {
     }
     let ops: Vec<Option<&str>> = listed
         .iter()
-        .map(|module| declared.iter().find(|profile| profile.module == *module).map(|profile| profile.op.as_str()))
+        .map(|module| {
+            declared.iter().find(|profile| profile.module == *module).map(|profile| profile.op.as_str())
+        })
         .collect();
     if ops.is_empty() || ops.contains(&None) {
         let cure = format!("each module in PROFILES has a `{MARK} …` in {FOLDER}<module>.rs");
         offences.push(registry.offence(0, "a registered profile has no name of its own", cure));
     } else if !ops.is_sorted() {
-        offences.push(registry.offence(0, "the registry is not in order", "sort it by name: diag@1/… before mc@1/…"));
+        offences.push(registry.offence(
+            0,
+            "the registry is not in order",
+            "sort it by name: diag@1/… before mc@1/…",
+        ));
     }
     offences
 }
@@ -80,7 +86,8 @@ fn declaration(file: &File) -> Option<Declared<'_>> {
     let at = *source.find(MARK).iter().find(|at| !source.is_test(source.line(**at)))?;
     let (_, value) = file.text[at..].split_once('=')?;
     let (value, _) = value.split_once(';')?;
-    let mut parts = value.trim().trim_matches(['(', ')']).split(',').map(|part| part.trim().trim_matches('"'));
+    let mut parts =
+        value.trim().trim_matches(['(', ')']).split(',').map(|part| part.trim().trim_matches('"'));
     let (family, version, name) = (parts.next()?, parts.next()?, parts.next()?);
     Some(Declared { file, line: source.line(at), module, op: format!("{family}@{version}/{name}"), name })
 }
@@ -88,7 +95,7 @@ fn declaration(file: &File) -> Option<Declared<'_>> {
 /// The modules in `PROFILES … = &[&mix::Mix, …];`, in order.
 fn listed_modules(registry: &File) -> Vec<&str> {
     let (_, rest) = registry.text.split_once("static PROFILES").unwrap_or_default();
-    let (_, rest) = rest.split_once("= &[").unwrap_or_default();
+    let (_, rest) = rest.split_once('=').and_then(|(_, list)| list.split_once('[')).unwrap_or_default();
     let (list, _) = rest.split_once(']').unwrap_or_default();
     let module = |entry| Some(str::trim(entry).strip_prefix('&')?.split_once("::")?.0);
     list.split(',').filter_map(module).collect()
@@ -102,7 +109,9 @@ fn every_profile_has_its_specification_and_vectors() {
 #[test]
 fn planted_offenders_are_found() {
     let op = |family: &str, name: &str| {
-        format!("//! A.\nimpl Typed for A {{\n    {MARK} (&str, u64, &str) = (\"{family}\", 1, \"{name}\");\n}}\n")
+        format!(
+            "//! A.\nimpl Typed for A {{\n    {MARK} (&str, u64, &str) = (\"{family}\", 1, \"{name}\");\n}}\n"
+        )
     };
     let (a, b, c) = (op("mc", "a.v1"), op("diag", "b.v1"), op("mc", "c.v1"));
     let tree = Tree::of(&[

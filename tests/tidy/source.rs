@@ -20,14 +20,16 @@ impl Source {
     pub fn scan(text: &str, all_test: bool) -> Source {
         let comment_or_literal = classify(text);
         let keep = |wanted: Class| -> String {
-            let byte = |(byte, class): (u8, &Class)| if byte == b'\n' || *class == wanted { byte } else { b' ' };
+            let byte =
+                |(byte, class): (u8, &Class)| if byte == b'\n' || *class == wanted { byte } else { b' ' };
             let bytes: Vec<u8> = text.bytes().zip(&comment_or_literal).map(byte).collect();
             String::from_utf8_lossy(&bytes).into_owned()
         };
         let (code, comments) = (keep(Class::Code), keep(Class::Comment));
         let line_starts: Vec<usize> =
             std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        let mut source = Source { code, comments, test_lines: vec![all_test; line_starts.len()], line_starts };
+        let mut source =
+            Source { code, comments, test_lines: vec![all_test; line_starts.len()], line_starts };
         source.mark_tests();
         source
     }
@@ -81,7 +83,8 @@ pub fn find_word(text: &str, word: &str) -> Vec<usize> {
     let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let (opens, closes) = (part(word.chars().next()), part(word.chars().next_back()));
     let alone = |at: usize| {
-        !(opens && part(text[..at].chars().next_back()) || closes && part(text[at + word.len()..].chars().next()))
+        !(opens && part(text[..at].chars().next_back())
+            || closes && part(text[at + word.len()..].chars().next()))
     };
     text.match_indices(word).map(|(at, _)| at).filter(|at| alone(*at)).collect()
 }

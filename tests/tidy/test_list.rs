@@ -3,7 +3,9 @@
 use super::tree::{Offence, Tree, assert_none, places};
 
 fn check(tree: &Tree) -> Vec<Offence> {
-    let Some((_, _, manifest)) = tree.manifests().find(|(folder, ..)| *folder == "tests") else { return Vec::new() };
+    let Some((_, _, manifest)) = tree.manifests().find(|(folder, ..)| *folder == "tests") else {
+        return Vec::new();
+    };
     let target = |key: &str| -> Vec<String> {
         let entries = manifest.get(key).and_then(toml::Value::as_array).into_iter().flatten();
         entries.filter_map(|entry| Some(entry.get("path")?.as_str()?.to_owned())).collect()
@@ -30,7 +32,10 @@ fn every_test_runs() {
 #[test]
 fn planted_offenders_are_found() {
     let tree = Tree::of(&[
-        ("tests/Cargo.toml", "[[test]]\nname = 'a'\npath = 'a.rs'\n[[test]]\nname = 'b'\npath = 'b/main.rs'\n"),
+        (
+            "tests/Cargo.toml",
+            "[[test]]\nname = 'a'\npath = 'a.rs'\n[[test]]\nname = 'b'\npath = 'b/main.rs'\n",
+        ),
         ("tests/lib.rs", ""),
         ("tests/a.rs", ""),
         ("tests/a/part.rs", ""),

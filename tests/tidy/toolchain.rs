@@ -23,8 +23,9 @@ fn check(tree: &Tree) -> Vec<Offence> {
         }
     }
     for (_, file, manifest) in tree.manifests() {
-        let inherited =
-            manifest.get("package").and_then(|package| package.get("rust-version")?.get("workspace")?.as_bool());
+        let inherited = manifest
+            .get("package")
+            .and_then(|package| package.get("rust-version")?.get("workspace")?.as_bool());
         if inherited != Some(true) {
             let cure = "write `rust-version.workspace = true`";
             offences.push(file.offence(0, "the crate has its own minimum Rust, or none", cure));

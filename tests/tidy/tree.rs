@@ -47,7 +47,8 @@ impl Tree {
     pub fn load() -> Tree {
         let root = root();
         let tracked: Option<BTreeSet<String>> = git_files(&root, &["--cached"]).map(BTreeSet::from_iter);
-        let paths = git_files(&root, &["--cached", "--others", "--exclude-standard"]).unwrap_or_else(|| walk(&root));
+        let paths =
+            git_files(&root, &["--cached", "--others", "--exclude-standard"]).unwrap_or_else(|| walk(&root));
         let read = |path: String| {
             // A file that is tracked and deleted, or deleted by now, is none.
             let bytes = std::fs::read(root.join(&path)).ok()?;
@@ -124,7 +125,8 @@ fn root() -> PathBuf {
 }
 
 fn git_files(root: &Path, options: &[&str]) -> Option<Vec<String>> {
-    let output = Command::new("git").arg("-C").arg(root).args(["ls-files", "-z"]).args(options).output().ok()?;
+    let output =
+        Command::new("git").arg("-C").arg(root).args(["ls-files", "-z"]).args(options).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let files: Vec<String> = text.split_terminator('\0').map(str::to_owned).collect();
     (output.status.success() && files.iter().any(|file| file == "Cargo.toml")).then_some(files)
@@ -156,6 +158,7 @@ fn with_and_without_git_the_same_files_are_seen() {
     let root = root();
     let Some(tracked) = git_files(&root, &["--cached"]) else { return };
     let walked: BTreeSet<String> = walk(&root).into_iter().collect();
-    let missed: Vec<_> = tracked.iter().filter(|path| root.join(path).is_file() && !walked.contains(*path)).collect();
+    let missed: Vec<_> =
+        tracked.iter().filter(|path| root.join(path).is_file() && !walked.contains(*path)).collect();
     assert!(missed.is_empty(), "not walked: {missed:?}");
 }

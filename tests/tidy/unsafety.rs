@@ -4,7 +4,8 @@ use super::source::Source;
 use super::tree::{Offence, Tree, assert_none, places};
 
 /// The only files with `unsafe` in them.
-const ALLOWED: &[&str] = &["kernel/src/backend/avx2.rs", "kernel/src/backend/avx512.rs", "kernel/src/fpenv.rs"];
+const ALLOWED: &[&str] =
+    &["kernel/src/backend/avx2.rs", "kernel/src/backend/avx512.rs", "kernel/src/fpenv.rs"];
 
 fn check(tree: &Tree) -> Vec<Offence> {
     let mut offences = Vec::new();
@@ -32,7 +33,8 @@ fn is_explained(source: &Source, line: usize) -> bool {
         let code = code.trim();
         code.is_empty() || code.starts_with("#[")
     });
-    lines.last().is_some_and(|(_, comment)| reason(comment)) || above.into_iter().any(|(_, comment)| reason(comment))
+    lines.last().is_some_and(|(_, comment)| reason(comment))
+        || above.into_iter().any(|(_, comment)| reason(comment))
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! The specification is `insurance.v1.md` beside this file; it and the golden vectors decide, this is one reading.
 
+#![expect(clippy::needless_range_loop, reason = "lanes are indexed in lockstep, so that the loops vectorise")]
+
 use std::ops::Range;
 use std::sync::Arc;
 

@@ -2,6 +2,8 @@
 //!
 //! The specification is `reserve.v1.md` beside this file; it and the golden vectors decide, this is one reading.
 
+#![expect(clippy::needless_range_loop, reason = "lanes are indexed in lockstep, so that the loops vectorise")]
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -342,9 +344,9 @@ impl Model {
             let x = variate[l] * self.dispersion;
             let signed = if mean[l] < 0.0 { -x } else { x };
             // A mean so small that its shape is zero has no variance to speak of.
-            let none = !(mean[l].abs() / self.dispersion > 0.0);
-            out[l] = if none { mean[l] } else { signed };
-            degenerate[l] |= !none && !ok[l];
+            let varies = mean[l].abs() / self.dispersion > 0.0;
+            out[l] = if varies { signed } else { mean[l] };
+            degenerate[l] |= varies && !ok[l];
         }
         out
     }

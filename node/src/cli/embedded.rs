@@ -14,8 +14,8 @@ use super::home::{self, Home};
 
 /// Boots a node on an open data folder.
 pub fn boot(common: &Common, home: &Home) -> Result<Driver<Alone, ThreadPool, StoreThread>, CliError> {
-    let executor =
-        ThreadPool::start(home::threads(common), home::isa()?, home.storage.clone()).map_err(CliError::Thread)?;
+    let executor = ThreadPool::start(home::threads(common), home::isa()?, home.storage.clone())
+        .map_err(CliError::Thread)?;
     let store = StoreThread::start(home.storage.clone()).map_err(CliError::Thread)?;
     let parts = Parts {
         secret: home.secret.clone(),
@@ -33,7 +33,8 @@ pub fn serve<T>(
     driver: Driver<Alone, ThreadPool, StoreThread>,
     client: impl AsyncFnOnce(Handle) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Thread)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Thread)?;
     let handle = driver.handle();
     runtime.block_on(async {
         let (_stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -44,7 +44,9 @@ pub enum CliError {
     Rejected(crate::core::Rejected),
     #[error("job {job} failed: {failure}")]
     JobFailed { job: JobId, failure: Box<Failure> },
-    #[error("interrupted; job {0} is durable: run the same file again, or `forgemesh job resume`, to finish it")]
+    #[error(
+        "interrupted; job {0} is durable: run the same file again, or `forgemesh job resume`, to finish it"
+    )]
     Interrupted(JobId),
     #[error("no job matches \"{0}\"; `forgemesh job ls` lists them")]
     NoJob(String),
@@ -52,7 +54,9 @@ pub enum CliError {
     ManyJobs(String),
     #[error("job {0} is not final yet; `forgemesh job resume` finishes it")]
     NotFinal(JobId),
-    #[error("artifact {name} of job {job} is not kept: it was not asked for, or submitted with \"persist\": false")]
+    #[error(
+        "artifact {name} of job {job} is not kept: it was not asked for, or submitted with \"persist\": false"
+    )]
     NoArtifact { job: JobId, name: &'static str },
     #[error("{0}")]
     Bundle(#[from] crate::bundle::BundleError),
@@ -107,8 +111,10 @@ impl CliError {
             let mut value = json!({"error": {"code": self.code(), "message": self.to_string()}});
             match self {
                 CliError::Refused { problems, record } => {
-                    value["error"]["problems"] =
-                        problems.iter().map(|problem| serde_json::to_value(problem).unwrap_or_default()).collect();
+                    value["error"]["problems"] = problems
+                        .iter()
+                        .map(|problem| serde_json::to_value(problem).unwrap_or_default())
+                        .collect();
                     value["error"]["refusal"] = json!(record);
                 }
                 CliError::JobFailed { job, failure } => {

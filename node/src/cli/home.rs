@@ -25,8 +25,9 @@ pub fn folder(common: &Common) -> Result<PathBuf, CliError> {
     if let Some(folder) = std::env::var_os("FORGEMESH_HOME").filter(|folder| !folder.is_empty()) {
         return Ok(PathBuf::from(folder));
     }
-    let strategy = etcetera::choose_base_strategy()
-        .map_err(|_| CliError::Usage("this user has no home folder; set FORGEMESH_HOME or give --home".to_owned()))?;
+    let strategy = etcetera::choose_base_strategy().map_err(|_| {
+        CliError::Usage("this user has no home folder; set FORGEMESH_HOME or give --home".to_owned())
+    })?;
     Ok(strategy.data_dir().join("forgemesh"))
 }
 

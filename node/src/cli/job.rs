@@ -91,7 +91,12 @@ pub fn receipt(common: &Common, command: &ReceiptCommand) -> Result<(), CliError
     if common.json {
         print_json(&json!({"job_id": view.id(), "path": path.display().to_string(), "bytes": bytes.len()}));
     } else {
-        print(&format!("{} ({} bytes); check it with `forgemesh verify {}`", path.display(), bytes.len(), path.display()));
+        print(&format!(
+            "{} ({} bytes); check it with `forgemesh verify {}`",
+            path.display(),
+            bytes.len(),
+            path.display()
+        ));
     }
     Ok(())
 }
@@ -124,7 +129,11 @@ fn list(common: &Common, home: &Home) -> Result<(), CliError> {
     for record in &open {
         let (done, all) = (record.attested.len(), record.run().stage.shards());
         let state = record.state.as_str();
-        print(&format!("{}  {state:<11} {:<20} {done} of {all} shards", record.id.0.short(), record.contract.op.to_string()));
+        print(&format!(
+            "{}  {state:<11} {:<20} {done} of {all} shards",
+            record.id.0.short(),
+            record.contract.op.to_string()
+        ));
     }
     for file in &files {
         let record = &file.finished.record;
@@ -141,7 +150,8 @@ fn list(common: &Common, home: &Home) -> Result<(), CliError> {
 
 fn list_refused(common: &Common, home: &Home) -> Result<(), CliError> {
     let rows = home.storage.refusals(LISTED)?;
-    let records: Vec<Value> = rows.iter().filter_map(|row| serde_json::from_slice(&row.record).ok()).collect();
+    let records: Vec<Value> =
+        rows.iter().filter_map(|row| serde_json::from_slice(&row.record).ok()).collect();
     if common.json {
         print_json(&json!({ "refusals": records }));
         return Ok(());
@@ -150,7 +160,13 @@ fn list_refused(common: &Common, home: &Home) -> Result<(), CliError> {
         let id = record["refusal"].as_str().unwrap_or_default();
         let problem = &record["problems"][0];
         let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
-        print(&format!("{}  {} at {}: {}", id.get(..8).unwrap_or_default(), text("code"), text("path"), text("message")));
+        print(&format!(
+            "{}  {} at {}: {}",
+            id.get(..8).unwrap_or_default(),
+            text("code"),
+            text("path"),
+            text("message")
+        ));
     }
     Ok(())
 }
@@ -216,7 +232,11 @@ fn find(home: &Home, name: &str) -> Result<Found, CliError> {
     {
         return Ok(Found::Final(Box::new(view)));
     }
-    let refused = home.storage.refusals(usize::MAX)?.into_iter().find(|row| hex && row.id.to_string().starts_with(name));
+    let refused = home
+        .storage
+        .refusals(usize::MAX)?
+        .into_iter()
+        .find(|row| hex && row.id.to_string().starts_with(name));
     match refused.and_then(|row| serde_json::from_slice(&row.record).ok()) {
         Some(record) => Ok(Found::Refused(record)),
         None => Err(CliError::NoJob(name.to_owned())),

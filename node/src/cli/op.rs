@@ -24,9 +24,7 @@ pub enum OpCommand {
 pub fn op(common: &Common, command: &OpCommand) -> Result<(), CliError> {
     match command {
         OpCommand::Ls if common.json => {
-            let op = |profile: &&dyn forgemesh_kernel::profile::Profile| {
-                json!({"op": profile.op().to_string(), "doc": profile.doc()})
-            };
+            let op = |profile: &&dyn forgemesh_kernel::profile::Profile| json!({"op": profile.op().to_string(), "doc": profile.doc()});
             print_json(&json!({"ops": registry::PROFILES.iter().map(op).collect::<Vec<_>>()}));
         }
         OpCommand::Ls => {
@@ -35,7 +33,9 @@ pub fn op(common: &Common, command: &OpCommand) -> Result<(), CliError> {
             }
         }
         OpCommand::Schema { op } => {
-            let op: Op = op.parse().map_err(|error: forgemesh_protocol::op::OpError| CliError::Usage(error.to_string()))?;
+            let op: Op = op
+                .parse()
+                .map_err(|error: forgemesh_protocol::op::OpError| CliError::Usage(error.to_string()))?;
             let profile =
                 registry::require(&op).map_err(|problems| CliError::Refused { problems, record: None })?;
             let mut schema = profile.schema().json_schema();

@@ -41,7 +41,13 @@ pub fn plan(common: &Common, args: &PlanArgs) -> Result<(), CliError> {
         }));
         return Ok(());
     }
-    print(&format!("{}  {} paths in {} leaves of {}", job.contract().op, plan.paths, plan.leaves(), plan.leaf_paths));
+    print(&format!(
+        "{}  {} paths in {} leaves of {}",
+        job.contract().op,
+        plan.paths,
+        plan.leaves(),
+        plan.leaf_paths
+    ));
     for stage in &plan.stages {
         let kind = format!("{:?}", stage.kind).to_lowercase();
         print(&format!(
@@ -52,7 +58,9 @@ pub fn plan(common: &Common, args: &PlanArgs) -> Result<(), CliError> {
         ));
     }
     let here = core_seconds / threads as f64;
-    print(&format!("  about {core_seconds:.2} core-seconds; {here:.2} s on {threads} threads (a static estimate)"));
+    print(&format!(
+        "  about {core_seconds:.2} core-seconds; {here:.2} s on {threads} threads (a static estimate)"
+    ));
     print(&format!("  contract_hash {}", plan.contract));
     print(&format!("  replay_key    {}", job.replay_key()));
     Ok(())

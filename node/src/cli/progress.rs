@@ -31,7 +31,8 @@ impl Display {
     pub fn new(mode: ProgressMode, leaves: u64) -> Display {
         let bar = (mode == ProgressMode::Auto).then(|| {
             let bar = ProgressBar::new(leaves);
-            let style = ProgressStyle::with_template("{msg:12} [{bar:32}] {percent:>3} %  {elapsed} (eta {eta})");
+            let style =
+                ProgressStyle::with_template("{msg:12} [{bar:32}] {percent:>3} %  {elapsed} (eta {eta})");
             if let Ok(style) = style {
                 bar.set_style(style.progress_chars("=> "));
             }

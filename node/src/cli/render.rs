@@ -54,7 +54,11 @@ pub fn text(view: &JobView, receipt: &str) -> String {
     } else if let Some(failure) = &finished.failure {
         lines.push(format!("  {failure}"));
     }
-    lines.push(format!("  {:<13} {}", "verification", forgemesh_consensus::settle::verification(record).claim));
+    lines.push(format!(
+        "  {:<13} {}",
+        "verification",
+        forgemesh_consensus::settle::verification(record).claim
+    ));
     if record.terms.ctx.billing.mode == BillingMode::Test {
         lines.push("  billing       test: settles at zero".to_owned());
     }
@@ -81,7 +85,9 @@ fn figures(output: &Value, row: &mut impl FnMut(&str, String)) {
         }
     }
     for (name, value) in map {
-        if let Some(text) = scalar(value).filter(|_| !first.contains(&name.as_str()) && name != "scale_exponent") {
+        if let Some(text) =
+            scalar(value).filter(|_| !first.contains(&name.as_str()) && name != "scale_exponent")
+        {
             row(&name.replace('_', " "), text);
         }
     }
@@ -99,7 +105,11 @@ pub fn picture(view: &JobView, result: &Value) -> Option<String> {
     let output = &result["output"];
     let bins = output["loss_distribution"].as_array()?;
     let bin = |bin: &Value| {
-        Some(Bin { lower: bin["lower"].as_f64()?, upper: bin["upper"].as_f64()?, count: bin["count"].as_u64()? })
+        Some(Bin {
+            lower: bin["lower"].as_f64()?,
+            upper: bin["upper"].as_f64()?,
+            count: bin["count"].as_u64()?,
+        })
     };
     let mut bins: Vec<Bin> = bins.iter().map(bin).collect::<Option<_>>()?;
     let count = bins.iter().map(|bin| bin.count).sum();
@@ -110,7 +120,8 @@ pub fn picture(view: &JobView, result: &Value) -> Option<String> {
     let subtitle = format!("{} paths, result {hash}, job {}", number(count as f64), record.id.0.short());
     let marks = marks(output);
     let mean = output["mean"].as_f64()?;
-    let picture = Picture { title: &title, subtitle: &subtitle, unit: "loss", bins: &bins, marks: &marks, mean, count };
+    let picture =
+        Picture { title: &title, subtitle: &subtitle, unit: "loss", bins: &bins, marks: &marks, mean, count };
     Some(picture::svg(&picture))
 }
 

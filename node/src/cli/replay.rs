@@ -50,7 +50,8 @@ pub fn replay(common: &Common, args: &ReplayArgs) -> Result<(), CliError> {
     let bar = bar(common, &examined.job);
     let again = examined.job.execute(|job, run| stage(job, run, isa, threads, &bar));
     bar.finish_and_clear();
-    let again = again.map_err(|error| CliError::Replay(format!("the contract cannot be executed: {error}")))?;
+    let again =
+        again.map_err(|error| CliError::Replay(format!("the contract cannot be executed: {error}")))?;
     let seconds = started.elapsed().as_secs_f64();
     let hash = again.map(|output| output.body.hash()).map_err(|failure| CliError::ReplayDiffers {
         what: what.clone(),
@@ -86,7 +87,13 @@ fn bar(common: &Common, job: &Job) -> ProgressBar {
 }
 
 /// All shards of a stage, on all threads; the sum does not depend on who took which.
-fn stage(job: &Job, run: &StageRun, isa: Isa, threads: usize, bar: &ProgressBar) -> Result<Accumulator, ReduceError> {
+fn stage(
+    job: &Job,
+    run: &StageRun,
+    isa: Isa,
+    threads: usize,
+    bar: &ProgressBar,
+) -> Result<Accumulator, ReduceError> {
     let next = AtomicU64::new(0);
     let sums = Mutex::new(Vec::new());
     thread::scope(|scope| {

@@ -58,11 +58,10 @@ pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
         same && record.submission.key == home.secret.public()
     });
     let unfinished = unfinished.map(|record| record.id);
-    let mut display = Display::new(if common.json && args.progress == ProgressMode::Auto {
-        ProgressMode::None
-    } else {
-        args.progress
-    }, job.plan().leaves());
+    let mut display = Display::new(
+        if common.json && args.progress == ProgressMode::Auto { ProgressMode::None } else { args.progress },
+        job.plan().leaves(),
+    );
     let id = embedded::serve(driver, async |handle| {
         let mut reports = handle.watch();
         let id = match unfinished {

@@ -76,7 +76,11 @@ pub fn pin(mesh: Option<&str>) -> Result<Option<MeshId>, CliError> {
 }
 
 /// Checks a receipt with the artifacts beside it, or a bundle.
-pub fn examine(path: &Path, pinned: Option<MeshId>, report: &mut Report) -> Result<Option<Examined>, CliError> {
+pub fn examine(
+    path: &Path,
+    pinned: Option<MeshId>,
+    report: &mut Report,
+) -> Result<Option<Examined>, CliError> {
     let bytes = read_bounded(path, bundle::FILE_BYTES)?;
     if bundle::is_bundle(&bytes) {
         return Ok(bundle::check(&bytes, pinned, report));

@@ -34,7 +34,7 @@ impl BeaconChain {
             .chunks_exact(32)
             .map(|chunk| Hash(chunk.try_into().expect("invariant: chunks of 32")))
             .collect();
-        let whole = bytes.len() % 32 == 0 && checkpoints.len() as u64 == length.div_ceil(STRIDE);
+        let whole = bytes.len().is_multiple_of(32) && checkpoints.len() as u64 == length.div_ceil(STRIDE);
         whole.then_some(BeaconChain { length, checkpoints })
     }
 

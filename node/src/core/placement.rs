@@ -21,7 +21,12 @@ pub fn check(policy: &Policy, nodes: &Capabilities) -> Result<(), Problems> {
     let code = ProblemCode::PolicyUnsatisfiable;
     if policy.target == Target::Gpu && nodes.gpus == 0 {
         let message = format!("0 of {} nodes have a GPU", nodes.agents);
-        problems.add(code, "$.policy.target", message, "use \"any\" or \"cpu\": the result has the same bits");
+        problems.add(
+            code,
+            "$.policy.target",
+            message,
+            "use \"any\" or \"cpu\": the result has the same bits",
+        );
     }
     if policy.min_agents > nodes.agents {
         let message = format!("{} agents are asked for, {} are here", policy.min_agents, nodes.agents);

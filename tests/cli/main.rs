@@ -1,0 +1,14 @@
+//! The command line as a person meets it: whole processes, real folders, exit codes, files. Must never reach into a
+//! running node; what a library call checks here is a file that a process wrote.
+
+mod artifacts;
+mod data_folder;
+mod failed_job;
+mod flips;
+mod foreign_receipts;
+mod inspect;
+mod malformed;
+mod malformed_table;
+mod node;
+mod replay;
+mod run;

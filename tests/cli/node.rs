@@ -1,0 +1,143 @@
+//! A node of a test's own: a data folder, and the processes that use it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use forgemesh_tests::forgemesh;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A data folder with room beside it for the test's files; both go when this is dropped.
+pub struct Node {
+    folder: TempDir,
+}
+
+/// How a process ended.
+pub struct Ended {
+    pub code: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Node {
+    /// A node that has never run.
+    pub fn new() -> Node {
+        Node { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// Its data folder; it is there after the first command that makes one.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// A path beside the data folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file beside the data folder.
+    pub fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, bytes).expect("the temporary folder can be written");
+        path
+    }
+
+    /// A command of this node, its environment free of settings of the person who runs the tests.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(forgemesh());
+        command.env_remove("FORGEMESH_HOME").env_remove("FORGEMESH_ISA");
+        command
+            .arg("--home")
+            .arg(self.home())
+            .args(args)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn forgemesh(&self, args: &[&str]) -> Ended {
+        Ended::of(self.command(args).output().expect("the executable starts"))
+    }
+
+    /// Runs a command that must succeed.
+    pub fn ok(&self, args: &[&str]) -> Ended {
+        let ended = self.forgemesh(args);
+        assert_eq!(ended.code, 0, "forgemesh {args:?}:\n{}\n{}", ended.stderr, ended.text());
+        ended
+    }
+
+    /// Runs an envelope with `--json --out out`; the object that it prints.
+    pub fn run(&self, envelope: &Value, out: &str) -> Value {
+        let file = self.file(&format!("{out}.job.json"), envelope.to_string());
+        self.ok(&["run", path(&file), "--json", "--out", out]).json()
+    }
+}
+
+impl Ended {
+    /// Of what the process left; a panic is always a failure of the test.
+    pub fn of(output: Output) -> Ended {
+        let stderr = String::from_utf8(output.stderr).expect("what people read is UTF-8");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        let code = output.status.code().expect("an exit code, not a signal");
+        Ended { code, stdout: output.stdout, stderr }
+    }
+
+    /// Its standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Its standard output, which must be one JSON value.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.stdout)
+            .unwrap_or_else(|error| panic!("not one JSON value: {error}\n{}\n{}", self.text(), self.stderr))
+    }
+
+    /// Fails unless the process refused with this exit code and a `--json` error of this code; the error.
+    pub fn error(&self, exit: i32, code: &str) -> Value {
+        let error = self.json()["error"].clone();
+        assert_eq!((self.code, &error["code"]), (exit, &json!(code)), "{}\n{}", self.text(), self.stderr);
+        assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{error}");
+        error
+    }
+}
+
+/// A path as an argument.
+pub fn path(path: &Path) -> &str {
+    path.to_str().expect("temporary folders have UTF-8 names")
+}
+
+/// A small job whose result has percentiles and a distribution: a few milliseconds of work.
+pub fn small_job() -> Value {
+    json!({
+        "op": {"name": "mc", "version": 1, "profile": "reserve.v1"},
+        "args": {
+            "triangle": [[100, 180, 220, 230], [110, 200, 240], [90, 170], [120]],
+            "iterations": 3000, "levels": [0.5, 0.99],
+        },
+        "seed": {"mode": "explicit", "value": "cli"},
+    })
+}
+
+/// Pseudo-random numbers for sampling; splitmix64 (Steele, Lea, Flood, 2014). The seed is printed for the record.
+pub struct Draws(u64);
+
+impl Draws {
+    /// From `FORGEMESH_TEST_SEED`, else a fixed seed.
+    pub fn new(what: &str) -> Draws {
+        let seed =
+            std::env::var("FORGEMESH_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_24);
+        println!("{what}: FORGEMESH_TEST_SEED={seed}");
+        Draws(seed)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % bound as u64) as usize
+    }
+}
