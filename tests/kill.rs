@@ -31,9 +31,11 @@ use tempfile::TempDir;
 /// The events at which a run is killed, each in turn.
 const EVENTS: [&str; 7] =
     ["accepted", "running", "progress", "verifying", "aggregating", "finalized", "recorded"];
-/// Rounds in one data folder, in turn: in a long one debris accumulates until the log is replaced by a snapshot; a
-/// new one means that creation is hit.
-const ROUNDS_PER_FOLDER: [u64; 5] = [4, 22, 3, 5, 6];
+/// Rounds in one data folder, in turn. A new folder means that creation is hit; every other one is as long used, so
+/// that its log is replaced by a snapshot soon.
+const ROUNDS_PER_FOLDER: [u64; 6] = [4, 16, 3, 8, 3, 6];
+/// Log entries of a folder that is long used: a few jobs short of a snapshot.
+const USED_ENTRIES: u64 = limits::LOG_ENTRIES - 60;
 /// Longer than any of these commands takes on a slow machine: it is stuck then.
 const STUCK: Duration = Duration::from_secs(120);
 const SIGKILL: i32 = 9;
@@ -147,19 +149,21 @@ fn killed_jobs_are_finished_once_with_the_same_bits() {
     let files = tempfile::tempdir().unwrap();
     let mut random = Random(seed);
     let (jobs, creation) = references(files.path());
+    let used = used(files.path().join("home"), &jobs[0]);
     let mut tally = Tally::default();
-    let mut folder = Folder::new();
+    let mut folder = Folder::new(&used, false);
     let (mut lengths, mut left) = (ROUNDS_PER_FOLDER.iter().cycle(), 0);
     for round in 0..rounds {
-        let fresh = left == 0;
-        if fresh {
+        let next = left == 0;
+        if next {
             left = *lengths.next().unwrap();
             if round > 0 {
                 folder.close(&jobs, &mut random, &mut tally);
-                folder = Folder::new();
             }
+            folder = Folder::new(&used, tally.folders % 2 == 1);
         }
         left -= 1;
+        let fresh = !folder.path().exists();
         let (job, kill) = choose(round, &jobs, fresh.then_some(creation), &mut random);
         println!("round {round}: job {job}, {kill:?}{}", if fresh { ", new folder" } else { "" });
         folder.round(job, kill, &jobs, &mut random, &mut tally);
@@ -192,7 +196,7 @@ fn choose(round: u64, jobs: &[Reference], creation: Option<Duration>, random: &m
     (job.unwrap_or_else(|| panic!("no job ever says \"{event}\"")), Kill::At(event))
 }
 
-/// The jobs, run in peace; and how long a first start takes longer than a second.
+/// The jobs, run in peace; and how long a first start takes.
 fn references(files: &Path) -> (Vec<Reference>, Duration) {
     let reserve: Value = serde_json::from_str(include_str!("../node/examples/reserve-raa.json")).unwrap();
     let insurance: Value =
@@ -203,22 +207,21 @@ fn references(files: &Path) -> (Vec<Reference>, Duration) {
         (&reserve, 20_000, "full"),
         (&insurance, 400_000, "none"),
     ];
-    let home = tempfile::tempdir().unwrap();
     let started = Instant::now();
-    let first = run_command(home.path()).args(["run", "diag@1/noop.v1"]).output().unwrap();
+    let first = run_command(&files.join("first")).args(["run", "diag@1/noop.v1"]).output().unwrap();
     let creation = started.elapsed();
     text_of(&first);
-    let storage = |home: &Path| Storage::open(home).unwrap();
+    let home = files.join("home");
     let jobs = shapes.iter().enumerate().map(|(i, (example, iterations, verify))| {
         let mut envelope = (*example).clone();
         envelope["args"]["iterations"] = json!(iterations);
         envelope["policy"]["verify"] = json!(verify);
         let file = files.join(format!("job-{i}.json"));
         std::fs::write(&file, envelope.to_string()).unwrap();
-        let ended = launch(run_command(home.path()).arg("run").arg(&file), Kill::Never);
+        let ended = launch(run_command(&home).arg("run").arg(&file), Kill::Never);
         let (id, resumed) = ended.id.clone().unwrap();
         assert!(!resumed);
-        let last = ledger(&storage(home.path())).pop().unwrap();
+        let last = ledger(&Storage::open(&home).unwrap()).pop().unwrap();
         assert_eq!(last.job.to_string(), id);
         let result_hash = ended.result_hash.unwrap();
         assert_eq!(last.result_hash.unwrap().to_string(), result_hash);
@@ -231,6 +234,18 @@ fn references(files: &Path) -> (Vec<Reference>, Duration) {
     (jobs, creation)
 }
 
+/// Runs a job again and again, until the log of `home` is as long as that of a node that is long used.
+fn used(home: PathBuf, job: &Reference) -> PathBuf {
+    let entries = || Storage::open(&home).unwrap().log(0, usize::MAX).unwrap().len() as u64;
+    let mut runs = 0;
+    while entries() < USED_ENTRIES {
+        launch(run_command(&home).arg("run").arg(&job.file), Kill::Never);
+        runs += 1;
+    }
+    println!("{} log entries after {runs} more runs", entries());
+    home
+}
+
 fn count(events: &[String]) -> BTreeMap<&str, u64> {
     let mut counts = BTreeMap::new();
     events.iter().for_each(|event| *counts.entry(event.as_str()).or_insert(0) += 1);
@@ -238,8 +253,17 @@ fn count(events: &[String]) -> BTreeMap<&str, u64> {
 }
 
 impl Folder {
-    fn new() -> Folder {
+    /// One that is not there yet, or a copy of one that is long used.
+    fn new(used: &Path, copy: bool) -> Folder {
         let home = tempfile::tempdir().unwrap();
+        if copy {
+            let to = home.path().join("home");
+            std::fs::create_dir(&to).unwrap();
+            for file in std::fs::read_dir(used).unwrap() {
+                let file = file.unwrap();
+                std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+            }
+        }
         Folder { home, known: BTreeMap::new(), open: BTreeMap::new(), order: Vec::new() }
     }
 
@@ -437,8 +461,9 @@ fn run_command(home: &Path) -> Command {
 /// The standard output of a command that must have succeeded.
 fn text_of(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{:?}: {errors}", output.status);
-    String::from_utf8(output.stdout.clone()).unwrap()
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(output.status.success(), "{:?}: {errors}{text}", output.status);
+    text
 }
 
 /// Runs a command to its end or to its kill; any other end than success or that kill fails the test.

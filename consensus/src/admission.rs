@@ -2,8 +2,7 @@
 
 use forgemesh_kernel::job::Job;
 use forgemesh_protocol::envelope::Terms;
-use forgemesh_protocol::id::MeshId;
-use forgemesh_protocol::keys::{KeyError, Signed};
+use forgemesh_protocol::keys::KeyError;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::problem::Problems;
 use forgemesh_protocol::submission::Submission;
@@ -32,14 +31,8 @@ pub enum AdmissionError {
     NotCanonical,
 }
 
-/// Checks everything that needs only the submission itself, and reads the job out of it.
-pub fn read(
-    submission: &Signed<Submission>,
-    mesh: MeshId,
-    now_ms: u64,
-) -> Result<(Job, Terms), AdmissionError> {
-    submission.verify(mesh)?;
-    let body = &submission.body;
+/// Checks everything about a submission but its signature, which the caller has checked, and reads the job out of it.
+pub fn read(body: &Submission, now_ms: u64) -> Result<(Job, Terms), AdmissionError> {
     if body.nonce.0.len() != 16 {
         return Err(AdmissionError::Nonce { found: body.nonce.0.len() });
     }

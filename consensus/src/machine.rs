@@ -241,18 +241,22 @@ impl Hub {
 
     fn submit(&mut self, submission: &Signed<Submission>) -> Result<Applied, Rejected> {
         let id = submission.job_id(self.mesh);
+        // The id does not cover the signature: who repeats a submission must have signed it, too.
+        submission.verify(self.mesh).map_err(AdmissionError::Signature)?;
         if self.state.seen.contains_key(&id) {
             return Ok(Applied::event(Event::Submitted { job: id, known: true }));
         }
         let now_ms = self.state.now_ms;
-        let (job, terms) = admission::read(submission, self.mesh, now_ms)?;
-        self.state.seen.retain(|_, expires_ms| *expires_ms > now_ms);
+        let (job, terms) = admission::read(&submission.body, now_ms)?;
         if self.state.open.len() >= limits::OPEN_JOBS {
             return Err(AdmissionError::TooManyOpen.into());
         }
-        if self.state.seen.len() >= limits::NONCES {
+        let remembered = self.state.seen.values().filter(|expires_ms| **expires_ms > now_ms).count();
+        if remembered >= limits::NONCES {
             return Err(AdmissionError::TooManyNonces.into());
         }
+        // Only now: a refused entry changes nothing.
+        self.state.seen.retain(|_, expires_ms| *expires_ms > now_ms);
         let plan = job.plan().clone();
         let first = plan.stages.first().expect("invariant: every plan has a stage").clone();
         let mut record = JobRecord {
@@ -464,7 +468,9 @@ fn check_outcome(job: &JobRecord, outcome: &Outcome) -> Result<(), VoteRefused> 
         }
         Outcome::Final(result) => {
             let kinds = result.artifacts.iter().map(|artifact| artifact.kind);
-            let whole = result.stop_leaf == plan.leaves() && result.work.iterations == plan.paths;
+            let leaves = plan.leaves();
+            let covered = result.stop_leaf == leaves && result.work.leaves == leaves;
+            let whole = covered && result.work.iterations == plan.paths;
             if whole && kinds.eq(job.terms.artifacts.include.iter().copied()) {
                 Ok(())
             } else {

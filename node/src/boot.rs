@@ -17,7 +17,7 @@ use forgemesh_protocol::wire::Attested;
 use forgemesh_storage::{Batch, CommitError, MetaKey, ReadError, Storage};
 
 use crate::core::beacon::BeaconChain;
-use crate::core::hub::Found;
+use crate::core::hub::{Found, books};
 use crate::core::{Core, Identity, Recovered};
 use crate::driver::Driver;
 use crate::job_file::{JobFile, SWEEP_NAMESPACE};
@@ -66,10 +66,11 @@ where
     let (genesis, beacon) = mesh_of(storage, &secret, mesh_name, nonce)?;
     let (hub, compacted, unrecorded) = replay(storage, genesis)?;
     sweep(storage, &hub)?;
+    record(storage, &hub, &secret, &unrecorded)?;
     let members = members(storage, &hub)?;
     let outbox = outbox(storage)?;
     let identity = Identity { node: secret.public().id(), mesh: hub.mesh(), secret };
-    let found = Found { compacted, unrecorded, members, beacon };
+    let found = Found { compacted, members, beacon };
     let recovered = Recovered { hub, found, outbox };
     let core = Core::new(identity, recovered, executor.capacity(), executor.backend());
     Ok(Driver::new(core, mesh, executor, store))
@@ -83,12 +84,26 @@ pub fn genesis(storage: &Storage) -> Result<Option<Genesis>, BootError> {
     }
 }
 
-/// The hub's state, with the whole log applied, for readers; none before the first start.
-pub fn hub(storage: &Storage) -> Result<Option<Hub>, BootError> {
-    match genesis(storage)? {
-        Some(genesis) => Ok(Some(replay(storage, genesis)?.0)),
-        None => Ok(None),
+/// The hub's state, with the whole log applied and the books complete, for readers; none before the first start.
+pub fn hub(storage: &Storage, secret: &SecretKey) -> Result<Option<Hub>, BootError> {
+    let Some(genesis) = genesis(storage)? else { return Ok(None) };
+    genesis.member(&secret.public()).ok_or(BootError::ForeignKey)?;
+    let (hub, _, unrecorded) = replay(storage, genesis)?;
+    record(storage, &hub, secret, &unrecorded)?;
+    Ok(Some(hub))
+}
+
+/// Writes into the books what a crash kept out of them, before anyone can miss it there.
+fn record(
+    storage: &Storage,
+    hub: &Hub,
+    secret: &SecretKey,
+    unrecorded: &[FinishedJob],
+) -> Result<(), BootError> {
+    for finished in unrecorded {
+        storage.commit(&books(finished, hub.genesis(), secret))?;
     }
+    Ok(())
 }
 
 /// The mesh of this data folder; a mesh of one is made on the first start.

@@ -10,6 +10,7 @@ pub mod core;
 pub mod driver;
 pub mod evidence;
 pub mod job_file;
+pub mod perform;
 #[cfg(feature = "cli")]
 pub mod picture;
 pub mod ports;

@@ -165,6 +165,7 @@ impl Kind {
                     return u64::try_from(value).ok().map(Value::from);
                 }
                 Some(value) => (ProblemCode::OutOfRange, format!("found {value}")),
+                None if is_vast(json) => (ProblemCode::OutOfRange, format!("found {}", number(json))),
                 None => (ProblemCode::WrongType, format!("found {}, not a whole number", number(json))),
             },
             (Kind::Float { min, max, above }, Json::Int(_) | Json::Float(_)) => {
@@ -278,10 +279,17 @@ fn read_list(of: &Kind, items: &[Json], path: &str, problems: &mut Problems) -> 
 fn integral(json: &Json) -> Option<i128> {
     match json {
         Json::Int(value) => Some(*value),
-        // 2^63: beyond it a float's neighbours are thousands apart, and no integer field goes there.
-        Json::Float(value) if *value == value.trunc() && value.abs() < 9.2e18 => Some(*value as i128),
+        Json::Float(value) if *value == value.trunc() && value.abs() < VAST => Some(*value as i128),
         _ => None,
     }
+}
+
+/// About 2^63: beyond it a float's neighbours are thousands apart, and no integer field goes there.
+const VAST: f64 = 9.2e18;
+
+/// Every float beyond that is a whole number, only too large.
+fn is_vast(json: &Json) -> bool {
+    float(json).abs() >= VAST
 }
 
 fn float(json: &Json) -> f64 {
@@ -295,6 +303,8 @@ fn float(json: &Json) -> f64 {
 fn number(json: &Json) -> String {
     match json {
         Json::Int(value) => value.to_string(),
+        // An exponent where three hundred digits would stand.
+        _ if float(json) != 0.0 && !(1e-6..1e17).contains(&float(json).abs()) => format!("{:e}", float(json)),
         _ => float(json).to_string(),
     }
 }
@@ -311,5 +321,29 @@ fn open(json: &Json) -> Value {
         Json::Text(text) => Value::from(text.as_str()),
         Json::List(items) => items.iter().map(open).collect(),
         Json::Map(entries) => Value::Object(entries.iter().map(|(k, v)| (k.clone(), open(v))).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_number_that_is_too_large_is_out_of_range_and_short() {
+        let kind = Kind::Int { min: 0, max: 100 };
+        for (text, code, message) in [
+            ("1e300", ProblemCode::OutOfRange, "found 1e300"),
+            ("-1e300", ProblemCode::OutOfRange, "found -1e300"),
+            ("18446744073709551616", ProblemCode::OutOfRange, "found 1.8446744073709552e19"),
+            ("101.0", ProblemCode::OutOfRange, "found 101"),
+            ("0.5", ProblemCode::WrongType, "found 0.5, not a whole number"),
+            ("1e-300", ProblemCode::WrongType, "found 1e-300, not a whole number"),
+        ] {
+            let mut problems = Problems::default();
+            let json = Json::parse(text.as_bytes()).unwrap();
+            assert_eq!(kind.read(&json, "$", &mut problems), None);
+            let problem = problems.iter().next().unwrap();
+            assert_eq!((problem.code, problem.message.as_str()), (code, message), "{text}");
+        }
     }
 }

@@ -1,1 +1,15 @@
-//! simnet
+//! The simulator: the very node of production, its `boot`, its core and its driver, in virtual time.
+//!
+//! Owns the ports that stand for machines: an executor that computes with the real kernel and takes modelled time, a
+//! disk in memory behind the real storage, a fuse that ends a node at any step. A seed decides everything. Must never
+//! use a thread, look at a clock other than tokio's paused one, or draw entropy: one seed gives one trace.
+
+pub mod adversary;
+pub mod disk;
+pub mod draws;
+pub mod executor;
+pub mod fuse;
+pub mod scenario;
+pub mod store;
+pub mod trace;
+pub mod world;

@@ -214,7 +214,10 @@ fn the_same_content_in_another_form_fails() {
         ("a zero byte", format!("{plain}\0").into_bytes()),
         ("twice", format!("{plain}{plain}").into_bytes()),
         ("a field more", plain.replacen('{', "{\"a\":1,", 1).into_bytes()),
-        ("a field twice", plain.replacen('{', "{\"payloadType\":\"application/vnd.in-toto+json\",", 1).into_bytes()),
+        (
+            "a field twice",
+            plain.replacen('{', "{\"payloadType\":\"application/vnd.in-toto+json\",", 1).into_bytes(),
+        ),
         ("an escaped letter", plain.replacen("payloadType", "payloadTyp\\u0065", 1).into_bytes()),
         ("padding more", plain.replacen(slack, &format!("{slack}="), 1).into_bytes()),
         ("a line feed in the base64", plain.replacen(slack, &format!("{slack}\\n"), 1).into_bytes()),

@@ -43,11 +43,13 @@ pub fn serve<T>(
             let _ = stopped.await;
         });
         tokio::select! {
+            // The client first: it must be watching before the node takes its first step.
+            biased;
+            result = client(handle) => result,
             ended = node => match ended {
                 Ok(()) => Err(CliError::Stopped(crate::driver::Stopped)),
                 Err(error) => Err(error.into()),
             },
-            result = client(handle) => result,
         }
     })
 }

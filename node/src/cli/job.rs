@@ -102,7 +102,9 @@ pub fn receipt(common: &Common, command: &ReceiptCommand) -> Result<(), CliError
 }
 
 fn open_jobs(home: &Home) -> Result<Vec<JobRecord>, CliError> {
-    Ok(boot::hub(&home.storage)?.map(|hub| hub.state().open.values().cloned().collect()).unwrap_or_default())
+    Ok(boot::hub(&home.storage, &home.secret)?
+        .map(|hub| hub.state().open.values().cloned().collect())
+        .unwrap_or_default())
 }
 
 fn list(common: &Common, home: &Home) -> Result<(), CliError> {

@@ -13,9 +13,10 @@ use forgemesh_consensus::todo::{self, Todo};
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::Verdict;
 use forgemesh_protocol::failure::{Failure, FailureCode};
+use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
-use forgemesh_protocol::keys::Signed;
+use forgemesh_protocol::keys::{SecretKey, Signed};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::vote::{Outcome, ReductionVote};
@@ -33,8 +34,6 @@ use crate::ports::{Done, Work};
 pub struct Found {
     /// Entries below this index are in a snapshot.
     pub compacted: u64,
-    /// Jobs that became final in the log, but are not in the books yet.
-    pub unrecorded: Vec<FinishedJob>,
     /// Claims of the batches that still have to be checked, by their attestation's digest.
     pub members: BTreeMap<Hash, Bytes>,
     pub beacon: BeaconChain,
@@ -58,14 +57,12 @@ pub(crate) struct HubRole {
     compacted: u64,
     /// Final jobs whose record is not durable yet.
     unrecorded: u64,
-    /// Found on the disk at the start, to be recorded first.
-    recovered: Vec<FinishedJob>,
     leader: Option<NodeId>,
 }
 
 impl HubRole {
     pub fn new(machine: Hub, found: Found, capacity: u64) -> Self {
-        let Found { compacted, unrecorded: recovered, members, beacon } = found;
+        let Found { compacted, members, beacon } = found;
         let quorum = Solo::new(machine.state().term.max(1), machine.state().next);
         HubRole {
             quorum,
@@ -77,7 +74,6 @@ impl HubRole {
             members,
             compacted,
             unrecorded: 0,
-            recovered,
             leader: machine.genesis().hub.first().map(|member| member.key.id()),
             machine,
         }
@@ -172,25 +168,10 @@ impl HubRole {
         self.leases.forget(&id);
         self.started.remove(&id);
         self.under_way.retain(|todo| todo.job() != id);
-        let artifacts = &finished.record.terms.artifacts;
-        let receipt = finished.statement(self.machine.genesis()).sign(&cx.identity.secret);
-        let mut batch = Batch::new();
-        batch.append_ledger(finished.entry.seq, forgemesh_protocol::canon::to_bytes(&finished.entry));
-        for artifact in finished.result.iter().flat_map(|result| &result.artifacts) {
-            if artifacts.persist {
-                let key = pointer_key(&id, artifact.kind);
-                batch.put_kv(&artifacts.kv_namespace, &key, artifact.blake3.to_string().into_bytes());
-            }
-        }
         for attested in finished.record.batches.iter() {
             self.members.remove(&attested.digest);
         }
-        if !artifacts.persist {
-            // Its client may still be reading; the blobs go at the next start.
-            batch.put_kv(SWEEP_NAMESPACE, &id.to_string(), Vec::new());
-        }
-        let file = JobFile { finished: finished.clone(), receipt };
-        batch.put_job(id.0, file.encode());
+        let batch = books(finished, self.machine.genesis(), &cx.identity.secret);
         self.unrecorded += 1;
         let progress = Progress {
             job: id,
@@ -274,11 +255,8 @@ impl HubRole {
 
     /// Takes up whatever is outstanding and not under way.
     pub fn advance(&mut self, cx: &mut Context<'_>) {
-        for finished in std::mem::take(&mut self.recovered) {
-            self.record(cx, &finished);
-        }
         self.time_out(cx);
-        self.leases.expire(cx.now_ms);
+        self.leases.expire(self.log_time(cx));
         let ppm = self.machine.genesis().parameters.spotcheck_ppm;
         let todos: Vec<Todo> =
             self.machine.state().open.values().flat_map(|job| todo::outstanding(job, ppm)).collect();
@@ -341,6 +319,11 @@ impl HubRole {
         }
     }
 
+    /// What a lease's expiry is held against: the clock, unless it was set back since the newest entry.
+    fn log_time(&self, cx: &Context<'_>) -> u64 {
+        cx.now_ms.max(self.machine.state().now_ms)
+    }
+
     fn time_out(&mut self, cx: &mut Context<'_>) {
         let over = |job: &&forgemesh_consensus::job::JobRecord| {
             let timeout_ms = job.terms.policy.timeout_ms;
@@ -359,8 +342,9 @@ impl HubRole {
         open.sort_by_key(|job| (job.accepted_ms, job.id));
         let ready = |state| matches!(state, State::Planned | State::Running);
         let mut starting = Vec::new();
+        let now_ms = self.log_time(cx);
         for job in open.into_iter().filter(|job| ready(job.state) && !self.failing.contains(&job.id)) {
-            while let Some(offer) = self.leases.lend(job, cx.identity, self.quorum.term(), cx.now_ms) {
+            while let Some(offer) = self.leases.lend(job, cx.identity, self.quorum.term(), now_ms) {
                 if self.started.insert(job.id) && job.state == State::Planned {
                     starting.push(job.id);
                 }
@@ -394,4 +378,26 @@ impl HubRole {
         let timeouts = self.machine.state().open.values().filter_map(timeout).min();
         [timeouts, self.leases.next_expiry()].into_iter().flatten().min()
     }
+}
+
+/// What a final job adds to the books: its record with the receipt, its ledger entry, the pointers to its artifacts.
+pub(crate) fn books(finished: &FinishedJob, genesis: &Genesis, secret: &SecretKey) -> Batch {
+    let id = finished.record.id;
+    let artifacts = &finished.record.terms.artifacts;
+    let receipt = finished.statement(genesis).sign(secret);
+    let mut batch = Batch::new();
+    batch.append_ledger(finished.entry.seq, forgemesh_protocol::canon::to_bytes(&finished.entry));
+    for artifact in finished.result.iter().flat_map(|result| &result.artifacts) {
+        if artifacts.persist {
+            let key = pointer_key(&id, artifact.kind);
+            batch.put_kv(&artifacts.kv_namespace, &key, artifact.blake3.to_string().into_bytes());
+        }
+    }
+    if !artifacts.persist {
+        // Its client may still be reading; the blobs go at the next start.
+        batch.put_kv(SWEEP_NAMESPACE, &id.to_string(), Vec::new());
+    }
+    let file = JobFile { finished: finished.clone(), receipt };
+    batch.put_job(id.0, file.encode());
+    batch
 }

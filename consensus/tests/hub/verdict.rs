@@ -1,0 +1,147 @@
+//! Verdicts: who may judge, what a verdict must cover, and what a mismatch does.
+
+use forgemesh_consensus::adjudicate::VerdictRefused;
+use forgemesh_consensus::command::Command;
+use forgemesh_consensus::machine::{Event, Rejected};
+use forgemesh_protocol::challenge::{LeafRef, Mismatch, MismatchKind, Verdict};
+use forgemesh_protocol::failure::{FailureCode, Phase};
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::{JobId, MeshId};
+use forgemesh_protocol::keys::{KeyError, Signed};
+use forgemesh_protocol::state::State;
+
+use super::bench::{Bench, mix};
+
+fn challenged() -> (Bench, JobId, Hash) {
+    let mut bench = Bench::new(2);
+    let id = bench.submit(&mix("spotcheck"));
+    let digest = bench.attest_all(&id);
+    bench.accept(bench.reveal(&id, digest));
+    (bench, id, digest)
+}
+
+fn refusal(bench: &mut Bench, command: Command) -> VerdictRefused {
+    match bench.refuse(command) {
+        Rejected::Verdict(refused) => refused,
+        other => panic!("a refused verdict, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_verdict_covers_all_that_was_drawn() {
+    let (mut bench, id, digest) = challenged();
+    let verdict = bench.verdict(&id, digest);
+    let drawn = verdict.checked;
+    for found in [0, drawn - 1, drawn + 1, u64::MAX] {
+        let command = bench.judge(Verdict { checked: found, ..verdict.clone() });
+        assert_eq!(refusal(&mut bench, command), VerdictRefused::Incomplete { drawn, found });
+    }
+    assert_eq!(bench.accept(bench.judge(verdict)), Event::Judged { job: id });
+    assert_eq!(bench.job(&id).state, State::Aggregating);
+}
+
+#[test]
+fn a_mismatch_is_at_a_leaf_that_was_drawn() {
+    let (mut bench, id, digest) = challenged();
+    let job = bench.job(&id);
+    let drawn = job.challenged(&job.batches[0], bench.hub.genesis().parameters.spotcheck_ppm);
+    let spared = (0..job.plan.leaves()).find(|leaf| drawn.iter().all(|at| at.leaf != *leaf)).unwrap();
+    let other_shard = LeafRef { shard: drawn[0].shard + 1, leaf: drawn[0].leaf };
+    for at in [LeafRef { shard: 0, leaf: spared }, other_shard] {
+        let mismatch = Mismatch { at, kind: MismatchKind::LeafDiffers, recomputed: Hash::ZERO };
+        let command = bench.judge(Verdict { mismatches: vec![mismatch], ..bench.verdict(&id, digest) });
+        assert_eq!(refusal(&mut bench, command), VerdictRefused::NotDrawn);
+    }
+}
+
+#[test]
+fn only_a_member_judges_and_only_for_itself() {
+    let (mut bench, id, digest) = challenged();
+    let mesh = bench.hub.mesh();
+    let verdict = bench.verdict(&id, digest);
+    let agent = bench.agent.public().id();
+    let stranger = Signed::new(Verdict { checker: agent, ..verdict.clone() }, mesh, &bench.agent);
+    assert_eq!(refusal(&mut bench, Command::Judge { verdict: stranger }), VerdictRefused::NotAChecker);
+    let other = Signed::new(verdict.clone(), mesh, &bench.members[1]);
+    let (named, signer) = (bench.leader(), bench.members[1].public().id());
+    assert_eq!(
+        refusal(&mut bench, Command::Judge { verdict: other }),
+        VerdictRefused::NotItsOwn { named, signer }
+    );
+    let elsewhere = Signed::new(verdict, MeshId(Hash::ZERO), &bench.members[0]);
+    assert_eq!(
+        refusal(&mut bench, Command::Judge { verdict: elsewhere }),
+        VerdictRefused::Signature(KeyError::BadSignature)
+    );
+}
+
+#[test]
+fn a_verdict_is_awaited_once_and_not_before_the_beacon() {
+    let mut bench = Bench::new(1);
+    let id = bench.submit(&mix("spotcheck"));
+    let first = bench.attestation(&id, vec![0]);
+    let (_, first) = bench.attest(first);
+    let early = bench.judge(bench.verdict(&id, first));
+    assert_eq!(refusal(&mut bench, early), VerdictRefused::NotAwaited);
+    bench.accept(bench.reveal(&id, first));
+    let verdict = bench.verdict(&id, first);
+    for nowhere in [
+        Verdict { job: JobId(Hash::ZERO), ..verdict.clone() },
+        Verdict { attestation: Hash::ZERO, ..verdict.clone() },
+    ] {
+        let command = bench.judge(nowhere);
+        assert_eq!(refusal(&mut bench, command), VerdictRefused::NotAwaited);
+    }
+    bench.accept(bench.judge(verdict.clone()));
+    assert_eq!(bench.job(&id).state, State::Running, "two shards are still out");
+    let again = bench.judge(verdict);
+    assert_eq!(refusal(&mut bench, again), VerdictRefused::NotAwaited);
+}
+
+#[test]
+fn a_mismatch_ends_the_job_with_a_record_of_why() {
+    let kinds = [
+        (MismatchKind::LeafDiffers, "LeafDiffers"),
+        (MismatchKind::WrongOpening, "WrongOpening"),
+        (MismatchKind::ForgedTotal, "ForgedTotal"),
+        (MismatchKind::Unavailable, "Unavailable"),
+    ];
+    for (kind, name) in kinds {
+        let (mut bench, id, digest) = challenged();
+        let job = bench.job(&id);
+        let at = job.challenged(&job.batches[0], bench.hub.genesis().parameters.spotcheck_ppm)[0];
+        let mismatch = Mismatch { at, kind, recomputed: Hash([3; 32]) };
+        let verdict = Verdict { mismatches: vec![mismatch], ..bench.verdict(&id, digest) };
+        assert_eq!(bench.accept(bench.judge(verdict.clone())), Event::Finished { job: id });
+        assert!(bench.hub.job(&id).is_none());
+        let finished = &bench.finished[0];
+        let failure = finished.failure.as_ref().unwrap();
+        assert_eq!((failure.code, failure.phase), (FailureCode::VerificationMismatch, Phase::Verification));
+        let agent = bench.agent.public().id();
+        let detail = format!("leaf {} of shard {} by node {agent}: {name}", at.leaf, at.shard);
+        assert_eq!(failure.detail, detail);
+        assert_eq!(finished.record.state, State::Failed);
+        assert_eq!(finished.record.batches[0].verdict.as_ref().unwrap().body, verdict, "kept as evidence");
+        let entry = &finished.entry;
+        assert_eq!((entry.state, entry.result_hash, entry.seq), (State::Failed, None, 0));
+        assert_eq!(entry.failure.as_ref(), Some(failure));
+        assert!(entry.providers.is_empty(), "nobody is paid for a failed job");
+        assert_eq!(entry.charge_ucredits, 0);
+    }
+}
+
+#[test]
+fn a_mismatch_ends_a_job_that_is_still_running() {
+    let mut bench = Bench::new(1);
+    let id = bench.submit(&mix("full"));
+    let attestation = bench.attestation(&id, vec![1]);
+    let (_, digest) = bench.attest(attestation);
+    bench.accept(bench.reveal(&id, digest));
+    let range = bench.job(&id).run().stage.shard_leaves(1);
+    let verdict = bench.verdict(&id, digest);
+    assert_eq!(verdict.checked, range.end - range.start, "every leaf");
+    let at = LeafRef { shard: 1, leaf: range.start };
+    let mismatches = vec![Mismatch { at, kind: MismatchKind::ForgedTotal, recomputed: Hash::ZERO }];
+    bench.accept(bench.judge(Verdict { mismatches, ..verdict }));
+    assert_eq!(bench.finished[0].failure.as_ref().unwrap().code, FailureCode::VerificationMismatch);
+}

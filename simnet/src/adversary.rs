@@ -1,0 +1,52 @@
+//! Agents that do not do what they say, one a file; and the honest one they are measured against.
+//!
+//! An adversary has the node's key and speaks the protocol well: only what it commits to is false.
+
+pub mod chain_gap;
+pub mod forged_total;
+pub mod leaves;
+pub mod replayed_attestation;
+pub mod rig;
+pub mod swapped_leaf;
+pub mod wrong_leaf;
+
+use std::sync::Arc;
+
+use forgemesh_kernel::backend::Isa;
+use forgemesh_node::perform::Performer;
+use forgemesh_node::ports::{Done, Work};
+use forgemesh_storage::Storage;
+
+/// What a machine does with a piece of work.
+pub trait Conduct {
+    /// Does it, or pretends to.
+    fn perform(&mut self, work: Work, storage: &Arc<Storage>) -> Done;
+}
+
+/// What an agent may do wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misdeed {
+    ForgedTotal,
+    SwappedLeaf,
+    WrongLeaf,
+}
+
+/// The conduct of an agent with this misdeed, or of an honest one.
+pub fn conduct(misdeed: Option<Misdeed>) -> Box<dyn Conduct> {
+    let honest = Honest(Performer::new(Isa::best()));
+    match misdeed {
+        None => Box::new(honest),
+        Some(Misdeed::ForgedTotal) => Box::new(forged_total::ForgedTotal::new(honest)),
+        Some(Misdeed::SwappedLeaf) => Box::new(swapped_leaf::SwappedLeaf::new(honest)),
+        Some(Misdeed::WrongLeaf) => Box::new(wrong_leaf::WrongLeaf::new(honest)),
+    }
+}
+
+/// Computes as it should.
+pub struct Honest(Performer);
+
+impl Conduct for Honest {
+    fn perform(&mut self, work: Work, storage: &Arc<Storage>) -> Done {
+        self.0.perform(work, &**storage)
+    }
+}

@@ -1,0 +1,140 @@
+//! A core driven by hand, so that messages can be held back and sent again: every batch is durable at once, every
+//! piece of work done at once, and a second machine follows the log and says what became of each entry.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use forgemesh_consensus::command::{Command, Entry};
+use forgemesh_consensus::machine::{Applied, Hub, Rejected};
+use forgemesh_kernel::backend::Isa;
+use forgemesh_kernel::job::Job;
+use forgemesh_node::core::beacon::BeaconChain;
+use forgemesh_node::core::hub::Found;
+use forgemesh_node::core::{Core, Identity, Input, Output, Recovered, Request};
+use forgemesh_node::perform::Performer;
+use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::genesis::{Genesis, HubMember, Parameters};
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::keys::{SecretKey, Signed};
+use forgemesh_protocol::limits;
+use forgemesh_protocol::submission::{Offer, Submission};
+use forgemesh_protocol::wire::{Attested, Message};
+use forgemesh_storage::{Storage, Write};
+
+use crate::disk::Disk;
+use crate::world::Broken;
+
+/// The node's key.
+const KEY: [u8; 32] = [0x11; 32];
+/// The core's clock, which stands still.
+const NOW_MS: u64 = 1_767_225_600_000;
+
+/// The core and the machine beside it.
+pub struct Rig {
+    core: Core,
+    performer: Performer,
+    storage: Arc<Storage>,
+    /// Applies the same log.
+    mirror: Hub,
+    pub secret: SecretKey,
+    /// Every attestation that the node's own agent has signed, in order.
+    pub signed: Vec<Attested>,
+    /// What became of each entry of the log.
+    pub applied: Vec<(Command, Result<Applied, Rejected>)>,
+}
+
+impl Rig {
+    /// A node of one, with an empty log.
+    pub fn new() -> Result<Rig, Broken> {
+        let secret = SecretKey::from_bytes(&KEY);
+        let beacon = BeaconChain::new(Hash([0x22; 32]), 1_024);
+        let (beacon_anchor, beacon_length) = (beacon.anchor(), beacon.length());
+        let genesis = Genesis {
+            protocol: limits::PROTOCOL_VERSION,
+            name: "rig".to_owned(),
+            nonce: Bytes(vec![0x33; 16]),
+            hub: vec![HubMember { key: secret.public(), beacon_anchor, beacon_length }],
+            parameters: Parameters::default(),
+        };
+        let mirror = Hub::new(genesis);
+        let identity = Identity { node: secret.public().id(), mesh: mirror.mesh(), secret: secret.clone() };
+        let found = Found { compacted: 0, unrecorded: Vec::new(), members: BTreeMap::new(), beacon };
+        let recovered = Recovered { hub: mirror.clone(), found, outbox: Vec::new() };
+        let core = Core::new(identity, recovered, 4, "cpu/rig".to_owned());
+        let storage = Arc::new(Storage::with_backend(Disk::default())?);
+        let performer = Performer::new(Isa::best());
+        Ok(Rig { core, performer, storage, mirror, secret, signed: Vec::new(), applied: Vec::new() })
+    }
+
+    /// Hands the core an input, and all that follows from it.
+    pub fn hand(&mut self, input: Input) -> Result<(), Broken> {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut out = Vec::new();
+            self.core.handle(NOW_MS, input, &mut out);
+            for output in out {
+                match output {
+                    Output::Store { token, batch } => {
+                        self.storage.commit(&batch).map_err(forgemesh_node::driver::DriverError::from)?;
+                        batch.writes().iter().for_each(|write| self.follow(write));
+                        inputs.push_back(Input::Stored { token });
+                    }
+                    Output::Work { ticket, work } => {
+                        let done = self.performer.perform(work, &*self.storage);
+                        inputs.push_back(Input::Worked { ticket, done });
+                    }
+                    Output::Reply { .. } | Output::Send { .. } | Output::Progress(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, write: &Write) {
+        match write {
+            Write::AppendLog { entry, .. } => {
+                if let Ok(entry) = Entry::decode(entry) {
+                    let applied = self.mirror.apply(&entry);
+                    self.applied.push((entry.command, applied));
+                }
+            }
+            Write::PutOutbox { attestation, .. } => {
+                self.signed.extend(canon::from_bytes(attestation, limits::COMMAND_BYTES));
+            }
+            _ => {}
+        }
+    }
+
+    /// Submits a job and lets it run to its end.
+    pub fn run_job(&mut self, envelope: &str, nonce: u8) -> Result<(), Broken> {
+        let (job, terms) = Job::read(envelope.as_bytes())?;
+        let submission = Submission {
+            envelope: Bytes(job.envelope(&terms)),
+            offer: Offer::default(),
+            nonce: Bytes(vec![nonce; 16]),
+            expires_ms: NOW_MS + 60_000,
+        };
+        let submission = Signed::new(submission, self.mirror.mesh(), &self.secret);
+        self.hand(Input::Request { token: u64::from(nonce), request: Request::Submit(Box::new(submission)) })
+    }
+
+    /// Sends an attestation to the node's hub; what the log made of it.
+    pub fn send(&mut self, attested: Attested) -> Result<Option<Result<Applied, Rejected>>, Broken> {
+        let from = self.secret.public().id();
+        let before = self.applied.len();
+        self.hand(Input::Message { from, message: Message::Attest(Box::new(attested)) })?;
+        let mut of_log = self.applied[before..].iter();
+        let mut attests = of_log.by_ref().filter(|(command, _)| matches!(command, Command::Attest { .. }));
+        Ok(attests.next().map(|(_, applied)| applied.clone()))
+    }
+
+    /// The machine that follows the log.
+    pub fn hub(&self) -> &Hub {
+        &self.mirror
+    }
+
+    /// The core's own machine, which must agree.
+    pub fn core_hub(&self) -> &Hub {
+        self.core.hub()
+    }
+}

@@ -1,0 +1,41 @@
+//! Ends a node's life after a number of steps of its ports, whatever it is doing then.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+/// Shared by the ports of one life; each step burns a bit of it.
+#[derive(Clone, Debug)]
+pub struct Fuse {
+    /// Steps to go; none: it never blows.
+    left: Rc<Cell<Option<u64>>>,
+    blown: Rc<Notify>,
+}
+
+impl Fuse {
+    /// Blows at the step after `steps`; never for `None`.
+    pub fn new(steps: Option<u64>) -> Fuse {
+        Fuse { left: Rc::new(Cell::new(steps)), blown: Rc::default() }
+    }
+
+    /// One step; true if the node is dead, so that the step must not happen.
+    pub fn burn(&self) -> bool {
+        match self.left.get() {
+            None => false,
+            Some(0) => {
+                self.blown.notify_one();
+                true
+            }
+            Some(left) => {
+                self.left.set(Some(left - 1));
+                false
+            }
+        }
+    }
+
+    /// Ready once it has blown.
+    pub async fn blown(&self) {
+        self.blown.notified().await;
+    }
+}

@@ -1,0 +1,111 @@
+//! What happened, as one digest: every step of every port with its virtual time and the digest of what passed.
+//! Two runs of one seed that differ anywhere differ here.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use forgemesh_protocol::canon;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_storage::{Batch, Write};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use forgemesh_node::ports::{Done, Work};
+
+/// The trace of one simulation. Clones write to the same one.
+#[derive(Clone)]
+pub struct Trace {
+    started: Instant,
+    state: Rc<RefCell<(blake3::Hasher, u64)>>,
+}
+
+impl Trace {
+    /// An empty trace that starts now.
+    pub fn start() -> Trace {
+        Trace { started: Instant::now(), state: Rc::default() }
+    }
+
+    /// Virtual milliseconds since the start.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Adds a step.
+    pub fn step(&self, kind: &str, number: u64, digest: Hash) {
+        let mut state = self.state.borrow_mut();
+        let (hasher, steps) = &mut *state;
+        hasher.update(&self.elapsed_ms().to_le_bytes());
+        hasher.update(&(kind.len() as u64).to_le_bytes());
+        hasher.update(kind.as_bytes());
+        hasher.update(&number.to_le_bytes());
+        hasher.update(&digest.0);
+        *steps += 1;
+    }
+
+    /// The digest so far, and over how many steps.
+    pub fn digest(&self) -> (Hash, u64) {
+        let state = self.state.borrow();
+        (Hash(*state.0.finalize().as_bytes()), state.1)
+    }
+}
+
+/// Digest of canonical bytes, for traces alone.
+pub fn digest(value: &impl Serialize) -> Hash {
+    Hash::blob(&canon::to_bytes(value))
+}
+
+/// Digest of a batch: its writes in order.
+pub fn batch_digest(batch: &Batch) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    for write in batch.writes() {
+        let (kind, key, value): (&str, Vec<u8>, &[u8]) = match write {
+            Write::PutBlob { blob } => ("blob", blob.hash().0.to_vec(), &[]),
+            Write::DeleteBlob { hash } => ("no blob", hash.0.to_vec(), &[]),
+            Write::AppendLog { index, entry } => ("log", index.to_le_bytes().to_vec(), entry),
+            Write::PutSnapshot { index, state } => ("snapshot", index.to_le_bytes().to_vec(), state),
+            Write::PutJob { id, record } => ("job", id.0.to_vec(), record),
+            Write::AppendLedger { seq, entry } => ("ledger", seq.to_le_bytes().to_vec(), entry),
+            Write::PutKv { namespace, key, value } => ("kv", format!("{namespace}\0{key}").into_bytes(), value),
+            Write::DeleteKv { namespace, key } => ("no kv", format!("{namespace}\0{key}").into_bytes(), &[]),
+            Write::PutOutbox { seq, attestation } => ("outbox", seq.to_le_bytes().to_vec(), attestation),
+            Write::DeleteOutbox { through_seq } => ("no outbox", through_seq.to_le_bytes().to_vec(), &[]),
+            Write::PutMeta { key, value } => ("meta", format!("{key:?}").into_bytes(), value),
+            Write::PutRefusal { id, record } => ("refusal", id.0.to_vec(), record),
+        };
+        for part in [kind.as_bytes(), &key, value] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    }
+    Hash(*hasher.finalize().as_bytes())
+}
+
+/// What kind of work it is, and its digest.
+pub fn work_digest(work: &Work) -> (&'static str, Hash) {
+    match work {
+        Work::Run { contract, run, shard } => ("run", digest(&(contract.hash(), run, shard))),
+        Work::Open { contract, run, leaves } => ("open", digest(&(contract.hash(), run, leaves))),
+        Work::Check { contract, run, claims, leaves, openings } => {
+            let openings: Vec<Hash> = openings.iter().map(|opening| Hash::blob(&opening.0)).collect();
+            ("check", digest(&(contract.hash(), run, claims, leaves, openings)))
+        }
+        Work::Reduce { job } => ("reduce", digest(&**job)),
+    }
+}
+
+/// How work ended, and the digest of what came of it.
+pub fn done_digest(done: &Done) -> (&'static str, Hash) {
+    match done {
+        Done::Ran { claim, accumulator, paths } => ("ran", digest(&(claim, Hash::blob(accumulator), paths))),
+        Done::Opened { openings } => {
+            let openings: Vec<Hash> = openings.iter().map(|opening| Hash::blob(&opening.0)).collect();
+            ("opened", digest(&openings))
+        }
+        Done::Checked { mismatches } => ("checked", digest(mismatches)),
+        Done::Reduced { outcome, artifacts } => {
+            let artifacts: Vec<Hash> = artifacts.iter().map(|bytes| Hash::blob(bytes)).collect();
+            ("reduced", digest(&(outcome, artifacts)))
+        }
+        Done::Failed { detail } => ("failed", Hash::blob(detail.as_bytes())),
+    }
+}
