@@ -21,6 +21,8 @@ pub enum AdmissionError {
     ExpiresTooLate,
     #[error("a submission's nonce has 16 bytes, this one has {found}; draw 16 random bytes")]
     Nonce { found: usize },
+    #[error("an envelope has at most {} bytes, this one has {found}; send less", limits::ENVELOPE_BYTES)]
+    TooLong { found: usize },
     #[error("{} jobs are open already; wait until one is final", limits::OPEN_JOBS)]
     TooManyOpen,
     #[error("too many submissions are remembered until they expire; wait a while")]
@@ -31,11 +33,18 @@ pub enum AdmissionError {
     NotCanonical,
 }
 
-/// Checks everything about a submission but its signature, which the caller has checked, and reads the job out of it.
-pub fn read(body: &Submission, now_ms: u64) -> Result<(Job, Terms), AdmissionError> {
+/// Checks what must hold before a submission may enter the log at all, whose entries are bounded.
+pub fn check_size(body: &Submission) -> Result<(), AdmissionError> {
     if body.nonce.0.len() != 16 {
         return Err(AdmissionError::Nonce { found: body.nonce.0.len() });
     }
+    let found = body.envelope.0.len();
+    if found > limits::ENVELOPE_BYTES { Err(AdmissionError::TooLong { found }) } else { Ok(()) }
+}
+
+/// Checks everything about a submission but its signature, which the caller has checked, and reads the job out of it.
+pub fn read(body: &Submission, now_ms: u64) -> Result<(Job, Terms), AdmissionError> {
+    check_size(body)?;
     if body.expires_ms <= now_ms {
         return Err(AdmissionError::Expired { expires_ms: body.expires_ms, now_ms });
     }

@@ -1,12 +1,14 @@
 //! One open job as the hub knows it: the submission, the plan, how far it is, and the evidence so far.
 
 use forgemesh_protocol::attestation::Attestation;
+use forgemesh_protocol::canon::{self, CanonError};
 use forgemesh_protocol::challenge::{Draw, LeafRef, Verdict};
 use forgemesh_protocol::contract::Contract;
 use forgemesh_protocol::envelope::{Terms, Verify};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::Signed;
+use forgemesh_protocol::limits;
 use forgemesh_protocol::plan::{Plan, StageRun};
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
@@ -60,6 +62,16 @@ pub struct Reveal {
 }
 
 impl JobRecord {
+    /// The canonical bytes: once the job is final, its evidence.
+    pub fn encode(&self) -> Vec<u8> {
+        canon::to_bytes(self)
+    }
+
+    /// Strictly.
+    pub fn decode(bytes: &[u8]) -> Result<JobRecord, CanonError> {
+        canon::from_bytes(bytes, limits::SNAPSHOT_BYTES)
+    }
+
     /// The current stage.
     pub fn run(&self) -> &StageRun {
         self.runs.last().expect("invariant: a job is planned in the step that makes its record")

@@ -7,7 +7,7 @@ use forgemesh_kernel::job::Job;
 use forgemesh_protocol::canon::{self, Bytes, CanonError};
 use forgemesh_protocol::failure::Failure;
 use forgemesh_protocol::genesis::Genesis;
-use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::hash::{Domain, Hash};
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::ledger::{ACCOUNTING_VERSION, LedgerEntry, Provider};
 use forgemesh_protocol::limits;
@@ -137,7 +137,8 @@ pub fn verification(record: &JobRecord) -> Verification {
     Verification::new(record.terms.policy.verify, independence, leaves, checked, mismatches)
 }
 
-fn statement(
+/// The receipt's statement: the same bytes whoever computes it, whenever.
+pub fn statement(
     record: &JobRecord,
     result: Option<&FinalResult>,
     failure: Option<&Failure>,
@@ -203,6 +204,7 @@ fn statement(
             verification: verification(record),
             artifacts,
             attestations: record.batches.iter().filter(|b| !b.credited.is_empty()).map(attestation).collect(),
+            evidence: Hash::of(Domain::EVIDENCE, &record.encode()),
         },
     }
 }

@@ -6,17 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read};
 
-use forgemesh_consensus::job::Reveal;
-use forgemesh_consensus::settle::FinishedJob;
+use forgemesh_consensus::job::{JobRecord, Reveal};
+use forgemesh_consensus::settle;
 use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon;
 use forgemesh_protocol::challenge::beacon_step;
 use forgemesh_protocol::envelope::Verify;
-use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::hash::{Domain, Hash};
 use forgemesh_protocol::id::MeshId;
 use forgemesh_protocol::keys::Signable;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::vote::Outcome;
+use forgemesh_protocol::state::State;
+use forgemesh_protocol::vote::{FinalResult, Outcome};
 use forgemesh_storage::{ReadError, Storage};
 
 use crate::boot;
@@ -28,7 +29,7 @@ use crate::reduce::{self, Blobs};
 
 /// The receipt in a bundle, and beside the artifacts.
 pub const RECEIPT: &str = "receipt.json";
-/// The job's record: canonical CBOR of a `FinishedJob`.
+/// The job's record: canonical CBOR of a `JobRecord`.
 const EVIDENCE: &str = "evidence.cbor";
 const BLOBS: &str = "blobs/";
 
@@ -45,7 +46,7 @@ pub enum BundleError {
 pub fn pack(storage: &Storage, file: &JobFile) -> Result<Vec<u8>, BundleError> {
     let mut entries = BTreeMap::new();
     entries.insert(RECEIPT.to_owned(), file.receipt.to_bytes());
-    entries.insert(EVIDENCE.to_owned(), file.finished.encode());
+    entries.insert(EVIDENCE.to_owned(), file.finished.record.encode());
     for artifact in file.finished.result.iter().flat_map(|result| &result.artifacts) {
         let bytes = storage.blob(&artifact.blake3)?.ok_or(BundleError::Gone(artifact.blake3))?;
         entries.insert(artifact.kind.file_name().to_owned(), bytes);
@@ -147,37 +148,54 @@ pub fn check(bytes: &[u8], pinned: Option<MeshId>, report: &mut Report) -> Optio
 }
 
 fn check_evidence(examined: &Examined, entries: &BTreeMap<String, Vec<u8>>, report: &mut Report) {
-    let decoded = entries.get(EVIDENCE).map(|bytes| FinishedJob::decode(bytes));
-    let finished = match decoded {
-        Some(Ok(finished)) => finished,
-        Some(Err(error)) => return report.note("evidence.record", Status::Failed, error.to_string()),
-        None => return report.note("evidence.record", Status::Failed, format!("there is no {EVIDENCE}")),
+    let predicate = &examined.statement.predicate;
+    let Some(bytes) = entries.get(EVIDENCE) else {
+        return report.note("evidence.record", Status::Failed, format!("there is no {EVIDENCE}"));
     };
-    let same_contract = finished.record.contract == *examined.job.contract();
-    let same = same_contract && finished.statement(&examined.genesis).digest() == examined.statement.digest();
+    let (found, stated) = (Hash::of(Domain::EVIDENCE, bytes), predicate.evidence);
+    if found != stated {
+        let detail = format!("the digest of {EVIDENCE} is {found}, the receipt says {stated}");
+        return report.note("evidence.record", Status::Failed, detail);
+    }
+    let record = match JobRecord::decode(bytes) {
+        Ok(record) => record,
+        Err(error) => return report.note("evidence.record", Status::Failed, error.to_string()),
+    };
+    let result = record.votes.last().and_then(|vote| match &vote.body.outcome {
+        Outcome::Final(result) if predicate.result.is_some() => Some(result.clone()),
+        _ => None,
+    });
+    let finished_ms = predicate.run_details.metadata.finished_ms;
+    let again = settle::statement(
+        &record,
+        result.as_ref(),
+        predicate.failure.as_ref(),
+        finished_ms,
+        &examined.genesis,
+    );
+    let same = record.contract == *examined.job.contract() && again.digest() == examined.statement.digest();
     report.expect(
         "evidence.record",
-        same && finished.entry.receipt == examined.statement.digest(),
+        same,
         "the receipt follows from the record",
         "the receipt does not follow from the record",
     );
     if !same {
         return;
     }
-    check_signed(examined, &finished, entries, report);
-    check_draws(examined, &finished, report);
-    check_reduction(&finished, entries, report);
+    check_signed(examined, &record, entries, report);
+    check_draws(examined, &record, report);
+    check_reduction(&record, result.as_ref(), entries, report);
 }
 
 /// Every attestation, lease, verdict and vote bears its signature; every claim is the attested one.
 fn check_signed(
     examined: &Examined,
-    finished: &FinishedJob,
+    record: &JobRecord,
     entries: &BTreeMap<String, Vec<u8>>,
     report: &mut Report,
 ) {
     let mesh = examined.genesis.mesh_id();
-    let record = &finished.record;
     for batch in &record.batches {
         let body = &batch.attestation.body;
         let name = format!("evidence.attestation.{}", batch.digest.short());
@@ -219,8 +237,7 @@ fn check_signed(
 }
 
 /// The challenged leaves are those that the beacon draws.
-fn check_draws(examined: &Examined, finished: &FinishedJob, report: &mut Report) {
-    let record = &finished.record;
+fn check_draws(examined: &Examined, record: &JobRecord, report: &mut Report) {
     if record.terms.policy.verify == Verify::None {
         return report.note("evidence.draws", Status::Ok, "nothing was to be drawn");
     }
@@ -229,7 +246,7 @@ fn check_draws(examined: &Examined, finished: &FinishedJob, report: &mut Report)
     let complete = record.batches.iter().filter(|batch| !batch.credited.is_empty()).all(|batch| {
         let drawn = record.challenged(batch, ppm).len() as u64;
         checked += drawn;
-        batch.verdict.as_ref().map_or(finished.failure.is_some(), |verdict| verdict.body.checked == drawn)
+        batch.verdict.as_ref().map_or(record.state == State::Failed, |verdict| verdict.body.checked == drawn)
     });
     let mut links = BTreeSet::new();
     let reveals = record.batches.iter().filter_map(|batch| batch.reveal);
@@ -259,18 +276,23 @@ fn leads_to_anchor(examined: &Examined, reveal: &Reveal, links: &mut BTreeSet<Ha
 }
 
 /// Reducing the accumulators again gives what was voted for, to the byte.
-fn check_reduction(finished: &FinishedJob, entries: &BTreeMap<String, Vec<u8>>, report: &mut Report) {
-    let Some(result) = &finished.result else {
+fn check_reduction(
+    record: &JobRecord,
+    result: Option<&FinalResult>,
+    entries: &BTreeMap<String, Vec<u8>>,
+    report: &mut Report,
+) {
+    let Some(result) = result else {
         return report.note("evidence.reduction", Status::NotChecked, "the job failed: there is no result");
     };
-    match reduce::reduce(&finished.record, &Jobs::default(), &Contents(entries)) {
+    match reduce::reduce(record, &Jobs::default(), &Contents(entries)) {
         Ok(Done::Reduced { outcome: Outcome::Final(again), .. }) => report.expect(
             "evidence.reduction",
             again == *result,
             format!(
-                "{} computed again from {} accumulators",
+                "{} computed again from the accumulators of {} batches",
                 result.result_hash,
-                finished.record.batches.len()
+                record.batches.len()
             ),
             format!(
                 "reducing the accumulators gives {}, voted was {}",

@@ -79,6 +79,8 @@ domains! {
     REPLAY_KEY = "forgemesh replay key v1";
     /// A profile's frozen numeric specification.
     NUMERICS = "forgemesh numerics v1";
+    /// Canonical bytes of a final job's record; the receipt binds it.
+    EVIDENCE = "forgemesh evidence v1";
     /// A receipt's statement; the digest is the receipt's identity.
     RECEIPT = "forgemesh receipt v1";
     /// A ledger entry; each holds the digest of the one before it.

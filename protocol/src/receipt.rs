@@ -76,6 +76,8 @@ pub struct Predicate {
     pub verification: Verification,
     pub artifacts: Vec<Artifact>,
     pub attestations: Vec<AttestationRef>,
+    /// Digest of the job's whole record: submission, plan, attestations, reveals, verdicts and votes. A bundle holds it.
+    pub evidence: Hash,
 }
 
 /// SLSA: what was asked for and how it was to be done.

@@ -65,7 +65,9 @@ pub fn batch_digest(batch: &Batch) -> Hash {
             Write::PutSnapshot { index, state } => ("snapshot", index.to_le_bytes().to_vec(), state),
             Write::PutJob { id, record } => ("job", id.0.to_vec(), record),
             Write::AppendLedger { seq, entry } => ("ledger", seq.to_le_bytes().to_vec(), entry),
-            Write::PutKv { namespace, key, value } => ("kv", format!("{namespace}\0{key}").into_bytes(), value),
+            Write::PutKv { namespace, key, value } => {
+                ("kv", format!("{namespace}\0{key}").into_bytes(), value)
+            }
             Write::DeleteKv { namespace, key } => ("no kv", format!("{namespace}\0{key}").into_bytes(), &[]),
             Write::PutOutbox { seq, attestation } => ("outbox", seq.to_le_bytes().to_vec(), attestation),
             Write::DeleteOutbox { through_seq } => ("no outbox", through_seq.to_le_bytes().to_vec(), &[]),

@@ -11,7 +11,7 @@ use forgemesh_node::core::{Rejected, Reply, Request};
 use forgemesh_node::driver::{DriverError, Handle};
 use forgemesh_node::job_file::JobFile;
 use forgemesh_node::real::mesh::Alone;
-use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::canon::{self, Bytes, CanonError};
 use forgemesh_protocol::failure::Failure;
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
@@ -81,6 +81,8 @@ pub enum Broken {
     Boot(#[from] BootError),
     #[error("the node stopped: {0}")]
     Driver(#[from] DriverError),
+    #[error("the log has what no restarted node can read: {0}")]
+    Log(CanonError),
     #[error("a job was refused: {0}")]
     Refused(Rejected),
     #[error("job {0} was acknowledged and is lost")]
@@ -124,7 +126,13 @@ async fn simulate(scenario: &Scenario) -> Result<Report, Broken> {
     for arrival in &scenario.jobs {
         let (job, terms) = Job::read(arrival.envelope.as_bytes())?;
         let envelope = job.envelope(&terms);
-        wanted.push(Wanted { at_ms: arrival.at_ms, envelope, submission: None, accepted: None, recorded: false });
+        wanted.push(Wanted {
+            at_ms: arrival.at_ms,
+            envelope,
+            submission: None,
+            accepted: None,
+            recorded: false,
+        });
     }
     let mut steps = Draws::new(seed, "fuses");
     let (heartbeats, mut restarts, mut disk) = (Cell::new(0), 0, Disk::default());
@@ -138,8 +146,14 @@ async fn simulate(scenario: &Scenario) -> Result<Report, Broken> {
             ModelledExecutor::new(conduct, storage.clone(), part("executor"), trace.clone(), fuse.clone());
         let store = ModelledStore::new(storage.clone(), part("store"), trace.clone(), fuse.clone());
         let nonce = [7; 16];
-        let parts =
-            Parts { secret: node.clone(), mesh_name: "simnet".to_owned(), nonce, mesh: Alone, executor, store };
+        let parts = Parts {
+            secret: node.clone(),
+            mesh_name: "simnet".to_owned(),
+            nonce,
+            mesh: Alone,
+            executor,
+            store,
+        };
         let driver = boot(&storage, parts)?;
         for id in wanted.iter().filter_map(|job| job.accepted) {
             if !driver.core().hub().state().seen.contains_key(&id) {
@@ -272,8 +286,8 @@ fn audit(
 
 fn audit_job(storage: &Storage, genesis: &Genesis, id: JobId, honest: bool) -> Result<JobReport, Broken> {
     let bytes = storage.job(&id.0)?.ok_or(Broken::Lost(id))?;
-    let file = JobFile::decode(&bytes)
-        .map_err(|error| Broken::Record { job: id, detail: error.to_string() })?;
+    let file =
+        JobFile::decode(&bytes).map_err(|error| Broken::Record { job: id, detail: error.to_string() })?;
     let finished = file.finished;
     let oracle = oracle(id, &finished.record.contract)?;
     let found = finished.result.as_ref().map(|result| result.result_hash);
@@ -304,4 +318,3 @@ fn oracle(id: JobId, contract: &forgemesh_protocol::contract::Contract) -> Resul
         Err(error) => Err(broken(error.to_string())),
     }
 }
-

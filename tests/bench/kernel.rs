@@ -37,7 +37,8 @@ fn main() {
     let repeat: u32 = repeat.parse().expect("REPEAT is a number");
     let envelope = std::fs::read(file).expect("the job file can be read");
     let (job, _) = Job::read(&envelope).expect("the job is valid");
-    let isa = Isa::from_request(std::env::var("FORGEMESH_ISA").ok().as_deref()).expect("an instruction set of this CPU");
+    let isa = Isa::from_request(std::env::var("FORGEMESH_ISA").ok().as_deref())
+        .expect("an instruction set of this CPU");
     for _ in 0..repeat {
         let seconds = measure(&job, isa, paths, keep);
         println!(

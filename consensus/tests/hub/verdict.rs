@@ -1,6 +1,6 @@
 //! Verdicts: who may judge, what a verdict must cover, and what a mismatch does.
 
-use forgemesh_consensus::adjudicate::VerdictRefused;
+use forgemesh_consensus::adjudicate::{VERDICT_MISMATCHES, VerdictRefused};
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::machine::{Event, Rejected};
 use forgemesh_protocol::challenge::{LeafRef, Mismatch, MismatchKind, Verdict};
@@ -52,6 +52,21 @@ fn a_mismatch_is_at_a_leaf_that_was_drawn() {
         let command = bench.judge(Verdict { mismatches: vec![mismatch], ..bench.verdict(&id, digest) });
         assert_eq!(refusal(&mut bench, command), VerdictRefused::NotDrawn);
     }
+}
+
+#[test]
+fn a_verdict_names_a_bounded_number_of_mismatches() {
+    let (mut bench, id, digest) = challenged();
+    let job = bench.job(&id);
+    let drawn = job.challenged(&job.batches[0], bench.hub.genesis().parameters.spotcheck_ppm);
+    let mismatch = |&at: &_| Mismatch { at, kind: MismatchKind::LeafDiffers, recomputed: Hash::ZERO };
+    let mut mismatches: Vec<Mismatch> = drawn.iter().take(VERDICT_MISMATCHES + 1).map(mismatch).collect();
+    let verdict = bench.verdict(&id, digest);
+    let command = bench.judge(Verdict { mismatches: mismatches.clone(), ..verdict.clone() });
+    let found = VERDICT_MISMATCHES + 1;
+    assert_eq!(refusal(&mut bench, command), VerdictRefused::TooManyMismatches { found });
+    mismatches.pop();
+    assert_eq!(bench.accept(bench.judge(Verdict { mismatches, ..verdict })), Event::Finished { job: id });
 }
 
 #[test]

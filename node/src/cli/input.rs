@@ -38,26 +38,26 @@ impl JobInput {
         if self.args.is_empty() && self.seed.is_none() && self.verify.is_none() {
             return Ok(bytes);
         }
-        // Read strictly first: a duplicate key must not vanish in the rewriting.
+        // Read strictly first: a duplicate key must not vanish in the rewriting. What is no JSON object is handed on as it
+        // is, to be refused by its reader.
         let strict = forgemesh_protocol::json::Json::parse(&bytes);
-        strict.map_err(|problems| CliError::Refused { problems, record: None })?;
+        if !matches!(strict, Ok(forgemesh_protocol::json::Json::Map(_))) {
+            return Ok(bytes);
+        }
         let mut envelope: Value =
             serde_json::from_slice(&bytes).map_err(|error| CliError::Usage(format!("not a job: {error}")))?;
-        if !envelope.is_object() {
-            return Err(CliError::Usage("a job file is one JSON object".to_owned()));
-        }
         for pair in &self.args {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
                 CliError::Usage(format!("\"{pair}\" is not KEY=VALUE; write for example iterations=200000"))
             })?;
             let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
-            set(&mut envelope, "args", key, value)?;
+            set(&mut envelope, "args", key, value);
         }
         if let Some(seed) = &self.seed {
             envelope["seed"] = json!({"mode": "explicit", "value": seed});
         }
         if let Some(verify) = &self.verify {
-            set(&mut envelope, "policy", "verify", Value::from(verify.as_str()))?;
+            set(&mut envelope, "policy", "verify", Value::from(verify.as_str()));
         }
         serde_json::to_vec(&envelope).map_err(|error| CliError::Usage(error.to_string()))
     }
@@ -79,16 +79,16 @@ impl JobInput {
     }
 }
 
-fn set(envelope: &mut Value, object: &str, key: &str, value: Value) -> Result<(), CliError> {
+fn set(envelope: &mut Value, object: &str, key: &str, value: Value) {
     let place = envelope.get_mut(object);
     match place {
         None | Some(Value::Null) => envelope[object] = json!({ key: value }),
         Some(Value::Object(map)) => {
             map.insert(key.to_owned(), value);
         }
-        Some(_) => return Err(CliError::Usage(format!("\"{object}\" of the job file is not an object"))),
+        // Its reader names what is wrong with it.
+        Some(_) => {}
     }
-    Ok(())
 }
 
 /// Reads a whole file, refusing one that is longer than `limit`; "-" is standard input.

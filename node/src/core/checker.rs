@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use forgemesh_consensus::adjudicate::VERDICT_MISMATCHES;
 use forgemesh_protocol::attestation::{Claim, decode_claims};
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::{Mismatch, MismatchKind, Verdict};
@@ -71,7 +72,8 @@ fn unavailable(check: &Check) -> Vec<Mismatch> {
     check.challenge.leaves.iter().map(mismatch).collect()
 }
 
-fn judge(cx: &mut Context<'_>, check: Check, mismatches: Vec<Mismatch>) {
+fn judge(cx: &mut Context<'_>, check: Check, mut mismatches: Vec<Mismatch>) {
+    mismatches.truncate(VERDICT_MISMATCHES);
     let attestation = &check.challenge.attestation.body;
     let verdict = Verdict {
         job: attestation.job,

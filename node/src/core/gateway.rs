@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use forgemesh_consensus::admission;
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::machine::Rejected;
 use forgemesh_protocol::id::JobId;
@@ -25,7 +26,7 @@ pub(crate) struct GatewayRole {
 }
 
 impl GatewayRole {
-    /// Proposes a submission. Whether it is a job is decided when it is applied.
+    /// Proposes a submission, if it fits an entry of the log. Whether it is a job is decided when it is applied.
     pub fn submit(
         &mut self,
         cx: &mut Context<'_>,
@@ -33,6 +34,10 @@ impl GatewayRole {
         token: u64,
         submission: Signed<Submission>,
     ) {
+        if let Err(error) = admission::check_size(&submission.body) {
+            let reply = Reply::Refused(error.into());
+            return cx.out.push(Output::Reply { token, reply });
+        }
         let index = hub.propose(cx, Command::Submit { submission });
         self.waiting.insert(index, token);
     }

@@ -11,7 +11,7 @@ use super::{Conduct, Honest};
 pub struct ForgedTotal(Honest);
 
 impl ForgedTotal {
-    /// Honest but for its totals.
+    /// Honest but for the totals of every other shard.
     pub fn new(honest: Honest) -> ForgedTotal {
         ForgedTotal(honest)
     }
@@ -19,11 +19,15 @@ impl ForgedTotal {
 
 impl Conduct for ForgedTotal {
     fn perform(&mut self, work: Work, storage: &Arc<Storage>) -> Done {
-        let Work::Run { contract, run, shard } = &work else { return self.0.perform(work, storage) };
-        // Another shard's sums: of as many paths, and well formed.
-        let other = Work::Run { contract: contract.clone(), run: run.clone(), shard: shard ^ 1 };
+        let other = match &work {
+            // Another shard's sums: of as many paths, and well formed.
+            Work::Run { contract, run, shard } if shard % 2 == 1 => {
+                Work::Run { contract: contract.clone(), run: run.clone(), shard: shard - 1 }
+            }
+            _ => return self.0.perform(work, storage),
+        };
         match (self.0.perform(work, storage), self.0.perform(other, storage)) {
-            (Done::Ran { mut claim, paths, .. }, Done::Ran { claim: forged, accumulator, .. }) if claim.shard == 1 => {
+            (Done::Ran { mut claim, paths, .. }, Done::Ran { claim: forged, accumulator, .. }) => {
                 (claim.totals, claim.blob) = (forged.totals, forged.blob);
                 Done::Ran { claim, accumulator, paths }
             }

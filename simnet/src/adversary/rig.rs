@@ -6,12 +6,10 @@ use std::sync::Arc;
 
 use forgemesh_consensus::command::{Command, Entry};
 use forgemesh_consensus::machine::{Applied, Hub, Rejected};
-use forgemesh_kernel::backend::Isa;
 use forgemesh_kernel::job::Job;
 use forgemesh_node::core::beacon::BeaconChain;
 use forgemesh_node::core::hub::Found;
-use forgemesh_node::core::{Core, Identity, Input, Output, Recovered, Request};
-use forgemesh_node::perform::Performer;
+use forgemesh_node::core::{Core, Identity, Input, Output, Recovered, Reply, Request};
 use forgemesh_protocol::canon::{self, Bytes};
 use forgemesh_protocol::genesis::{Genesis, HubMember, Parameters};
 use forgemesh_protocol::hash::Hash;
@@ -21,6 +19,7 @@ use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::wire::{Attested, Message};
 use forgemesh_storage::{Storage, Write};
 
+use super::{Conduct, Misdeed, conduct};
 use crate::disk::Disk;
 use crate::world::Broken;
 
@@ -32,20 +31,22 @@ const NOW_MS: u64 = 1_767_225_600_000;
 /// The core and the machine beside it.
 pub struct Rig {
     core: Core,
-    performer: Performer,
+    conduct: Box<dyn Conduct>,
     storage: Arc<Storage>,
     /// Applies the same log.
     mirror: Hub,
     pub secret: SecretKey,
     /// Every attestation that the node's own agent has signed, in order.
     pub signed: Vec<Attested>,
+    /// What clients were told.
+    pub replies: Vec<Reply>,
     /// What became of each entry of the log.
     pub applied: Vec<(Command, Result<Applied, Rejected>)>,
 }
 
 impl Rig {
-    /// A node of one, with an empty log.
-    pub fn new() -> Result<Rig, Broken> {
+    /// A node of one, with an empty log, whose agent has this misdeed.
+    pub fn new(misdeed: Option<Misdeed>) -> Result<Rig, Broken> {
         let secret = SecretKey::from_bytes(&KEY);
         let beacon = BeaconChain::new(Hash([0x22; 32]), 1_024);
         let (beacon_anchor, beacon_length) = (beacon.anchor(), beacon.length());
@@ -58,12 +59,13 @@ impl Rig {
         };
         let mirror = Hub::new(genesis);
         let identity = Identity { node: secret.public().id(), mesh: mirror.mesh(), secret: secret.clone() };
-        let found = Found { compacted: 0, unrecorded: Vec::new(), members: BTreeMap::new(), beacon };
+        let found = Found { compacted: 0, members: BTreeMap::new(), beacon };
         let recovered = Recovered { hub: mirror.clone(), found, outbox: Vec::new() };
         let core = Core::new(identity, recovered, 4, "cpu/rig".to_owned());
         let storage = Arc::new(Storage::with_backend(Disk::default())?);
-        let performer = Performer::new(Isa::best());
-        Ok(Rig { core, performer, storage, mirror, secret, signed: Vec::new(), applied: Vec::new() })
+        let conduct = conduct(misdeed);
+        let (signed, replies, applied) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Rig { core, conduct, storage, mirror, secret, signed, replies, applied })
     }
 
     /// Hands the core an input, and all that follows from it.
@@ -76,46 +78,53 @@ impl Rig {
                 match output {
                     Output::Store { token, batch } => {
                         self.storage.commit(&batch).map_err(forgemesh_node::driver::DriverError::from)?;
-                        batch.writes().iter().for_each(|write| self.follow(write));
+                        batch.writes().iter().try_for_each(|write| self.follow(write))?;
                         inputs.push_back(Input::Stored { token });
                     }
                     Output::Work { ticket, work } => {
-                        let done = self.performer.perform(work, &*self.storage);
+                        let done = self.conduct.perform(work, &self.storage);
                         inputs.push_back(Input::Worked { ticket, done });
                     }
-                    Output::Reply { .. } | Output::Send { .. } | Output::Progress(_) => {}
+                    Output::Reply { reply, .. } => self.replies.push(reply),
+                    Output::Send { .. } | Output::Progress(_) => {}
                 }
             }
         }
         Ok(())
     }
 
-    fn follow(&mut self, write: &Write) {
+    /// Reads what was written as a restarted node would: what it cannot read is lost.
+    fn follow(&mut self, write: &Write) -> Result<(), Broken> {
         match write {
             Write::AppendLog { entry, .. } => {
-                if let Ok(entry) = Entry::decode(entry) {
-                    let applied = self.mirror.apply(&entry);
-                    self.applied.push((entry.command, applied));
-                }
+                let entry = Entry::decode(entry).map_err(Broken::Log)?;
+                let applied = self.mirror.apply(&entry);
+                self.applied.push((entry.command, applied));
             }
             Write::PutOutbox { attestation, .. } => {
-                self.signed.extend(canon::from_bytes(attestation, limits::COMMAND_BYTES));
+                let attested = canon::from_bytes(attestation, limits::COMMAND_BYTES).map_err(Broken::Log)?;
+                self.signed.push(attested);
             }
             _ => {}
         }
+        Ok(())
     }
 
     /// Submits a job and lets it run to its end.
     pub fn run_job(&mut self, envelope: &str, nonce: u8) -> Result<(), Broken> {
         let (job, terms) = Job::read(envelope.as_bytes())?;
-        let submission = Submission {
+        self.submit(Submission {
             envelope: Bytes(job.envelope(&terms)),
             offer: Offer::default(),
             nonce: Bytes(vec![nonce; 16]),
             expires_ms: NOW_MS + 60_000,
-        };
+        })
+    }
+
+    /// Submits whatever this is, under the node's signature.
+    pub fn submit(&mut self, submission: Submission) -> Result<(), Broken> {
         let submission = Signed::new(submission, self.mirror.mesh(), &self.secret);
-        self.hand(Input::Request { token: u64::from(nonce), request: Request::Submit(Box::new(submission)) })
+        self.hand(Input::Request { token: 0, request: Request::Submit(Box::new(submission)) })
     }
 
     /// Sends an attestation to the node's hub; what the log made of it.

@@ -1,0 +1,140 @@
+//! Each adversary is refused by name while its defence is on, and wins once it is off.
+
+use forgemesh_consensus::adjudicate::AttestationRefused;
+use forgemesh_consensus::admission::AdmissionError;
+use forgemesh_consensus::machine::{Event, Rejected};
+use forgemesh_node::core::Reply;
+use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::failure::FailureCode;
+use forgemesh_protocol::limits;
+use forgemesh_protocol::submission::{Offer, Submission};
+use forgemesh_simnet::adversary::rig::Rig;
+use forgemesh_simnet::adversary::{Misdeed, chain_gap, replayed_attestation};
+use forgemesh_simnet::scenario::{Arrival, Scenario};
+use forgemesh_simnet::world::{JobReport, run};
+
+/// Two shards of equal size.
+fn mix(verify: &str) -> String {
+    format!(
+        r#"{{"op":{{"name":"diag","version":1,"profile":"mix.v1"}},"args":{{"iterations":312512}},"policy":{{"verify":"{verify}"}}}}"#
+    )
+}
+
+fn outcome(misdeed: Option<Misdeed>, envelope: String) -> JobReport {
+    let jobs = vec![Arrival { at_ms: 0, envelope }];
+    let mut report = run(&Scenario { seed: 3, jobs, restarts: 0, misdeed }).expect("it comes to an end");
+    report.jobs.pop().expect("one job")
+}
+
+const MISDEEDS: [(Misdeed, &str); 3] = [
+    (Misdeed::ForgedTotal, "ForgedTotal"),
+    (Misdeed::SwappedLeaf, "WrongOpening"),
+    (Misdeed::WrongLeaf, "LeafDiffers"),
+];
+
+#[test]
+fn a_false_commitment_is_refused_by_name() {
+    for (misdeed, name) in MISDEEDS {
+        let job = outcome(Some(misdeed), mix("full"));
+        let failure = job.failure.unwrap_or_else(|| panic!("{misdeed:?} passed"));
+        assert_eq!(failure.code, FailureCode::VerificationMismatch, "{misdeed:?}");
+        assert!(failure.detail.ends_with(name), "{misdeed:?}: {}", failure.detail);
+        assert!(failure.detail.contains("of shard 1 "), "{misdeed:?}: {}", failure.detail);
+        assert_eq!(job.result_hash, None);
+    }
+}
+
+#[test]
+fn with_the_check_switched_off_every_one_of_them_wins_and_is_labelled() {
+    for (misdeed, _) in MISDEEDS {
+        let job = outcome(Some(misdeed), mix("none"));
+        assert_eq!(job.failure, None);
+        let result = job.result_hash.unwrap_or_else(|| panic!("{misdeed:?} has a result"));
+        assert_ne!(
+            result, job.oracle,
+            "{misdeed:?} must change the result, or the check above shows nothing"
+        );
+        assert_eq!(job.verification.checked_leaves, 0, "{misdeed:?}");
+        let label = serde_json::to_string(&job.verification).expect("text");
+        assert!(label.contains("unverified"), "{misdeed:?}: {label}");
+    }
+}
+
+#[test]
+fn the_honest_agent_passes_both() {
+    for verify in ["none", "full"] {
+        let job = outcome(None, mix(verify));
+        assert_eq!(job.result_hash, Some(job.oracle));
+    }
+}
+
+/// One batch in which more leaves are wrong than an entry of the log can name.
+#[test]
+fn a_forgery_of_sixty_thousand_leaves_is_refused_too() {
+    let mut rig = Rig::new(Some(Misdeed::ForgedTotal)).expect("a rig");
+    rig.run_job(&mix("full").replace("312512", "1875072"), 1).expect("the node goes on");
+    let finished = rig.applied.iter().find_map(|(_, applied)| applied.as_ref().ok()?.finished.clone());
+    let finished = finished.expect("the job is final");
+    assert_eq!(finished.record.batches.len(), 1);
+    assert_eq!(finished.failure.expect("it is refused").code, FailureCode::VerificationMismatch);
+    let verdict = finished.record.batches[0].verdict.as_ref().expect("a verdict");
+    assert_eq!(verdict.body.checked, 12 * 9_766, "it says how many were checked");
+}
+
+fn rig() -> Rig {
+    let mut rig = Rig::new(None).expect("a rig");
+    rig.run_job(&mix("spotcheck").replace("312512", "1000"), 1).expect("it runs");
+    assert_eq!(rig.hub().state().ledger_len, 1, "the job is final");
+    assert!(!rig.signed.is_empty());
+    rig
+}
+
+#[test]
+fn a_submission_that_fits_no_entry_never_enters_the_log() {
+    let mut rig = rig();
+    let (logged, good) = (
+        rig.applied.len(),
+        Submission {
+            envelope: Bytes(mix("none").into_bytes()),
+            offer: Offer::default(),
+            nonce: Bytes(vec![2; 16]),
+            expires_ms: u64::MAX,
+        },
+    );
+    let long = vec![b' '; limits::COMMAND_BYTES];
+    rig.replies.clear();
+    rig.submit(Submission { envelope: Bytes(long.clone()), ..good.clone() }).expect("the node goes on");
+    rig.submit(Submission { nonce: Bytes(long.clone()), ..good }).expect("the node goes on");
+    let found = long.len();
+    let refused = [AdmissionError::TooLong { found }, AdmissionError::Nonce { found }];
+    assert_eq!(rig.replies, refused.map(|error| Reply::Refused(Rejected::Submission(error))));
+    assert_eq!(rig.applied.len(), logged);
+}
+
+#[test]
+fn a_replayed_attestation_is_refused_as_such() {
+    let mut rig = rig();
+    let before = rig.hub().state().clone();
+    let outcomes = replayed_attestation::replay(&mut rig).expect("the core goes on");
+    assert_eq!(outcomes.len(), 1);
+    let expected = Rejected::Attestation(AttestationRefused::Replayed { seq: 1 });
+    assert_eq!(outcomes[0], Some(Err(expected)));
+    let after = rig.hub().state();
+    assert_eq!((&after.chains, after.ledger_len), (&before.chains, before.ledger_len));
+    assert_eq!(rig.core_hub().state(), after);
+}
+
+#[test]
+fn a_chain_with_a_gap_is_refused_until_the_missing_link_comes() {
+    let mut rig = rig();
+    let head = rig.signed.last().expect("an attestation").attestation.body.seq;
+    let [gap, withheld, sent] = chain_gap::withhold(&mut rig).expect("the core goes on");
+    let refused = AttestationRefused::ChainGap { expected: head + 1, found: head + 2 };
+    assert_eq!(gap, Some(Err(Rejected::Attestation(refused))));
+    for (outcome, number) in [(withheld, head + 1), (sent, head + 2)] {
+        let applied = outcome.expect("logged").expect("the chain is whole again");
+        let Event::Attested { seq, credited, .. } = applied.event else { panic!("{:?}", applied.event) };
+        assert_eq!((seq, credited), (number, 0), "its shards were credited before");
+    }
+    assert_eq!(rig.core_hub().state(), rig.hub().state());
+}
