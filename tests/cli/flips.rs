@@ -222,8 +222,7 @@ fn every_byte_of_the_jobs_record_counts() {
 fn sampled_changes_of_a_bundle_are_found() {
     let bundle = &Left::reserve().bundle;
     let mut draws = Draws::new("bundle");
-    let flips: Vec<(usize, usize)> =
-        (0..600).map(|_| (draws.below(bundle.len()), draws.below(8))).collect();
+    let flips: Vec<(usize, usize)> = (0..600).map(|_| (draws.below(bundle.len()), draws.below(8))).collect();
     flip_all(bundle, &flips);
 }
 
