@@ -132,10 +132,6 @@ pub enum RevealRefused {
     WrongLink,
 }
 
-/// Mismatches that a verdict names at most: one is enough to convict, and a verdict must fit an entry of the log
-/// however many leaves are wrong.
-pub const VERDICT_MISMATCHES: usize = 64;
-
 /// Why a verdict was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerdictRefused {
@@ -150,7 +146,8 @@ pub enum VerdictRefused {
     #[error("a mismatch names a leaf that was not drawn")]
     NotDrawn,
     #[error(
-        "a verdict names at most {VERDICT_MISMATCHES} mismatches, this one {found}; name the first of them"
+        "a verdict names at most {} mismatches, this one {found}; name the first of them",
+        limits::VERDICT_MISMATCHES
     )]
     TooManyMismatches { found: usize },
     #[error("only a hub member may check in a mesh of one")]
@@ -181,7 +178,7 @@ pub fn check_verdict(
     if verdict.checked != drawn.len() as u64 {
         return Err(VerdictRefused::Incomplete { drawn: drawn.len() as u64, found: verdict.checked });
     }
-    if verdict.mismatches.len() > VERDICT_MISMATCHES {
+    if verdict.mismatches.len() > limits::VERDICT_MISMATCHES {
         return Err(VerdictRefused::TooManyMismatches { found: verdict.mismatches.len() });
     }
     if !verdict.mismatches.iter().all(|mismatch| drawn.contains(&mismatch.at)) {

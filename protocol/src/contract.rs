@@ -66,7 +66,9 @@ pub struct Excluded {
 impl Excluded {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.nan + self.pos_inf + self.neg_inf + self.clamped + self.degenerate
+        // Saturating: the counts may come from a stranger's receipt.
+        let counts = [self.nan, self.pos_inf, self.neg_inf, self.clamped, self.degenerate];
+        counts.into_iter().fold(0, u64::saturating_add)
     }
 }
 

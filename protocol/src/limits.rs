@@ -37,6 +37,8 @@ pub const JOB_STAGES: u64 = 8;
 pub const BATCH_SHARDS: usize = 256;
 /// How long an agent collects finished shards before it attests them.
 pub const BATCH_DELAY_MS: u64 = 5;
+/// Mismatches one verdict names: one is enough to convict, and a verdict must fit a log entry.
+pub const VERDICT_MISMATCHES: usize = 64;
 /// Leases one attestation may name.
 pub const BATCH_LEASES: usize = 64;
 /// Shards of one lease.

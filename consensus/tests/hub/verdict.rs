@@ -1,6 +1,6 @@
 //! Verdicts: who may judge, what a verdict must cover, and what a mismatch does.
 
-use forgemesh_consensus::adjudicate::{VERDICT_MISMATCHES, VerdictRefused};
+use forgemesh_consensus::adjudicate::VerdictRefused;
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::machine::{Event, Rejected};
 use forgemesh_protocol::challenge::{LeafRef, Mismatch, MismatchKind, Verdict};
@@ -8,6 +8,7 @@ use forgemesh_protocol::failure::{FailureCode, Phase};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId};
 use forgemesh_protocol::keys::{KeyError, Signed};
+use forgemesh_protocol::limits::VERDICT_MISMATCHES;
 use forgemesh_protocol::state::State;
 
 use super::bench::{Bench, mix};

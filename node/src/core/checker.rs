@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use forgemesh_consensus::adjudicate::VERDICT_MISMATCHES;
 use forgemesh_protocol::attestation::{Claim, decode_claims};
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::{Mismatch, MismatchKind, Verdict};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{Signable, Signed};
+use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::{Challenge, Message};
 
 use super::{AfterWork, Context};
@@ -73,7 +73,7 @@ fn unavailable(check: &Check) -> Vec<Mismatch> {
 }
 
 fn judge(cx: &mut Context<'_>, check: Check, mut mismatches: Vec<Mismatch>) {
-    mismatches.truncate(VERDICT_MISMATCHES);
+    mismatches.truncate(limits::VERDICT_MISMATCHES);
     let attestation = &check.challenge.attestation.body;
     let verdict = Verdict {
         job: attestation.job,
