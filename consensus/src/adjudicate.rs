@@ -1,7 +1,7 @@
 //! Whether an attestation, a reveal or a verdict may enter the record. Every refusal has a name.
 
 use forgemesh_protocol::attestation::Attestation;
-use forgemesh_protocol::challenge::Verdict;
+use forgemesh_protocol::challenge::{CheckOutcome, Verdict, drawn_digest};
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{MeshId, NodeId};
@@ -143,8 +143,10 @@ pub enum VerdictRefused {
     NotAwaited,
     #[error("{found} leaves were checked, but {drawn} were drawn")]
     Incomplete { drawn: u64, found: u64 },
-    #[error("a mismatch names a leaf that was not drawn")]
+    #[error("the verdict is about other leaves than were drawn")]
     NotDrawn,
+    #[error("the outcome and the mismatches contradict each other")]
+    Contradiction,
     #[error(
         "a verdict names at most {} mismatches, this one {found}; name the first of them",
         limits::VERDICT_MISMATCHES
@@ -175,14 +177,23 @@ pub fn check_verdict(
         return Err(VerdictRefused::NotAwaited);
     }
     let drawn = job.challenged(batch, genesis.parameters.spotcheck_ppm);
-    if verdict.checked != drawn.len() as u64 {
-        return Err(VerdictRefused::Incomplete { drawn: drawn.len() as u64, found: verdict.checked });
+    if verdict.drawn != drawn_digest(&drawn) {
+        return Err(VerdictRefused::NotDrawn);
+    }
+    let count = drawn.len() as u64;
+    let complete =
+        verdict.checked == count || (verdict.outcome == CheckOutcome::Unable && verdict.checked < count);
+    if !complete {
+        return Err(VerdictRefused::Incomplete { drawn: count, found: verdict.checked });
     }
     if verdict.mismatches.len() > limits::VERDICT_MISMATCHES {
         return Err(VerdictRefused::TooManyMismatches { found: verdict.mismatches.len() });
     }
     if !verdict.mismatches.iter().all(|mismatch| drawn.contains(&mismatch.at)) {
         return Err(VerdictRefused::NotDrawn);
+    }
+    if verdict.mismatches.is_empty() == (verdict.outcome == CheckOutcome::Differs) {
+        return Err(VerdictRefused::Contradiction);
     }
     Ok(())
 }

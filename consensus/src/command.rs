@@ -35,8 +35,8 @@ pub enum Command {
     Start { job: JobId },
     /// An agent attests a batch of shards.
     Attest { attestation: Signed<Attestation> },
-    /// A hub member reveals its beacon's next link, for a batch whose commitment is logged.
-    Reveal { job: JobId, attestation: Hash, member: NodeId, value: Hash },
+    /// A hub member reveals its beacon's next link, for every batch that is logged before it and has none.
+    Reveal { member: NodeId, value: Hash },
     /// A checker has executed the challenged leaves again.
     Judge { verdict: Signed<Verdict> },
     /// A hub member has reduced a stage.

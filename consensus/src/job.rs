@@ -45,20 +45,28 @@ pub struct Batch {
     pub attestation: Signed<Attestation>,
     /// Its digest, by which reveal and verdict name it.
     pub digest: Hash,
+    /// Index of its log entry.
+    pub logged: u64,
     /// Its shards that count: the first valid attestation of a shard wins, later ones are superseded.
     pub credited: Vec<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reveal: Option<Reveal>,
+    /// Checkers that failed to check it.
+    pub unable: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Signed<Verdict>>,
 }
 
-/// The beacon's link for one batch.
+/// The beacon's link from which a batch's leaves are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reveal {
     pub member: NodeId,
     pub value: Hash,
+    /// How many links of the member were revealed before it: `ordinal + 1` steps lead from it to the anchor.
+    pub ordinal: u64,
+    /// Index of its log entry: after the commitment's.
+    pub logged: u64,
 }
 
 impl JobRecord {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use forgemesh_kernel::planner;
 use forgemesh_protocol::attestation::Attestation;
 use forgemesh_protocol::canon::{self, CanonError};
-use forgemesh_protocol::challenge::{Verdict, beacon_step};
+use forgemesh_protocol::challenge::{CheckOutcome, Verdict, beacon_step};
 use forgemesh_protocol::envelope::Verify;
 use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::genesis::Genesis;
@@ -90,8 +90,9 @@ pub enum Event {
         seq: u64,
         credited: u64,
     },
+    /// So many batches have their leaves drawn.
     Revealed {
-        job: JobId,
+        batches: u64,
     },
     Judged {
         job: JobId,
@@ -109,18 +110,18 @@ pub enum Event {
 }
 
 impl Event {
-    /// The job it is about.
-    pub fn job(&self) -> JobId {
-        match self {
+    /// The job it is about; none if it is about all of them.
+    pub fn job(&self) -> Option<JobId> {
+        Some(match self {
             Event::Submitted { job, .. }
             | Event::Started { job }
             | Event::Attested { job, .. }
-            | Event::Revealed { job }
             | Event::Judged { job }
             | Event::Voted { job }
             | Event::StageOpened { job, .. }
             | Event::Finished { job } => *job,
-        }
+            Event::Revealed { .. } => return None,
+        })
     }
 }
 
@@ -229,10 +230,8 @@ impl Hub {
         match &entry.command {
             Command::Submit { submission } => self.submit(submission),
             Command::Start { job } => self.start(job),
-            Command::Attest { attestation } => self.attest(attestation),
-            Command::Reveal { job, attestation, member, value } => {
-                self.reveal(job, attestation, member, value)
-            }
+            Command::Attest { attestation } => self.attest(entry.index, attestation),
+            Command::Reveal { member, value } => self.reveal(entry.index, member, value),
             Command::Judge { verdict } => self.judge(verdict),
             Command::Vote { vote } => self.vote(vote),
             Command::Fail { job, failure } => self.fail(job, failure),
@@ -286,7 +285,7 @@ impl Hub {
         Ok(Applied::event(Event::Started { job: *id }))
     }
 
-    fn attest(&mut self, signed: &Signed<Attestation>) -> Result<Applied, Rejected> {
+    fn attest(&mut self, index: u64, signed: &Signed<Attestation>) -> Result<Applied, Rejected> {
         let attestation = &signed.body;
         let head = self.chain(&attestation.agent);
         adjudicate::check_chain(signed, self.mesh, &head)?;
@@ -311,8 +310,10 @@ impl Hub {
                 job.batches.push(Batch {
                     attestation: signed.clone(),
                     digest,
+                    logged: index,
                     credited: credited.clone(),
                     reveal: None,
+                    unable: 0,
                     verdict: None,
                 });
                 move_on(job);
@@ -322,37 +323,44 @@ impl Hub {
         Ok(Applied::event(Event::Attested { job, agent, seq, credited: credited.len() as u64 }))
     }
 
-    /// The hub member whose link the next batch consumes: the members take turns in the order of genesis, by
-    /// the number of links revealed so far.
+    /// The hub member whose link is due: the members take turns in the order of genesis, by the number of links revealed
+    /// so far.
     pub fn beacon_member(&self) -> NodeId {
         let revealed: u64 = self.state.beacons.values().map(|beacon| beacon.revealed).sum();
         let turn = revealed % self.genesis.hub.len() as u64;
         self.genesis.hub[turn as usize].key.id()
     }
 
-    fn reveal(
-        &mut self,
-        id: &JobId,
-        digest: &Hash,
-        member: &NodeId,
-        value: &Hash,
-    ) -> Result<Applied, Rejected> {
+    /// Does a batch that is to be checked wait for its leaves to be drawn?
+    pub fn awaits_reveal(&self) -> bool {
+        let waits = |job: &JobRecord| {
+            job.batches.iter().any(|batch| batch.reveal.is_none() && !job.is_settled(batch))
+        };
+        self.state.open.values().any(waits)
+    }
+
+    fn reveal(&mut self, index: u64, member: &NodeId, value: &Hash) -> Result<Applied, Rejected> {
         if *member != self.beacon_member() {
             return Err(RevealRefused::WrongMember(*member).into());
         }
-        let job = self.state.open.get_mut(id).ok_or(RevealRefused::NotAwaited)?;
-        if job.terms.policy.verify == Verify::None {
+        if !self.awaits_reveal() {
             return Err(RevealRefused::NotAwaited.into());
         }
-        let batch = job.batches.iter_mut().find(|batch| batch.digest == *digest && batch.reveal.is_none());
-        let batch = batch.ok_or(RevealRefused::NotAwaited)?;
         let beacon = self.state.beacons.get_mut(member).ok_or(RevealRefused::WrongMember(*member))?;
         if beacon_step(value) != beacon.value {
             return Err(RevealRefused::WrongLink.into());
         }
+        let reveal = Reveal { member: *member, value: *value, ordinal: beacon.revealed, logged: index };
         *beacon = Beacon { revealed: beacon.revealed + 1, value: *value };
-        batch.reveal = Some(Reveal { member: *member, value: *value });
-        Ok(Applied::event(Event::Revealed { job: *id }))
+        let mut batches = 0;
+        for job in self.state.open.values_mut() {
+            let verify = job.terms.policy.verify != Verify::None;
+            for batch in job.batches.iter_mut().filter(|batch| verify && batch.reveal.is_none()) {
+                batch.reveal = Some(reveal);
+                batches += 1;
+            }
+        }
+        Ok(Applied::event(Event::Revealed { batches }))
     }
 
     fn judge(&mut self, signed: &Signed<Verdict>) -> Result<Applied, Rejected> {
@@ -361,6 +369,14 @@ impl Hub {
         let at = job.batches.iter().position(|batch| batch.digest == verdict.attestation);
         let at = at.ok_or(VerdictRefused::NotAwaited)?;
         adjudicate::check_verdict(signed, job, &job.batches[at], &self.genesis, self.mesh)?;
+        if verdict.outcome == CheckOutcome::Unable {
+            job.batches[at].unable += 1;
+            if job.batches[at].unable < limits::CHECK_ATTEMPTS {
+                return Ok(Applied::event(Event::Judged { job: verdict.job }));
+            }
+            let detail = format!("{} attempts to check a batch checked nothing", limits::CHECK_ATTEMPTS);
+            return Ok(self.finish(verdict.job, Err(Failure::new(FailureCode::CheckUnable, detail))));
+        }
         job.batches[at].verdict = Some(signed.clone());
         let Some(mismatch) = verdict.mismatches.first() else {
             move_on(job);

@@ -8,13 +8,12 @@ use forgemesh_protocol::state::State;
 
 use crate::job::JobRecord;
 
-/// One outstanding step. Leasing is not among them: leases are soft state of the leader.
+/// One outstanding step. Leasing is not among them: leases are soft state of the leader. Nor is the beacon: one link
+/// serves all jobs, see `Hub::awaits_reveal`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Todo {
-    /// A batch is committed to and waits for the beacon.
-    Reveal { job: JobId, attestation: Hash },
     /// A batch's leaves are drawn and wait for a checker.
-    Check { job: JobId, attestation: Hash, leaves: Vec<LeafRef> },
+    Check { job: JobId, attestation: Hash, attempt: u64, leaves: Vec<LeafRef> },
     /// The stage is verified and waits for this member's reduction.
     Reduce { job: JobId, stage: u64 },
 }
@@ -23,7 +22,7 @@ impl Todo {
     /// The job it is for.
     pub fn job(&self) -> JobId {
         match self {
-            Todo::Reveal { job, .. } | Todo::Check { job, .. } | Todo::Reduce { job, .. } => *job,
+            Todo::Check { job, .. } | Todo::Reduce { job, .. } => *job,
         }
     }
 }
@@ -38,12 +37,11 @@ pub fn outstanding(job: &JobRecord, spotcheck_ppm: u64) -> Vec<Todo> {
         return Vec::new();
     }
     let open = job.current_batches().filter(|batch| !job.is_settled(batch));
-    open.map(|batch| match batch.reveal {
-        None => Todo::Reveal { job: id, attestation: batch.digest },
-        Some(_) => {
+    let drawn = open.filter(|batch| batch.reveal.is_some());
+    drawn
+        .map(|batch| {
             let leaves = job.challenged(batch, spotcheck_ppm);
-            Todo::Check { job: id, attestation: batch.digest, leaves }
-        }
-    })
-    .collect()
+            Todo::Check { job: id, attestation: batch.digest, attempt: batch.unable, leaves }
+        })
+        .collect()
 }

@@ -65,10 +65,10 @@ where
     let Parts { secret, mesh_name, nonce, mesh, executor, store } = parts;
     let (genesis, beacon) = mesh_of(storage, &secret, mesh_name, nonce)?;
     let (hub, compacted, unrecorded) = replay(storage, genesis)?;
-    sweep(storage, &hub)?;
     record(storage, &hub, &secret, &unrecorded)?;
-    let members = members(storage, &hub)?;
     let outbox = outbox(storage)?;
+    sweep(storage, &hub, &outbox)?;
+    let members = members(storage, &hub)?;
     let identity = Identity { node: secret.public().id(), mesh: hub.mesh(), secret };
     let found = Found { compacted, members, beacon };
     let recovered = Recovered { hub, found, outbox };
@@ -199,7 +199,7 @@ fn outbox(storage: &Storage) -> Result<Vec<Attested>, BootError> {
 }
 
 /// Removes the blobs of jobs that were not to be kept, unless another job has the same bytes.
-fn sweep(storage: &Storage, hub: &Hub) -> Result<(), BootError> {
+fn sweep(storage: &Storage, hub: &Hub, outbox: &[Attested]) -> Result<(), BootError> {
     let doomed = storage.kv_list(SWEEP_NAMESPACE, None, PAGE)?;
     if doomed.is_empty() {
         return Ok(());
@@ -207,6 +207,11 @@ fn sweep(storage: &Storage, hub: &Hub) -> Result<(), BootError> {
     let (mut kept, mut going) = (BTreeSet::new(), BTreeSet::new());
     for job in hub.state().open.values() {
         kept.extend(record_blobs(storage, job)?);
+    }
+    // What the agent has committed to may not be in the log yet.
+    for attested in outbox {
+        kept.insert(attested.attestation.body.members);
+        kept.extend(decode_claims(&attested.members.0).unwrap_or_default().iter().map(|claim| claim.blob));
     }
     let mut before = None;
     loop {

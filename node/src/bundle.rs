@@ -3,17 +3,19 @@
 //!
 //! A bundle is accepted only if packing its contents again gives the same bytes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 
 use forgemesh_consensus::job::{JobRecord, Reveal};
 use forgemesh_consensus::settle;
+use forgemesh_kernel::job::Job;
+use forgemesh_kernel::planner;
 use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon;
-use forgemesh_protocol::challenge::beacon_step;
+use forgemesh_protocol::challenge::{beacon_step, drawn_digest};
 use forgemesh_protocol::envelope::Verify;
 use forgemesh_protocol::hash::{Domain, Hash};
-use forgemesh_protocol::id::MeshId;
+use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::keys::Signable;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::state::State;
@@ -82,11 +84,17 @@ fn untar(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let files = archive.entries().map_err(|error| error.to_string())?;
     for file in files {
         let mut file = file.map_err(|error| error.to_string())?;
+        if file.header().entry_type() != tar::EntryType::Regular {
+            return Err("an entry is not a plain file".to_owned());
+        }
         let name =
             String::from_utf8(file.path_bytes().into_owned()).map_err(|_| "a name is not text".to_owned())?;
         let mut content = Vec::new();
-        // The archive is in memory, so no entry is longer than it.
-        file.read_to_end(&mut content).map_err(|error| format!("{name}: {error}"))?;
+        // A plain file is in the archive as it is, so none is longer than the archive.
+        file.by_ref()
+            .take(bytes.len() as u64)
+            .read_to_end(&mut content)
+            .map_err(|error| format!("{name}: {error}"))?;
         entries.insert(name, content);
     }
     Ok(entries)
@@ -161,6 +169,10 @@ fn check_evidence(examined: &Examined, entries: &BTreeMap<String, Vec<u8>>, repo
         Ok(record) => record,
         Err(error) => return report.note("evidence.record", Status::Failed, error.to_string()),
     };
+    // Nothing may be derived from a stranger's record before it is known to be of this contract and cut by its plan.
+    if let Some(detail) = foreign(&record, &examined.job) {
+        return report.note("evidence.record", Status::Failed, detail);
+    }
     let result = record.votes.last().and_then(|vote| match &vote.body.outcome {
         Outcome::Final(result) if predicate.result.is_some() => Some(result.clone()),
         _ => None,
@@ -173,7 +185,7 @@ fn check_evidence(examined: &Examined, entries: &BTreeMap<String, Vec<u8>>, repo
         finished_ms,
         &examined.genesis,
     );
-    let same = record.contract == *examined.job.contract() && again.digest() == examined.statement.digest();
+    let same = again.digest() == examined.statement.digest();
     report.expect(
         "evidence.record",
         same,
@@ -186,6 +198,31 @@ fn check_evidence(examined: &Examined, entries: &BTreeMap<String, Vec<u8>>, repo
     check_signed(examined, &record, entries, report);
     check_draws(examined, &record, report);
     check_reduction(&record, result.as_ref(), entries, report);
+}
+
+/// What in a record is not what its contract implies.
+fn foreign(record: &JobRecord, job: &Job) -> Option<&'static str> {
+    let plan = job.plan();
+    if record.contract != *job.contract() || record.plan != *plan {
+        return Some("the record is of another contract or plan");
+    }
+    let mut runs = record.runs.iter().enumerate();
+    let follows = runs.all(|(i, run)| {
+        let repair = plan.stages.last().map(|last| planner::repair(last, plan.leaves()));
+        run.number == i as u64
+            && (plan.stages.get(i) == Some(&run.stage) || repair.as_ref() == Some(&run.stage))
+    });
+    if !follows || record.runs.is_empty() || record.runs.len() as u64 > limits::JOB_STAGES {
+        return Some("the record's stages are not those of the plan");
+    }
+    let known = record.batches.iter().all(|batch| {
+        let run = record.stage_run(batch.attestation.body.stage);
+        let shards = &batch.attestation.body.shards;
+        run.is_some_and(|run| {
+            batch.credited.iter().all(|shard| *shard < run.stage.shards() && shards.contains(shard))
+        })
+    });
+    if known { None } else { Some("a batch of the record has shards that no stage has") }
 }
 
 /// Every attestation, lease, verdict and vote bears its signature; every claim is the attested one.
@@ -242,37 +279,47 @@ fn check_draws(examined: &Examined, record: &JobRecord, report: &mut Report) {
         return report.note("evidence.draws", Status::Ok, "nothing was to be drawn");
     }
     let ppm = examined.genesis.parameters.spotcheck_ppm;
-    let mut checked = 0;
-    let complete = record.batches.iter().filter(|batch| !batch.credited.is_empty()).all(|batch| {
-        let drawn = record.challenged(batch, ppm).len() as u64;
-        checked += drawn;
-        batch.verdict.as_ref().map_or(record.state == State::Failed, |verdict| verdict.body.checked == drawn)
+    let (mut checked, mut links) = (0, BTreeMap::new());
+    let as_drawn = record.batches.iter().filter(|batch| !batch.credited.is_empty()).all(|batch| {
+        let after = batch.reveal.is_none_or(|reveal| batch.logged < reveal.logged);
+        let Some(verdict) = &batch.verdict else { return after && record.state == State::Failed };
+        let drawn = record.challenged(batch, ppm);
+        checked += drawn.len();
+        after && batch.reveal.is_some() && verdict.body.drawn == drawn_digest(&drawn)
     });
-    let mut links = BTreeSet::new();
     let reveals = record.batches.iter().filter_map(|batch| batch.reveal);
-    let known = reveals.into_iter().all(|reveal| leads_to_anchor(examined, &reveal, &mut links));
+    // One place in the log, one place in the chain, one value; later in the log is further from the anchor.
+    let one_each = reveals
+        .clone()
+        .all(|reveal| *links.entry((reveal.member, reveal.ordinal)).or_insert(reveal) == reveal);
+    let in_order =
+        links.values().zip(links.values().skip(1)).all(|(a, b)| a.member != b.member || a.logged < b.logged);
     report.expect(
         "evidence.draws",
-        complete && known,
-        format!("{checked} leaves, drawn from the beacon after the commitment"),
+        as_drawn && one_each && in_order && lead_to_anchors(examined, &links),
+        format!("{checked} leaves of {} batches, drawn from links of the hub's beacon", record.batches.len()),
         "the checked leaves are not those that the beacon draws, or a beacon link is none of the hub's",
     );
 }
 
-/// Follows a link to its member's anchor, or to a link that was followed before.
-fn leads_to_anchor(examined: &Examined, reveal: &Reveal, links: &mut BTreeSet<Hash>) -> bool {
-    let Some(member) = examined.genesis.hub.iter().find(|member| member.key.id() == reveal.member) else {
-        return false;
-    };
-    let mut link = reveal.value;
-    for _ in 0..member.beacon_length {
-        let seen = !links.insert(link);
-        link = beacon_step(&link);
-        if seen || link == member.beacon_anchor {
-            return true;
+/// From each member's furthest link one step at a time to its anchor: every other link lies on the way.
+fn lead_to_anchors(examined: &Examined, links: &BTreeMap<(NodeId, u64), Reveal>) -> bool {
+    examined.genesis.hub.iter().all(|member| {
+        let own: Vec<&Reveal> = links.values().filter(|reveal| reveal.member == member.key.id()).collect();
+        let Some(furthest) = own.last().filter(|reveal| reveal.ordinal < member.beacon_length) else {
+            return own.is_empty();
+        };
+        let (mut link, mut met) = (furthest.value, 0);
+        for ordinal in (0..=furthest.ordinal).rev() {
+            match links.get(&(member.key.id(), ordinal)) {
+                Some(reveal) if reveal.value == link => met += 1,
+                Some(_) => return false,
+                None => {}
+            }
+            link = beacon_step(&link);
         }
-    }
-    false
+        link == member.beacon_anchor && met == own.len()
+    }) && links.keys().all(|(member, _)| examined.genesis.hub.iter().any(|known| known.key.id() == *member))
 }
 
 /// Reducing the accumulators again gives what was voted for, to the byte.

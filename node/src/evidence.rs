@@ -8,7 +8,7 @@ use forgemesh_kernel::job::Job;
 use forgemesh_kernel::registry;
 use forgemesh_protocol::canon::{self, Bytes};
 use forgemesh_protocol::contract::{ResultBody, Work};
-use forgemesh_protocol::envelope::{ArtifactKind, canonical_json};
+use forgemesh_protocol::envelope::{ArtifactKind, Verify, canonical_json};
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::MeshId;
@@ -97,7 +97,7 @@ pub fn examine(file: &[u8], pinned: Option<MeshId>, report: &mut Report) -> Opti
     check_signatures(&receipt, &genesis, report);
     let job = check_contract(&statement, report)?;
     check_submission(&statement, &job, report);
-    check_story(&statement, &job, report);
+    check_story(&statement, &job, genesis.parameters.spotcheck_ppm, report);
     Some(Examined { receipt, statement, genesis, job })
 }
 
@@ -233,7 +233,7 @@ fn check_submission(statement: &Statement, job: &Job, report: &mut Report) {
 }
 
 /// What the receipt tells must hang together.
-fn check_story(statement: &Statement, job: &Job, report: &mut Report) {
+fn check_story(statement: &Statement, job: &Job, ppm: u64, report: &mut Report) {
     let predicate = &statement.predicate;
     let metadata = &predicate.run_details.metadata;
     let outcome = match (predicate.state, &predicate.result, &predicate.failure) {
@@ -259,7 +259,14 @@ fn check_story(statement: &Statement, job: &Job, report: &mut Report) {
     let mode = predicate.build_definition.external_parameters.terms.policy.verify;
     let expected =
         Verification::new(mode, found.independence, found.leaves, found.checked_leaves, found.mismatches);
-    let holds = expected == *found && (predicate.result.is_none() || found.mismatches == 0);
+    let (leaves, checked) = (u128::from(found.leaves), u128::from(found.checked_leaves));
+    let enough = match mode {
+        Verify::None => checked == 0,
+        Verify::Full => checked == leaves,
+        Verify::Spotcheck => checked <= leaves && checked * 1_000_000 >= leaves * u128::from(ppm),
+    };
+    let whole = found.leaves >= job.plan().leaves() && enough && found.mismatches == 0;
+    let holds = expected == *found && (predicate.result.is_none() || whole);
     report.expect(
         "receipt.verification",
         holds,

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::canon;
 use crate::envelope::Verify;
 use crate::hash::{Domain, Hash, Hasher};
 use crate::id::{JobId, NodeId};
@@ -87,10 +88,30 @@ pub struct Verdict {
     /// Digest of the attestation that was challenged.
     pub attestation: Hash,
     pub checker: NodeId,
-    /// Leaves executed again: all that were drawn.
+    pub outcome: CheckOutcome,
+    /// Digest of the leaves that were to be checked: all that were drawn.
+    pub drawn: Hash,
+    /// How many of them were executed again.
     pub checked: u64,
-    /// Where recomputation disagreed; empty if it agreed everywhere.
+    /// Where recomputation disagreed; the first ones, if there are many.
     pub mismatches: Vec<Mismatch>,
+}
+
+/// What came of a check. A checker that could not check accuses nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckOutcome {
+    /// Every drawn leaf came out as committed.
+    Agreed,
+    /// Some did not; the mismatches say which.
+    Differs,
+    /// The checker failed; somebody must check again.
+    Unable,
+}
+
+/// The digest by which a verdict names the leaves that were drawn.
+pub fn drawn_digest(leaves: &[LeafRef]) -> Hash {
+    Hash::of(Domain::CHALLENGE, &canon::to_bytes(leaves))
 }
 
 impl Signable for Verdict {

@@ -29,10 +29,16 @@ pub enum FailureCode {
     AttemptsExhausted,
     /// Recomputation disagreed with what was attested.
     VerificationMismatch,
+    /// No checker could check.
+    CheckUnable,
+    /// A hub member has no beacon links left from which to draw.
+    BeaconExhausted,
     /// More than one path in a thousand could not enter the statistics.
     NumericDegenerate,
     /// Blobs that the reduction needs are missing or do not fit together.
     EvidenceLost,
+    /// A fault of this program.
+    Internal,
 }
 
 impl FailureCode {
@@ -42,8 +48,12 @@ impl FailureCode {
             FailureCode::InvalidRequest | FailureCode::PolicyUnsatisfiable => Phase::Request,
             FailureCode::TimedOut | FailureCode::Cancelled => Phase::Scheduling,
             FailureCode::AttemptsExhausted => Phase::Execution,
-            FailureCode::VerificationMismatch => Phase::Verification,
-            FailureCode::NumericDegenerate | FailureCode::EvidenceLost => Phase::Aggregation,
+            FailureCode::VerificationMismatch | FailureCode::CheckUnable | FailureCode::BeaconExhausted => {
+                Phase::Verification
+            }
+            FailureCode::NumericDegenerate | FailureCode::EvidenceLost | FailureCode::Internal => {
+                Phase::Aggregation
+            }
         }
     }
 
@@ -61,7 +71,12 @@ impl FailureCode {
             FailureCode::NumericDegenerate => {
                 "the arguments make paths overflow or degenerate: check their magnitude and the triangle's zeros"
             }
+            FailureCode::CheckUnable => "read the detail, mend the checking node, submit again",
+            FailureCode::BeaconExhausted => {
+                "start a new mesh: an embedded node makes one in a new data folder"
+            }
             FailureCode::EvidenceLost => "check the data folder's disk, then submit again",
+            FailureCode::Internal => "a fault of forgemesh: please report it with the detail",
         }
     }
 
@@ -75,7 +90,10 @@ impl FailureCode {
             FailureCode::AttemptsExhausted => "attempts_exhausted",
             FailureCode::VerificationMismatch => "verification_mismatch",
             FailureCode::NumericDegenerate => "numeric_degenerate",
+            FailureCode::CheckUnable => "check_unable",
+            FailureCode::BeaconExhausted => "beacon_exhausted",
             FailureCode::EvidenceLost => "evidence_lost",
+            FailureCode::Internal => "internal",
         }
     }
 }

@@ -17,7 +17,7 @@ pub struct Lease {
     pub first_shard: u64,
     pub shards: u64,
     pub agent: NodeId,
-    /// Counts from 1; each loss of a lease makes it one more.
+    /// Counts from 1; each failure of one of its shards makes it one more.
     pub attempt: u64,
     /// The leader's term.
     pub term: u64,

@@ -35,10 +35,17 @@ pub const SHARD_LEAVES: u64 = 1 << 16;
 pub const JOB_STAGES: u64 = 8;
 /// Shards of one attestation.
 pub const BATCH_SHARDS: usize = 256;
-/// How long an agent collects finished shards before it attests them.
+/// How long an agent collects finished shards at least before it attests them.
 pub const BATCH_DELAY_MS: u64 = 5;
+/// And at most.
+pub const BATCH_DELAY_MOST_MS: u64 = 1_000;
+/// A batch has one shard for this many that the agent has attested of the stage: small batches first, so that a
+/// short job is quick, large ones later, so that a long job has few.
+pub const BATCH_GROWTH: u64 = 16;
 /// Mismatches one verdict names: one is enough to convict, and a verdict must fit a log entry.
 pub const VERDICT_MISMATCHES: usize = 64;
+/// Checks of one batch that may fail to check anything before its job is given up.
+pub const CHECK_ATTEMPTS: u64 = 3;
 /// Leases one attestation may name.
 pub const BATCH_LEASES: usize = 64;
 /// Shards of one lease.
@@ -73,7 +80,7 @@ pub const NONCES: usize = 100_000;
 pub const SUBMISSION_TTL_MS: u64 = 24 * 3600 * 1000;
 /// Members of the hub.
 pub const HUB_MEMBERS: usize = 5;
-/// Links of a member's beacon chain: one per attested batch.
+/// Links of a member's beacon chain. One serves every batch that is committed to before it is revealed.
 pub const BEACON_LENGTH: u64 = 1 << 20;
 /// Log entries kept before the state is written as a snapshot.
 pub const LOG_ENTRIES: u64 = 1_024;

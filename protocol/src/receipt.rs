@@ -248,9 +248,9 @@ pub struct ReceiptSignature {
 /// Why a file is not a receipt. Each says where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptError {
-    #[error("the receipt file {0}")]
+    #[error("the receipt file: {0}")]
     File(CanonError),
-    #[error("the receipt's payload {0}")]
+    #[error("the receipt's payload: {0}")]
     Payload(CanonError),
     #[error(
         "the receipt's {field} is \"{found}\", expected \"{expected}\"; it is of another kind or version"

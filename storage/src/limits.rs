@@ -8,8 +8,8 @@ pub const MAX_BLOB_BYTES: usize = 256 << 20;
 pub const MAX_LOG_ENTRY_BYTES: usize = 16 << 20;
 /// Longest state snapshot.
 pub const MAX_SNAPSHOT_BYTES: usize = 512 << 20;
-/// Longest job record, ledger entry, attestation or meta value.
-pub const MAX_RECORD_BYTES: usize = 16 << 20;
+/// Longest job record, ledger entry, attestation or meta value. A job's record grows with its batches, about 4 kB each.
+pub const MAX_RECORD_BYTES: usize = 256 << 20;
 /// Longest refusal record: strangers cause these, so that 1,000 of them must stay small.
 pub const MAX_REFUSAL_BYTES: usize = 64 << 10;
 /// Longest value in the key-value memory.

@@ -8,7 +8,7 @@ use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_kernel::job::Job;
 use forgemesh_protocol::attestation::Attestation;
 use forgemesh_protocol::canon::{self, Bytes};
-use forgemesh_protocol::challenge::{Verdict, beacon_step};
+use forgemesh_protocol::challenge::{CheckOutcome, Verdict, beacon_step, drawn_digest};
 use forgemesh_protocol::contract::{Excluded, Work};
 use forgemesh_protocol::genesis::{Genesis, HubMember, Parameters};
 use forgemesh_protocol::hash::Hash;
@@ -218,12 +218,12 @@ impl Bench {
     }
 
     /// The reveal that is due.
-    pub fn reveal(&self, id: &JobId, attestation: Hash) -> Command {
+    pub fn reveal(&self) -> Command {
         let member = self.hub.beacon_member();
         let at = self.members.iter().position(|key| key.public().id() == member);
         let at = at.expect("a member's turn");
         let revealed = self.hub.state().beacons[&member].revealed as usize;
-        Command::Reveal { job: *id, attestation, member, value: self.links[at][LINKS - 1 - revealed] }
+        Command::Reveal { member, value: self.links[at][LINKS - 1 - revealed] }
     }
 
     /// A verdict that agrees with the batch.
@@ -233,7 +233,15 @@ impl Bench {
         let batch = batch.expect("an attested batch");
         let drawn = job.challenged(batch, self.hub.genesis().parameters.spotcheck_ppm);
         let checker = self.leader();
-        Verdict { job: *id, attestation, checker, checked: drawn.len() as u64, mismatches: Vec::new() }
+        Verdict {
+            job: *id,
+            attestation,
+            checker,
+            outcome: CheckOutcome::Agreed,
+            drawn: drawn_digest(&drawn),
+            checked: drawn.len() as u64,
+            mismatches: Vec::new(),
+        }
     }
 
     /// The leader's signature under a verdict.
@@ -244,7 +252,7 @@ impl Bench {
     /// Attests, reveals and judges the whole current stage.
     pub fn verify_stage(&mut self, id: &JobId) {
         let digest = self.attest_all(id);
-        self.accept(self.reveal(id, digest));
+        self.accept(self.reveal());
         self.accept(self.judge(self.verdict(id, digest)));
     }
 

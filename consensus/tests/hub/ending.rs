@@ -67,7 +67,7 @@ fn what_comes_after_the_end_changes_nothing_but_the_chain() {
     let mut bench = Bench::new(1);
     let id = bench.submit(&mix("spotcheck"));
     let digest = bench.attest_all(&id);
-    bench.accept(bench.reveal(&id, digest));
+    bench.accept(bench.reveal());
     let late = bench.attestation(&id, vec![0]);
     let (verdict, start) = (bench.judge(bench.verdict(&id, digest)), Command::Start { job: id });
     let failure = Failure::new(FailureCode::EvidenceLost, "a test");

@@ -3,12 +3,12 @@
 use forgemesh_consensus::adjudicate::VerdictRefused;
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::machine::{Event, Rejected};
-use forgemesh_protocol::challenge::{LeafRef, Mismatch, MismatchKind, Verdict};
+use forgemesh_protocol::challenge::{CheckOutcome, LeafRef, Mismatch, MismatchKind, Verdict};
 use forgemesh_protocol::failure::{FailureCode, Phase};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId};
 use forgemesh_protocol::keys::{KeyError, Signed};
-use forgemesh_protocol::limits::VERDICT_MISMATCHES;
+use forgemesh_protocol::limits::{self, VERDICT_MISMATCHES};
 use forgemesh_protocol::state::State;
 
 use super::bench::{Bench, mix};
@@ -17,7 +17,7 @@ fn challenged() -> (Bench, JobId, Hash) {
     let mut bench = Bench::new(2);
     let id = bench.submit(&mix("spotcheck"));
     let digest = bench.attest_all(&id);
-    bench.accept(bench.reveal(&id, digest));
+    bench.accept(bench.reveal());
     (bench, id, digest)
 }
 
@@ -50,7 +50,11 @@ fn a_mismatch_is_at_a_leaf_that_was_drawn() {
     let other_shard = LeafRef { shard: drawn[0].shard + 1, leaf: drawn[0].leaf };
     for at in [LeafRef { shard: 0, leaf: spared }, other_shard] {
         let mismatch = Mismatch { at, kind: MismatchKind::LeafDiffers, recomputed: Hash::ZERO };
-        let command = bench.judge(Verdict { mismatches: vec![mismatch], ..bench.verdict(&id, digest) });
+        let command = bench.judge(Verdict {
+            outcome: CheckOutcome::Differs,
+            mismatches: vec![mismatch],
+            ..bench.verdict(&id, digest)
+        });
         assert_eq!(refusal(&mut bench, command), VerdictRefused::NotDrawn);
     }
 }
@@ -62,7 +66,7 @@ fn a_verdict_names_a_bounded_number_of_mismatches() {
     let drawn = job.challenged(&job.batches[0], bench.hub.genesis().parameters.spotcheck_ppm);
     let mismatch = |&at: &_| Mismatch { at, kind: MismatchKind::LeafDiffers, recomputed: Hash::ZERO };
     let mut mismatches: Vec<Mismatch> = drawn.iter().take(VERDICT_MISMATCHES + 1).map(mismatch).collect();
-    let verdict = bench.verdict(&id, digest);
+    let verdict = Verdict { outcome: CheckOutcome::Differs, ..bench.verdict(&id, digest) };
     let command = bench.judge(Verdict { mismatches: mismatches.clone(), ..verdict.clone() });
     let found = VERDICT_MISMATCHES + 1;
     assert_eq!(refusal(&mut bench, command), VerdictRefused::TooManyMismatches { found });
@@ -99,7 +103,7 @@ fn a_verdict_is_awaited_once_and_not_before_the_beacon() {
     let (_, first) = bench.attest(first);
     let early = bench.judge(bench.verdict(&id, first));
     assert_eq!(refusal(&mut bench, early), VerdictRefused::NotAwaited);
-    bench.accept(bench.reveal(&id, first));
+    bench.accept(bench.reveal());
     let verdict = bench.verdict(&id, first);
     for nowhere in [
         Verdict { job: JobId(Hash::ZERO), ..verdict.clone() },
@@ -127,7 +131,11 @@ fn a_mismatch_ends_the_job_with_a_record_of_why() {
         let job = bench.job(&id);
         let at = job.challenged(&job.batches[0], bench.hub.genesis().parameters.spotcheck_ppm)[0];
         let mismatch = Mismatch { at, kind, recomputed: Hash([3; 32]) };
-        let verdict = Verdict { mismatches: vec![mismatch], ..bench.verdict(&id, digest) };
+        let verdict = Verdict {
+            outcome: CheckOutcome::Differs,
+            mismatches: vec![mismatch],
+            ..bench.verdict(&id, digest)
+        };
         assert_eq!(bench.accept(bench.judge(verdict.clone())), Event::Finished { job: id });
         assert!(bench.hub.job(&id).is_none());
         let finished = &bench.finished[0];
@@ -152,12 +160,49 @@ fn a_mismatch_ends_a_job_that_is_still_running() {
     let id = bench.submit(&mix("full"));
     let attestation = bench.attestation(&id, vec![1]);
     let (_, digest) = bench.attest(attestation);
-    bench.accept(bench.reveal(&id, digest));
+    bench.accept(bench.reveal());
     let range = bench.job(&id).run().stage.shard_leaves(1);
     let verdict = bench.verdict(&id, digest);
     assert_eq!(verdict.checked, range.end - range.start, "every leaf");
     let at = LeafRef { shard: 1, leaf: range.start };
     let mismatches = vec![Mismatch { at, kind: MismatchKind::ForgedTotal, recomputed: Hash::ZERO }];
-    bench.accept(bench.judge(Verdict { mismatches, ..verdict }));
+    bench.accept(bench.judge(Verdict { outcome: CheckOutcome::Differs, mismatches, ..verdict }));
     assert_eq!(bench.finished[0].failure.as_ref().unwrap().code, FailureCode::VerificationMismatch);
+}
+
+#[test]
+fn a_verdict_is_about_the_leaves_that_were_drawn() {
+    let (mut bench, id, digest) = challenged();
+    let command = bench.judge(Verdict { drawn: Hash::ZERO, ..bench.verdict(&id, digest) });
+    assert_eq!(refusal(&mut bench, command), VerdictRefused::NotDrawn);
+}
+
+#[test]
+fn outcome_and_mismatches_agree() {
+    let (mut bench, id, digest) = challenged();
+    let verdict = bench.verdict(&id, digest);
+    let job = bench.job(&id);
+    let drawn = job.challenged(&job.batches[0], bench.hub.genesis().parameters.spotcheck_ppm);
+    let mismatch = Mismatch { at: drawn[0], kind: MismatchKind::LeafDiffers, recomputed: Hash::ZERO };
+    let unfounded = Verdict { outcome: CheckOutcome::Differs, ..verdict.clone() };
+    let agreed = Verdict { mismatches: vec![mismatch.clone()], ..verdict.clone() };
+    let unable = Verdict { outcome: CheckOutcome::Unable, mismatches: vec![mismatch], ..verdict };
+    for contradiction in [unfounded, agreed, unable] {
+        let command = bench.judge(contradiction);
+        assert_eq!(refusal(&mut bench, command), VerdictRefused::Contradiction);
+    }
+}
+
+#[test]
+fn a_checker_that_could_not_check_convicts_nobody() {
+    let (mut bench, id, digest) = challenged();
+    let verdict = Verdict { outcome: CheckOutcome::Unable, checked: 0, ..bench.verdict(&id, digest) };
+    for attempt in 1..limits::CHECK_ATTEMPTS {
+        assert_eq!(bench.accept(bench.judge(verdict.clone())), Event::Judged { job: id });
+        assert_eq!((bench.job(&id).state, bench.job(&id).batches[0].unable), (State::Verifying, attempt));
+    }
+    assert_eq!(bench.accept(bench.judge(verdict)), Event::Finished { job: id });
+    let finished = &bench.finished[0];
+    assert_eq!(finished.failure.as_ref().map(|failure| failure.code), Some(FailureCode::CheckUnable));
+    assert!(finished.record.batches[0].verdict.is_none());
 }

@@ -46,10 +46,14 @@ impl JobInput {
         }
         let mut envelope: Value =
             serde_json::from_slice(&bytes).map_err(|error| CliError::Usage(format!("not a job: {error}")))?;
+        let mut keys = std::collections::BTreeSet::new();
         for pair in &self.args {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
                 CliError::Usage(format!("\"{pair}\" is not KEY=VALUE; write for example iterations=200000"))
             })?;
+            if !keys.insert(key) {
+                return Err(CliError::Usage(format!("{key} is given twice; keep one of them")));
+            }
             let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
             set(&mut envelope, "args", key, value);
         }

@@ -46,13 +46,19 @@ pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
         Ok(admitted) => admitted,
         Err(problems) => return Err(refuse(&home, &envelope, problems)),
     };
-    let submission = Submission {
+    if let Some(folder) = &args.out {
+        let failed = |source| CliError::Write { path: folder.clone(), source };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let mut submission = Submission {
         envelope: Bytes(job.envelope(&terms)),
         offer: Offer::default(),
         nonce: Bytes(home::random::<16>().map_err(CliError::Entropy)?.to_vec()),
-        expires_ms: now_ms() + limits::SUBMISSION_TTL_MS,
+        expires_ms: 0,
     };
     let driver = embedded::boot(common, &home)?;
+    // Log time may be ahead of a clock that was set back.
+    submission.expires_ms = now_ms().max(driver.core().hub().state().now_ms) + limits::SUBMISSION_TTL_MS;
     let unfinished = driver.core().hub().state().open.values().find(|record| {
         let same = record.submission.body.work_hash() == submission.work_hash();
         same && record.submission.key == home.secret.public()

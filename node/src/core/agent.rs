@@ -42,6 +42,8 @@ pub(crate) struct AgentRole {
     backend: String,
     running: BTreeSet<(JobId, u64, u64)>,
     done: BTreeMap<(JobId, u64), Vec<DoneShard>>,
+    /// Shards attested of each stage that is being executed.
+    attested: BTreeMap<(JobId, u64), u64>,
     /// When the oldest done shard was done.
     oldest_done_ms: Option<u64>,
 }
@@ -54,8 +56,8 @@ impl AgentRole {
         let head = own.filter(|own| own.seq > logged.seq).unwrap_or(logged);
         let resend =
             outbox.into_iter().filter(|attested| attested.attestation.body.seq > logged.seq).collect();
-        let (running, done) = (BTreeSet::new(), BTreeMap::new());
-        AgentRole { head, resend, backend, running, done, oldest_done_ms: None }
+        let (running, done, attested) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        AgentRole { head, resend, backend, running, done, attested, oldest_done_ms: None }
     }
 
     /// Starts the shards of a lease that are not being executed already.
@@ -105,19 +107,30 @@ impl AgentRole {
         }
         let Some(oldest_ms) = self.oldest_done_ms else { return };
         let idle = self.running.is_empty();
-        let due = idle || cx.now_ms >= oldest_ms + limits::BATCH_DELAY_MS;
-        let full = self.done.values().any(|batch| batch.len() >= limits::BATCH_SHARDS);
-        if !due && !full {
+        let age_ms = cx.now_ms.saturating_sub(oldest_ms);
+        let full = self.done.iter().any(|(stage, batch)| batch.len() as u64 >= self.batch_size(stage));
+        let due = idle || age_ms >= limits::BATCH_DELAY_MOST_MS || (full && age_ms >= limits::BATCH_DELAY_MS);
+        if !due && !self.done.values().any(|batch| batch.len() >= limits::BATCH_SHARDS) {
             return;
         }
         self.oldest_done_ms = None;
+        // Of stages that are over, nothing more will come.
+        let running = &self.running;
+        self.attested.retain(|(job, stage), _| running.iter().any(|(j, s, _)| (j, s) == (job, stage)));
         for ((job, stage), mut shards) in std::mem::take(&mut self.done) {
+            *self.attested.entry((job, stage)).or_default() += shards.len() as u64;
             shards.sort_by_key(|shard| shard.claim.shard);
             while !shards.is_empty() {
                 let rest = shards.split_off(batch_end(&shards));
                 self.attest(cx, job, stage, std::mem::replace(&mut shards, rest));
             }
         }
+    }
+
+    /// How many shards make a batch of this stage by now.
+    fn batch_size(&self, stage: &(JobId, u64)) -> u64 {
+        let attested = self.attested.get(stage).copied().unwrap_or(0);
+        (attested / limits::BATCH_GROWTH).clamp(1, limits::BATCH_SHARDS as u64)
     }
 
     fn attest(&mut self, cx: &mut Context<'_>, job: JobId, stage: u64, shards: Vec<DoneShard>) {
@@ -193,7 +206,9 @@ impl AgentRole {
 
     /// When the oldest done shard must be attested.
     pub fn next_deadline(&self) -> Option<u64> {
-        self.oldest_done_ms.map(|oldest_ms| oldest_ms + limits::BATCH_DELAY_MS)
+        let full = self.done.iter().any(|(stage, batch)| batch.len() as u64 >= self.batch_size(stage));
+        let delay_ms = if full { limits::BATCH_DELAY_MS } else { limits::BATCH_DELAY_MOST_MS };
+        self.oldest_done_ms.map(|oldest_ms| oldest_ms + delay_ms)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forgemesh_protocol::attestation::{Claim, decode_claims};
 use forgemesh_protocol::canon::Bytes;
-use forgemesh_protocol::challenge::{Mismatch, MismatchKind, Verdict};
+use forgemesh_protocol::challenge::{CheckOutcome, Mismatch, Verdict, drawn_digest};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{Signable, Signed};
@@ -35,9 +35,7 @@ impl CheckerRole {
         let members_match = Hash::blob(&challenge.members.0) == challenge.attestation.body.members;
         let claims = decode_claims(&challenge.members.0).ok().filter(|_| members_match);
         let Some(claims) = claims else {
-            let check = Check { challenge, claims: Vec::new(), hub, executing: false };
-            let all = unavailable(&check);
-            return judge(cx, check, all);
+            return judge(cx, &Check { challenge, claims: Vec::new(), hub, executing: false }, None);
         };
         let agent = challenge.attestation.body.agent;
         cx.send(agent, Message::Open(Box::new(challenge.clone())));
@@ -60,26 +58,32 @@ impl CheckerRole {
     pub fn checked(&mut self, cx: &mut Context<'_>, attestation: Hash, done: Done) {
         let Some(check) = self.checks.remove(&attestation) else { return };
         let mismatches = match done {
-            Done::Checked { mismatches } => mismatches,
-            _ => unavailable(&check),
+            Done::Checked { mismatches } => Some(mismatches),
+            // This node's own failure: it accuses nobody.
+            _ => None,
         };
-        judge(cx, check, mismatches);
+        judge(cx, &check, mismatches);
     }
 }
 
-fn unavailable(check: &Check) -> Vec<Mismatch> {
-    let mismatch = |&at| Mismatch { at, kind: MismatchKind::Unavailable, recomputed: Hash::ZERO };
-    check.challenge.leaves.iter().map(mismatch).collect()
-}
-
-fn judge(cx: &mut Context<'_>, check: Check, mut mismatches: Vec<Mismatch>) {
+/// Says what was found; nothing, if the leaves could not be executed again.
+fn judge(cx: &mut Context<'_>, check: &Check, found: Option<Vec<Mismatch>>) {
+    let leaves = &check.challenge.leaves;
+    let (outcome, checked) = match &found {
+        None => (CheckOutcome::Unable, 0),
+        Some(mismatches) if mismatches.is_empty() => (CheckOutcome::Agreed, leaves.len() as u64),
+        Some(_) => (CheckOutcome::Differs, leaves.len() as u64),
+    };
+    let mut mismatches = found.unwrap_or_default();
     mismatches.truncate(limits::VERDICT_MISMATCHES);
     let attestation = &check.challenge.attestation.body;
     let verdict = Verdict {
         job: attestation.job,
         attestation: attestation.digest(),
         checker: cx.identity.node,
-        checked: check.challenge.leaves.len() as u64,
+        outcome,
+        drawn: drawn_digest(leaves),
+        checked,
         mismatches,
     };
     let verdict = Signed::new(verdict, cx.identity.mesh, &cx.identity.secret);

@@ -6,12 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forgemesh_consensus::command::{Command, Entry};
+use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::{Applied, Hub, Rejected};
 use forgemesh_consensus::quorum::{Quorum, Solo};
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_consensus::todo::{self, Todo};
+use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::Verdict;
+use forgemesh_protocol::envelope::Verify;
 use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
@@ -49,6 +52,10 @@ pub(crate) struct HubRole {
     under_way: BTreeSet<Todo>,
     /// Jobs whose `Start` is proposed.
     started: BTreeSet<JobId>,
+    /// A beacon link is proposed.
+    revealing: bool,
+    /// Rejected steps of each open job.
+    rejections: BTreeMap<JobId, u32>,
     /// Jobs whose end is proposed.
     failing: BTreeSet<JobId>,
     /// Claims of attested batches, until their job is final.
@@ -70,6 +77,8 @@ impl HubRole {
             leases: Leases::new(capacity),
             under_way: BTreeSet::new(),
             started: BTreeSet::new(),
+            revealing: false,
+            rejections: BTreeMap::new(),
             failing: BTreeSet::new(),
             members,
             compacted,
@@ -121,8 +130,12 @@ impl HubRole {
                 self.leases.settled(&attestation.body);
                 cx.send(attestation.body.agent, Message::Logged { seq });
             }
-            (Command::Reveal { job, attestation, .. }, _) => {
-                self.under_way.remove(&Todo::Reveal { job: *job, attestation: *attestation });
+            (Command::Reveal { .. }, applied) => {
+                self.revealing = false;
+                if let Err(reason) = applied {
+                    let waiting: Vec<JobId> = self.machine.state().open.keys().copied().collect();
+                    waiting.into_iter().for_each(|job| self.rejected(cx, job, reason));
+                }
             }
             (Command::Judge { verdict }, _) => {
                 let body = &verdict.body;
@@ -139,10 +152,27 @@ impl HubRole {
             }
             (Command::Start { .. } | Command::Attest { .. }, _) => {}
         }
+        if let (Command::Judge { verdict: Signed { body: Verdict { job, .. }, .. } }, Err(reason)) =
+            (&entry.command, &applied)
+        {
+            self.rejected(cx, *job, reason);
+        }
+        if let (Command::Vote { vote }, Err(reason)) = (&entry.command, &applied) {
+            self.rejected(cx, vote.body.job, reason);
+        }
         let Ok(applied) = applied else { return };
         match applied.finished {
             Some(finished) => self.record(cx, &finished),
-            None => self.report(cx, applied.event.job()),
+            None => applied.event.job().into_iter().for_each(|job| self.report(cx, job)),
+        }
+    }
+
+    /// A step of this hub's own was rejected: it is taken up again, but not for ever.
+    fn rejected(&mut self, cx: &mut Context<'_>, job: JobId, reason: &Rejected) {
+        let count = self.rejections.entry(job).or_default();
+        *count += 1;
+        if *count >= limits::SHARD_ATTEMPTS && self.machine.job(&job).is_some() {
+            self.give_up(cx, job, Failure::new(FailureCode::Internal, format!("rejected: {reason}")));
         }
     }
 
@@ -167,6 +197,7 @@ impl HubRole {
         let (id, state) = (finished.record.id, finished.record.state);
         self.leases.forget(&id);
         self.started.remove(&id);
+        self.rejections.remove(&id);
         self.under_way.retain(|todo| todo.job() != id);
         for attested in finished.record.batches.iter() {
             self.members.remove(&attested.digest);
@@ -195,10 +226,15 @@ impl HubRole {
     /// A batch of claims arrived with its attestation.
     pub fn attested(&mut self, cx: &mut Context<'_>, attested: Attested) {
         let Attested { attestation, members } = attested;
-        if Hash::blob(&members.0) == attestation.body.members {
-            let digest = forgemesh_protocol::keys::Signable::digest(&attestation.body);
-            self.members.insert(digest, members);
+        let shards = decode_claims(&members.0)
+            .map(|claims| claims.iter().map(|claim| claim.shard).collect::<Vec<_>>());
+        // Without its claims a batch could be neither checked nor reduced: it is as if it had not come.
+        if Hash::blob(&members.0) != attestation.body.members
+            || shards.as_ref() != Ok(&attestation.body.shards)
+        {
+            return;
         }
+        self.members.insert(forgemesh_protocol::keys::Signable::digest(&attestation.body), members);
         self.propose(cx, Command::Attest { attestation });
     }
 
@@ -265,31 +301,35 @@ impl HubRole {
                 self.under_way.insert(todo);
             }
         }
+        self.reveal(cx);
         self.lend(cx);
         self.compact(cx);
+    }
+
+    /// Proposes this member's next beacon link, if it is due and a batch waits for it.
+    fn reveal(&mut self, cx: &mut Context<'_>) {
+        let member = self.machine.beacon_member();
+        if self.revealing || member != cx.identity.node || !self.machine.awaits_reveal() {
+            return;
+        }
+        let revealed = self.machine.state().beacons.get(&member).map_or(0, |beacon| beacon.revealed);
+        if let Some(value) = self.beacon.next(revealed) {
+            self.revealing = true;
+            self.propose(cx, Command::Reveal { member, value });
+            return;
+        }
+        let checked = |job: &&JobRecord| job.terms.policy.verify != Verify::None;
+        let waiting: Vec<_> = self.machine.state().open.values().filter(checked).map(|job| job.id).collect();
+        for job in waiting {
+            let detail = "every link of this hub member's beacon chain is revealed";
+            self.give_up(cx, job, Failure::new(FailureCode::BeaconExhausted, detail));
+        }
     }
 
     /// Starts one step; false if it has to wait.
     fn take_up(&mut self, cx: &mut Context<'_>, todo: &Todo) -> bool {
         match todo {
-            Todo::Reveal { job, attestation } => {
-                // One at a time: each link is the predecessor of the one before it.
-                let busy = self.under_way.iter().any(|other| matches!(other, Todo::Reveal { .. }));
-                let member = self.machine.beacon_member();
-                if busy || member != cx.identity.node {
-                    return false;
-                }
-                let revealed = self.machine.state().beacons.get(&member).map_or(0, |beacon| beacon.revealed);
-                let Some(value) = self.beacon.next(revealed) else {
-                    let detail = "the beacon chain of this mesh is used up: start a new data folder";
-                    self.give_up(cx, *job, Failure::new(FailureCode::EvidenceLost, detail));
-                    return true;
-                };
-                let (job, attestation) = (*job, *attestation);
-                self.propose(cx, Command::Reveal { job, attestation, member, value });
-                true
-            }
-            Todo::Check { job, attestation, leaves } => {
+            Todo::Check { job, attestation, leaves, .. } => {
                 let Some(record) = self.machine.job(job) else { return false };
                 let Some(batch) = record.batches.iter().find(|batch| batch.digest == *attestation) else {
                     return false;
@@ -325,7 +365,7 @@ impl HubRole {
     }
 
     fn time_out(&mut self, cx: &mut Context<'_>) {
-        let over = |job: &&forgemesh_consensus::job::JobRecord| {
+        let over = |job: &&JobRecord| {
             let timeout_ms = job.terms.policy.timeout_ms;
             timeout_ms != 0 && cx.now_ms >= job.accepted_ms.saturating_add(timeout_ms)
         };
@@ -343,8 +383,10 @@ impl HubRole {
         let ready = |state| matches!(state, State::Planned | State::Running);
         let mut starting = Vec::new();
         let now_ms = self.log_time(cx);
-        for job in open.into_iter().filter(|job| ready(job.state) && !self.failing.contains(&job.id)) {
-            while let Some(offer) = self.leases.lend(job, cx.identity, self.quorum.term(), now_ms) {
+        open.retain(|job| ready(job.state) && !self.failing.contains(&job.id));
+        let jobs = open.len() as u64;
+        for job in open {
+            while let Some(offer) = self.leases.lend(job, jobs, cx.identity, self.quorum.term(), now_ms) {
                 if self.started.insert(job.id) && job.state == State::Planned {
                     starting.push(job.id);
                 }
@@ -370,7 +412,7 @@ impl HubRole {
 
     /// When a lease or a job's time runs out.
     pub fn next_deadline(&self) -> Option<u64> {
-        let timeout = |job: &forgemesh_consensus::job::JobRecord| {
+        let timeout = |job: &JobRecord| {
             let timeout_ms = job.terms.policy.timeout_ms;
             (timeout_ms != 0 && !self.failing.contains(&job.id))
                 .then(|| job.accepted_ms.saturating_add(timeout_ms))

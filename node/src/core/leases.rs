@@ -13,8 +13,11 @@ use forgemesh_protocol::wire::LeaseOffer;
 
 use super::Identity;
 
-/// Shards an executor thread may have waiting: enough that it never runs dry between two batches.
-const SHARDS_PER_THREAD: u64 = 16;
+/// Shards lent for each executor thread: enough that it never runs dry while the largest batch is collected.
+const SHARDS_PER_THREAD: u64 = 256;
+
+/// How many times slower than the static estimate an agent may be and still keep its lease.
+const SLOWNESS: u64 = 30;
 
 /// What is lent of one job's current stage.
 #[derive(Default)]
@@ -37,21 +40,26 @@ impl Leases {
         Leases { capacity: capacity.max(1), jobs: BTreeMap::new() }
     }
 
-    /// The next lease of `job`, if it has shards to lend and the agent has room.
+    /// The next lease of `job`, one of `jobs`, if it has shards to lend and the agent has room.
     pub fn lend(
         &mut self,
         job: &JobRecord,
+        jobs: u64,
         identity: &Identity,
         term: u64,
         now_ms: u64,
     ) -> Option<LeaseOffer> {
         let lent_now: u64 = self.jobs.values().map(|lent| lent.shards.len()).sum();
-        let room = (self.capacity * SHARDS_PER_THREAD).saturating_sub(lent_now);
+        let all = self.capacity * SHARDS_PER_THREAD;
         let lent = self.jobs.entry(job.id).or_default();
+        // No job has more than its share, so that a small one does not wait for a large one to end.
+        let room = all.saturating_sub(lent_now).min((all / jobs.max(1)).saturating_sub(lent.shards.len()));
         if lent.stage != job.run().number {
             *lent = Lent { stage: job.run().number, ..Lent::default() };
         }
         let most = room.min(limits::LEASE_SHARDS);
+        let shard_ns = job.plan.estimate_ns / job.plan.leaves().max(1) * job.run().stage.leaves_per_shard;
+        let grace_ms = SLOWNESS * (all / self.capacity) * (shard_ns / 1_000_000);
         let gap = job.attested.first_gap(&lent.shards, job.run().stage.shards(), most)?;
         let failures = gap.clone().filter_map(|shard| lent.failures.get(&shard)).max().copied().unwrap_or(0);
         let lease = Lease {
@@ -62,7 +70,7 @@ impl Leases {
             agent: identity.node,
             attempt: u64::from(failures) + 1,
             term,
-            expires_ms: now_ms + limits::LEASE_MS,
+            expires_ms: now_ms + limits::LEASE_MS + grace_ms,
         };
         gap.for_each(|shard| {
             lent.shards.insert(shard);
