@@ -1,5 +1,5 @@
-//! Measures what one core does for a profile: nanoseconds a path, with all statistics, without order statistics, or with
-//! sums alone. Prints one JSON line a repetition; `tests/bench/run.py` alternates it with its peers.
+//! Measures what one core does for a profile: nanoseconds a path, with all statistics, without order statistics, with
+//! sums alone, or with none. Prints one JSON line a repetition; `tests/bench/run.py` alternates it with its peers.
 
 use std::time::Instant;
 
@@ -19,19 +19,22 @@ enum Keep {
     Histogram,
     /// Sums alone.
     Sums,
+    /// Nothing: the paths are computed and dropped. The rest is the share of the exact reduction.
+    Nothing,
 }
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [file, paths, keep, repeat] = args.as_slice() else {
-        eprintln!("usage: bench-kernel JOB.json PATHS all|histogram|sums REPEAT");
+        eprintln!("usage: bench-kernel JOB.json PATHS all|histogram|sums|nothing REPEAT");
         std::process::exit(2);
     };
     let keep = match keep.as_str() {
         "all" => Keep::All,
         "histogram" => Keep::Histogram,
         "sums" => Keep::Sums,
-        other => panic!("keep {other}: use all, histogram or sums"),
+        "nothing" => Keep::Nothing,
+        other => panic!("keep {other}: use all, histogram, sums or nothing"),
     };
     let paths: u64 = paths.parse().expect("PATHS is a number");
     let repeat: u32 = repeat.parse().expect("REPEAT is a number");
@@ -60,6 +63,9 @@ fn measure(job: &Job, isa: Isa, paths: u64, keep: Keep) -> f64 {
     }
     if keep == Keep::Sums {
         shape.columns.iter_mut().for_each(|column| column.histogram = false);
+    }
+    if keep == Keep::Nothing {
+        shape.columns.clear();
     }
     let mode = if keep == Keep::All {
         let mut pilot = LeafAccumulator::new(&shape, &Mode::Pilot);

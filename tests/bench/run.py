@@ -39,7 +39,8 @@ def contestants(profile, python):
     job = ROOT / "node/examples" / job
     ours = {}
     for isa in ("avx512", "avx2"):
-        for keep, what in (("all", "exact percentiles"), ("histogram", "no percentiles"), ("sums", "sums alone")):
+        for keep, what in (("all", "exact percentiles"), ("histogram", "no percentiles"), ("sums", "sums alone"),
+                           ("nothing", "paths alone")):
             ours[f"forgemesh {isa}, {what}"] = lambda isa=isa, keep=keep: pinned(
                 [KERNEL, job, our_paths, keep, 1], FORGEMESH_ISA=isa)
     theirs = {}

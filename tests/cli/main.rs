@@ -6,6 +6,7 @@ mod data_folder;
 mod failed_job;
 mod flips;
 mod foreign_receipts;
+mod hostile_bundles;
 mod inspect;
 mod malformed;
 mod malformed_table;
