@@ -257,11 +257,11 @@ fn test_billing_is_executed_verified_and_said() {
 }
 
 #[test]
-fn an_output_folder_that_cannot_be_written_is_named_and_the_job_is_kept() {
+fn an_output_folder_that_cannot_be_written_is_named_before_anything_is_executed() {
     let node = Node::new();
     node.file("taken", "a file");
     let file = node.file("job.json", small_job().to_string());
     node.forgemesh(&["run", path(&file), "--out", "taken", "--json"]).error(1, "cannot_write");
     let jobs = node.ok(&["job", "ls", "--json"]).json();
-    assert_eq!(jobs["jobs"][0]["state"], json!("finalized"));
+    assert_eq!(jobs["jobs"], json!([]));
 }
