@@ -3,6 +3,8 @@
 //! Owns the rule `q = rint(x·2^s)` with `s = 40 − ⌈log2 M⌉`, where `M` is the largest magnitude the
 //! contract's arguments imply. Must never round twice, nor let a value outside `|q| < 2^51` through.
 
+use crate::num::func::rint_to_i64;
+
 /// Every quantised value obeys `|q| < Q_LIMIT`.
 pub const Q_LIMIT: i64 = 1 << 51;
 
@@ -11,8 +13,6 @@ pub const SMALLEST_MAGNITUDE: f64 = 1e-9;
 /// Largest magnitude bound a scale is made for.
 pub const LARGEST_MAGNITUDE: f64 = 1e15;
 
-/// Adding it to `|y| < 2^51` leaves `rint(y)` (ties to even) in the low 52 bits.
-const MAGIC: f64 = 6_755_399_441_055_744.0; // 1.5·2^52
 /// `|y|` below this rounds to `|q| < 2^51`; at it the tie goes to the even neighbour 2^51.
 const Y_LIMIT: f64 = 2_251_799_813_685_247.5; // 2^51 − 1/2
 
@@ -85,7 +85,7 @@ impl Scale {
     /// `rint(x·2^s)`, ties to even; the reason when `x` has no such integer.
     pub fn quantize(self, x: f64) -> Result<i64, Exclusion> {
         let y = x * self.factor();
-        if y.abs() < Y_LIMIT { Ok(round(y)) } else { Err(reason(x)) }
+        if y.abs() < Y_LIMIT { Ok(rint_to_i64(y)) } else { Err(reason(x)) }
     }
 
     /// Quantises `values` into `out` (same length). True when every value was in range; otherwise `out` is
@@ -97,7 +97,7 @@ impl Scale {
         for (q, &x) in out.iter_mut().zip(values) {
             let y = x * factor;
             bad |= u64::from(!in_range(y));
-            *q = round(y);
+            *q = rint_to_i64(y);
         }
         bad == 0
     }
@@ -106,12 +106,6 @@ impl Scale {
 #[inline(always)]
 fn in_range(y: f64) -> bool {
     y.abs() < Y_LIMIT
-}
-
-/// `rint(y)` for `|y| < 2^51 − 1/2`; some integer otherwise.
-#[inline(always)]
-fn round(y: f64) -> i64 {
-    (y + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i64
 }
 
 fn reason(x: f64) -> Exclusion {

@@ -69,6 +69,12 @@ impl Report {
         }
     }
 
+    /// What failed, a line each.
+    pub fn failures(&self) -> String {
+        let failed = self.checks.iter().filter(|check| check.status == Status::Failed);
+        failed.map(|check| format!("  {}: {}", check.name, check.detail)).collect::<Vec<_>>().join("\n")
+    }
+
     /// Did no check fail?
     pub fn is_ok(&self) -> bool {
         self.checks.iter().all(|check| check.status != Status::Failed)

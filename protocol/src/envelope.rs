@@ -179,20 +179,17 @@ const CLIENT_ID: Kind = Kind::Text { max: limits::CLIENT_ID_BYTES, pattern: Patt
 const fn word(words: &'static [&'static str]) -> Kind {
     Kind::Word { words, aliases: &[] }
 }
-const fn field(name: &'static str, doc: &'static str, kind: Kind, need: Need) -> Field {
-    Field { name, doc, kind, need }
-}
 
 static BILLING: Schema = Schema {
     doc: "Whether the work settles.",
     fields: &[
-        field(
+        Field::new(
             "mode",
             "Test work settles at zero.",
             word(&["billable", "test"]),
             Need::Default("\"billable\""),
         ),
-        field(
+        Field::new(
             "reason",
             "Where the job comes from.",
             word(&["api", "studio_run", "lab", "internal"]),
@@ -204,46 +201,51 @@ static BILLING: Schema = Schema {
 static CTX: Schema = Schema {
     doc: "The submitter's own references.",
     fields: &[
-        field("job_id", "The client's own name for the job.", CLIENT_ID, Need::Optional),
-        field("run_id", "The run of a graph that this belongs to.", CLIENT_ID, Need::Optional),
-        field("stage_id", "The stage of that run.", CLIENT_ID, Need::Optional),
-        field("trace_id", "A trace to attach to.", CLIENT_ID, Need::Optional),
-        field("billing", "Whether the work settles.", Kind::Object(&BILLING), Need::Default("{}")),
+        Field::new("job_id", "The client's own name for the job.", CLIENT_ID, Need::Optional),
+        Field::new("run_id", "The run of a graph that this belongs to.", CLIENT_ID, Need::Optional),
+        Field::new("stage_id", "The stage of that run.", CLIENT_ID, Need::Optional),
+        Field::new("trace_id", "A trace to attach to.", CLIENT_ID, Need::Optional),
+        Field::new("billing", "Whether the work settles.", Kind::Object(&BILLING), Need::Default("{}")),
     ],
 };
 
 static OP: Schema = Schema {
     doc: "What is to be computed.",
     fields: &[
-        field("name", "The family.", Kind::Text { max: 64, pattern: Pattern::Name }, Need::Required),
-        field("version", "The family's version.", Kind::Int { min: 0, max: 1 << 32 }, Need::Required),
-        field("profile", "The profile.", Kind::Text { max: 64, pattern: Pattern::Name }, Need::Required),
+        Field::new("name", "The family.", Kind::Text { max: 64, pattern: Pattern::Name }, Need::Required),
+        Field::new("version", "The family's version.", Kind::Int { min: 0, max: 1 << 32 }, Need::Required),
+        Field::new("profile", "The profile.", Kind::Text { max: 64, pattern: Pattern::Name }, Need::Required),
     ],
 };
 
 static POLICY: Schema = Schema {
     doc: "Where and how carefully to run.",
     fields: &[
-        field("target", "The hardware asked for.", word(&["cpu", "gpu", "any"]), Need::Default("\"any\"")),
-        field(
+        Field::new(
+            "target",
+            "The hardware asked for.",
+            word(&["cpu", "gpu", "any"]),
+            Need::Default("\"any\""),
+        ),
+        Field::new(
             "min_agents",
             "Fewest agents; 0: no limit.",
             Kind::Int { min: 0, max: limits::POLICY_AGENTS },
             Need::Default("0"),
         ),
-        field(
+        Field::new(
             "max_agents",
             "Most agents; 0: no limit.",
             Kind::Int { min: 0, max: limits::POLICY_AGENTS },
             Need::Default("0"),
         ),
-        field(
+        Field::new(
             "timeout_ms",
             "Milliseconds until the job fails; 0: no limit.",
             Kind::Int { min: 0, max: limits::TIMEOUT_MS },
             Need::Default("0"),
         ),
-        field(
+        Field::new(
             "verify",
             "How much is executed again: nothing, sampled leaves of every shard, everything.",
             Kind::Word { words: &["none", "spotcheck", "full"], aliases: &[("quorum", "full")] },
@@ -255,13 +257,13 @@ static POLICY: Schema = Schema {
 static SEED: Schema = Schema {
     doc: "How the root seed is made.",
     fields: &[
-        field(
+        Field::new(
             "mode",
             "From the contract, or given.",
             word(&["derived", "explicit"]),
             Need::Default("\"derived\""),
         ),
-        field(
+        Field::new(
             "value",
             "The seed in explicit mode; in derived mode a salt for independent replicates.",
             Kind::Text { max: limits::SEED_BYTES, pattern: Pattern::Printable },
@@ -273,14 +275,14 @@ static SEED: Schema = Schema {
 static ARTIFACTS: Schema = Schema {
     doc: "What is kept after the job.",
     fields: &[
-        field("persist", "Whether artifacts outlive the job.", Kind::Bool, Need::Default("true")),
-        field(
+        Field::new("persist", "Whether artifacts outlive the job.", Kind::Bool, Need::Default("true")),
+        Field::new(
             "kv_namespace",
             "Where pointers to the artifacts are kept.",
             Kind::Text { max: limits::NAMESPACE_BYTES, pattern: Pattern::Name },
             Need::Default("\"jobs\""),
         ),
-        field(
+        Field::new(
             "include",
             "Which renderings to make.",
             Kind::List {
@@ -297,12 +299,12 @@ static ARTIFACTS: Schema = Schema {
 pub static ENVELOPE: Schema = Schema {
     doc: "A job: what to compute, on which terms, from which seed, and what to keep.",
     fields: &[
-        field("ctx", "The submitter's own references.", Kind::Object(&CTX), Need::Default("{}")),
-        field("op", "What is to be computed.", Kind::Object(&OP), Need::Required),
-        field("args", "The profile's own arguments.", Kind::Open, Need::Required),
-        field("policy", "Where and how carefully to run.", Kind::Object(&POLICY), Need::Default("{}")),
-        field("seed", "How the root seed is made.", Kind::Object(&SEED), Need::Default("{}")),
-        field("artifacts", "What is kept after the job.", Kind::Object(&ARTIFACTS), Need::Default("{}")),
+        Field::new("ctx", "The submitter's own references.", Kind::Object(&CTX), Need::Default("{}")),
+        Field::new("op", "What is to be computed.", Kind::Object(&OP), Need::Required),
+        Field::new("args", "The profile's own arguments.", Kind::Open, Need::Required),
+        Field::new("policy", "Where and how carefully to run.", Kind::Object(&POLICY), Need::Default("{}")),
+        Field::new("seed", "How the root seed is made.", Kind::Object(&SEED), Need::Default("{}")),
+        Field::new("artifacts", "What is kept after the job.", Kind::Object(&ARTIFACTS), Need::Default("{}")),
     ],
 };
 

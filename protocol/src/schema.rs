@@ -146,6 +146,11 @@ impl Schema {
 }
 
 impl Field {
+    /// A field by its parts.
+    pub const fn new(name: &'static str, doc: &'static str, kind: Kind, need: Need) -> Field {
+        Field { name, doc, kind, need }
+    }
+
     /// The default goes through the same reader as a given value: it can't be out of its own range.
     fn default_value(&self, text: &'static str, problems: &mut Problems) -> Value {
         let json =

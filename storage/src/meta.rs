@@ -18,10 +18,6 @@ pub enum MetaKey {
     Genesis,
     /// Where the node stands in its beacon hash chain, with the checkpoints from which it is recomputed.
     Beacon,
-    /// Head of the node's own attestation chain: last sequence number and digest.
-    AttestationHead,
-    /// Newest ledger checkpoint seen, to find a split view.
-    PinnedCheckpoint,
 }
 
 impl MetaKey {
@@ -29,8 +25,6 @@ impl MetaKey {
         match self {
             MetaKey::Genesis => b"genesis",
             MetaKey::Beacon => b"beacon",
-            MetaKey::AttestationHead => b"attestation_head",
-            MetaKey::PinnedCheckpoint => b"pinned_checkpoint",
         }
     }
 }

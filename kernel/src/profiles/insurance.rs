@@ -46,7 +46,7 @@ pub struct Args {
 }
 
 const fn field(name: &'static str, doc: &'static str, kind: Kind, default: &'static str) -> Field {
-    Field { name, doc, kind, need: Need::Default(default) }
+    Field::new(name, doc, kind, Need::Default(default))
 }
 const fn float(min: f64, max: f64) -> Kind {
     Kind::Float { min, max, above: false }

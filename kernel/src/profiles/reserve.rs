@@ -47,9 +47,6 @@ pub enum Process {
     None,
 }
 
-const fn field(name: &'static str, doc: &'static str, kind: Kind, need: Need) -> Field {
-    Field { name, doc, kind, need }
-}
 const LOSS: Kind = Kind::Float { min: -LARGEST_MAGNITUDE, max: LARGEST_MAGNITUDE, above: false };
 const ROW: Kind = Kind::List { of: &LOSS, min: 1, max: limits::TRIANGLE_SIDE };
 const LEVEL: Kind = Kind::Float { min: 0.0, max: 0.999_999_999, above: true };
@@ -57,25 +54,25 @@ const LEVEL: Kind = Kind::Float { min: 0.0, max: 0.999_999_999, above: true };
 static SCHEMA: Schema = Schema {
     doc: "Bootstrap of the chain ladder: the distribution of what is still to be paid.",
     fields: &[
-        field(
+        Field::new(
             "triangle",
             "Cumulative losses, a row for each origin period, oldest first; rows get shorter downwards.",
             Kind::List { of: &ROW, min: 2, max: limits::TRIANGLE_SIDE },
             Need::Required,
         ),
-        field(
+        Field::new(
             "iterations",
             "Pseudo-triangles to draw.",
             Kind::Int { min: 2, max: limits::JOB_PATHS },
             Need::Default("100000"),
         ),
-        field(
+        Field::new(
             "process",
             "Process variance of each future cell: gamma, or none for parameter error alone.",
             Kind::Word { words: &["gamma", "none"], aliases: &[] },
             Need::Default("\"gamma\""),
         ),
-        field(
+        Field::new(
             "levels",
             "Percentile levels, ascending, multiples of 1e-9.",
             Kind::List { of: &LEVEL, min: 1, max: limits::LEVELS },

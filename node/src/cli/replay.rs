@@ -18,7 +18,7 @@ use serde_json::json;
 use super::error::CliError;
 use super::verify::{examine, pin};
 use super::{Common, home, print, print_json};
-use crate::evidence::{Report, Status};
+use crate::evidence::Report;
 
 /// Arguments of `replay`.
 #[derive(Args)]
@@ -37,9 +37,7 @@ pub fn replay(common: &Common, args: &ReplayArgs) -> Result<(), CliError> {
     let examined = examine(&args.receipt, pin(args.mesh.as_deref())?, &mut report)?;
     let what = args.receipt.display().to_string();
     let Some(examined) = examined.filter(|_| report.is_ok()) else {
-        let failed = report.checks.iter().filter(|check| check.status == Status::Failed);
-        let failures = failed.map(|check| format!("  {}: {}", check.name, check.detail)).collect::<Vec<_>>();
-        return Err(CliError::Verification { what, failures: failures.join("\n") });
+        return Err(CliError::Verification { what, failures: report.failures() });
     };
     let predicate = &examined.statement.predicate;
     let Some(result) = &predicate.result else {

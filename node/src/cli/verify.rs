@@ -54,14 +54,12 @@ pub fn verify(common: &Common, args: &VerifyArgs) -> Result<(), CliError> {
         }
     }
     if !report.is_ok() {
-        let failed = report.checks.iter().filter(|check| check.status == Status::Failed);
-        let failures = failed.map(|check| format!("  {}: {}", check.name, check.detail)).collect::<Vec<_>>();
         let what = args.receipt.display().to_string();
         if common.json {
             // The report above is the one JSON object; the exit code says the rest.
             std::process::exit(3);
         }
-        return Err(CliError::Verification { what, failures: failures.join("\n") });
+        return Err(CliError::Verification { what, failures: report.failures() });
     }
     if !common.json {
         print("verified: everything that is here holds together");
