@@ -11,7 +11,8 @@ use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon::{self, Bytes, CanonError};
 use forgemesh_protocol::genesis::{Genesis, GenesisError, HubMember, Parameters};
 use forgemesh_protocol::hash::{Domain, Hash, Hasher};
-use forgemesh_protocol::keys::{PublicKey, SecretKey};
+use forgemesh_protocol::id::MeshId;
+use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Attested;
 use forgemesh_storage::{Batch, CommitError, MetaKey, ReadError, Storage};
@@ -41,18 +42,31 @@ pub enum BootError {
         "the data folder belongs to another node's key; put its node.key back, or set FORGEMESH_HOME to another folder"
     )]
     ForeignKey,
+    #[error(
+        "the data folder belongs to mesh {stored}, not to {joined}; set FORGEMESH_HOME to another folder to join that one"
+    )]
+    OtherMesh { stored: MeshId, joined: MeshId },
+    #[error("the mesh's genesis names no hub member; ask for another invitation")]
+    NoHub,
 }
 
 /// What a node is made of.
 pub struct Parts<M, E, S> {
     pub secret: SecretKey,
-    /// Name of the mesh that is made if the store has none.
-    pub mesh_name: String,
-    /// 16 random bytes for that mesh.
-    pub nonce: [u8; 16],
+    pub membership: Membership,
     pub mesh: M,
     pub executor: E,
     pub store: S,
+}
+
+/// Which mesh a node belongs to.
+#[derive(Clone, Debug)]
+pub enum Membership {
+    /// The mesh in the store, of which this node is a hub member. On the first start a mesh of one is made, with this
+    /// name and these random bytes.
+    Founder { name: String, nonce: [u8; 16] },
+    /// This mesh, admitted to by somebody else.
+    Joined(Genesis),
 }
 
 /// Makes a node of its parts, going on where `storage` was left. Reads and writes it directly: nothing runs yet.
@@ -62,16 +76,24 @@ where
     E: ports::Executor,
     S: ports::Store,
 {
-    let Parts { secret, mesh_name, nonce, mesh, executor, store } = parts;
-    let (genesis, beacon) = mesh_of(storage, &secret, mesh_name, nonce)?;
-    let (hub, compacted, unrecorded) = replay(storage, genesis)?;
-    record(storage, &hub, &secret, &unrecorded)?;
+    let Parts { secret, membership, mesh, executor, store } = parts;
+    let genesis = mesh_of(storage, &secret, membership)?;
     let outbox = outbox(storage)?;
-    sweep(storage, &hub, &outbox)?;
-    let members = members(storage, &hub)?;
-    let identity = Identity { node: secret.public().id(), mesh: hub.mesh(), secret };
-    let found = Found { compacted, members, beacon };
-    let recovered = Recovered { hub, found, outbox };
+    let identity = Identity { node: secret.public().id(), mesh: genesis.mesh_id(), secret };
+    let leader = genesis.hub.first().map(|member| member.key.id()).ok_or(BootError::NoHub)?;
+    let hub = match genesis.member(&identity.secret.public()) {
+        Some(member) => {
+            let links = member.beacon_length;
+            let beacon = beacon_of(storage, &identity.secret, &genesis, links)?;
+            let (hub, compacted, unrecorded) = replay(storage, genesis)?;
+            record(storage, &hub, &identity.secret, &unrecorded)?;
+            sweep(storage, &hub, &outbox)?;
+            let members = members(storage, &hub)?;
+            Some((hub, Found { compacted, members, beacon }))
+        }
+        None => None,
+    };
+    let recovered = Recovered { leader, hub, outbox };
     let core = Core::new(identity, recovered, executor.capacity(), executor.backend());
     Ok(Driver::new(core, mesh, executor, store))
 }
@@ -106,39 +128,55 @@ fn record(
     Ok(())
 }
 
-/// The mesh of this data folder; a mesh of one is made on the first start.
-fn mesh_of(
-    storage: &Storage,
-    secret: &SecretKey,
-    name: String,
-    nonce: [u8; 16],
-) -> Result<(Genesis, BeaconChain), BootError> {
-    let key = secret.public();
-    if let Some(genesis) = genesis(storage)? {
-        let member = genesis.member(&key).ok_or(BootError::ForeignKey)?;
-        let length = member.beacon_length;
-        let stored = storage.meta(MetaKey::Beacon)?.and_then(|b| BeaconChain::from_checkpoints(&b, length));
-        let beacon = stored.unwrap_or_else(|| BeaconChain::new(beacon_seed(secret, &genesis.nonce), length));
-        return Ok((genesis, beacon));
-    }
-    let nonce = Bytes(nonce.to_vec());
-    let beacon = BeaconChain::new(beacon_seed(secret, &nonce), limits::BEACON_LENGTH);
-    let genesis = genesis_of_one(key, name, nonce, &beacon);
+/// The mesh of this data folder; on the first start it is made or joined.
+fn mesh_of(storage: &Storage, secret: &SecretKey, membership: Membership) -> Result<Genesis, BootError> {
+    let stored = genesis(storage)?;
     let mut batch = Batch::new();
+    let genesis = match (membership, stored) {
+        (Membership::Founder { .. }, Some(stored)) => {
+            stored.member(&secret.public()).ok_or(BootError::ForeignKey)?;
+            return Ok(stored);
+        }
+        (Membership::Joined(genesis), Some(stored)) if genesis != stored => {
+            return Err(BootError::OtherMesh { stored: stored.mesh_id(), joined: genesis.mesh_id() });
+        }
+        (Membership::Joined(_), Some(stored)) => return Ok(stored),
+        (Membership::Founder { name, nonce }, None) => {
+            let (genesis, beacon) = found(secret, name, nonce, limits::BEACON_LENGTH);
+            batch.put_meta(MetaKey::Beacon, beacon.checkpoint_bytes());
+            genesis
+        }
+        (Membership::Joined(genesis), None) => genesis,
+    };
     batch.put_meta(MetaKey::Genesis, canon::to_bytes(&genesis));
-    batch.put_meta(MetaKey::Beacon, beacon.checkpoint_bytes());
     storage.commit(&batch)?;
-    Ok((genesis, beacon))
+    Ok(genesis)
 }
 
-fn genesis_of_one(key: PublicKey, name: String, nonce: Bytes, beacon: &BeaconChain) -> Genesis {
-    Genesis {
+/// This member's beacon chain: from its checkpoints, or computed anew.
+fn beacon_of(
+    storage: &Storage,
+    secret: &SecretKey,
+    genesis: &Genesis,
+    length: u64,
+) -> Result<BeaconChain, BootError> {
+    let stored = storage.meta(MetaKey::Beacon)?.and_then(|b| BeaconChain::from_checkpoints(&b, length));
+    Ok(stored.unwrap_or_else(|| BeaconChain::new(beacon_seed(secret, &genesis.nonce), length)))
+}
+
+/// A new mesh whose one hub member has this key and a beacon chain of so many links.
+pub fn found(secret: &SecretKey, name: String, nonce: [u8; 16], links: u64) -> (Genesis, BeaconChain) {
+    let nonce = Bytes(nonce.to_vec());
+    let beacon = BeaconChain::new(beacon_seed(secret, &nonce), links);
+    let member = HubMember { key: secret.public(), beacon_anchor: beacon.anchor(), beacon_length: links };
+    let genesis = Genesis {
         protocol: limits::PROTOCOL_VERSION,
         name,
         nonce,
-        hub: vec![HubMember { key, beacon_anchor: beacon.anchor(), beacon_length: beacon.length() }],
+        hub: vec![member],
         parameters: Parameters::default(),
-    }
+    };
+    (genesis, beacon)
 }
 
 /// The chain's secret start follows from the node's key: signing a fixed text is a function only its owner has.

@@ -14,6 +14,7 @@ pub mod placement;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use forgemesh_consensus::adjudicate::ChainHead;
 use forgemesh_consensus::machine::Hub;
 pub use forgemesh_consensus::machine::Rejected;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
@@ -24,6 +25,15 @@ use forgemesh_protocol::wire::{Attested, Message};
 use forgemesh_storage::Batch;
 
 use crate::ports::{Done, Work};
+
+/// The two clocks of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds since 1970, as the machine's clock says: it may jump either way.
+    pub wall_ms: u64,
+    /// Milliseconds since the node's start: only ever forward.
+    pub up_ms: u64,
+}
 
 /// What happens to a node.
 #[derive(Clone, Debug)]
@@ -69,6 +79,8 @@ pub enum Reply {
     Accepted(JobId),
     /// It was refused; nothing of it remains.
     Refused(forgemesh_consensus::machine::Rejected),
+    /// This node is no hub member; ask that one.
+    Elsewhere { hub: NodeId },
 }
 
 /// How a job stands.
@@ -95,9 +107,10 @@ pub struct Identity {
 
 /// What a restarted node finds on its disk.
 pub struct Recovered {
-    /// The machine with the whole log applied.
-    pub hub: Hub,
-    pub found: hub::Found,
+    /// Who leads the hub.
+    pub leader: NodeId,
+    /// A hub member's machine with the whole log applied, and what it finds beside it.
+    pub hub: Option<(Hub, hub::Found)>,
     /// The agent's own attestations that are kept, oldest first.
     pub outbox: Vec<Attested>,
 }
@@ -105,7 +118,9 @@ pub struct Recovered {
 /// The node.
 pub struct Core {
     identity: Identity,
-    hub: hub::HubRole,
+    leader: NodeId,
+    /// None in a node that only executes.
+    hub: Option<hub::HubRole>,
     agent: agent::AgentRole,
     checker: checker::CheckerRole,
     gateway: gateway::GatewayRole,
@@ -115,8 +130,9 @@ pub struct Core {
 /// What a role works with: who it is, what time it is, and where its outputs go.
 pub(crate) struct Context<'a> {
     pub identity: &'a Identity,
-    /// Milliseconds since 1970.
-    pub now_ms: u64,
+    /// Who leads the hub.
+    pub leader: NodeId,
+    pub now: Now,
     pub tokens: &'a mut Tokens,
     pub out: &'a mut Vec<Output>,
     /// Messages to this node itself.
@@ -187,10 +203,11 @@ impl Context<'_> {
 impl Core {
     /// A node with what it found on its disk; `capacity` and `backend` are the executor's.
     pub fn new(identity: Identity, recovered: Recovered, capacity: u64, backend: String) -> Core {
-        let head = recovered.hub.chain(&identity.node);
+        let head = recovered.hub.as_ref().map(|(hub, _)| hub.chain(&identity.node));
         Core {
-            agent: agent::AgentRole::new(head, recovered.outbox, backend),
-            hub: hub::HubRole::new(recovered.hub, recovered.found, capacity),
+            agent: agent::AgentRole::new(head.unwrap_or(ChainHead::EMPTY), recovered.outbox, backend),
+            hub: recovered.hub.map(|(hub, found)| hub::HubRole::new(hub, found, capacity)),
+            leader: recovered.leader,
             checker: checker::CheckerRole::default(),
             gateway: gateway::GatewayRole::default(),
             tokens: Tokens::default(),
@@ -199,78 +216,113 @@ impl Core {
     }
 
     /// The one entrance: what follows from `input` at `now_ms` is appended to `out`.
-    pub fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Output>) {
+    pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let (mut inbox, mut replies) = (VecDeque::new(), VecDeque::new());
-        let Core { identity, hub, agent, checker, gateway, tokens } = self;
-        let node = identity.node;
-        let mut cx = Context { identity, now_ms, tokens, out, inbox: &mut inbox, replies: &mut replies };
+        let Core { identity, leader, hub, agent, checker, gateway, tokens } = self;
+        let (node, leader) = (identity.node, *leader);
+        let mut cx = Context { identity, leader, now, tokens, out, inbox: &mut inbox, replies: &mut replies };
         match input {
-            Input::Request { token, request: Request::Submit(submission) } => {
-                gateway.submit(&mut cx, hub, token, *submission);
+            Input::Request { token, request } => gateway.asked(&mut cx, hub.as_mut(), token, request),
+            Input::Message { from, message } => {
+                deliver(&mut cx, hub.as_mut(), agent, checker, from, message);
             }
-            Input::Message { from, message } => deliver(&mut cx, hub, agent, checker, from, message),
-            Input::Stored { token } => match cx.tokens.stores.remove(&token) {
-                Some(AfterStore::Log(index)) => hub.durable(&mut cx, index),
-                Some(AfterStore::Outbox(attested)) => agent.stored(&mut cx, *attested, hub.leader()),
-                Some(AfterStore::Artifacts(vote)) => hub.vote(&mut cx, *vote),
-                Some(AfterStore::Recorded(progress)) => hub.recorded(&mut cx, *progress),
-                Some(AfterStore::Nothing) | None => {}
-            },
-            Input::Worked { ticket, done } => match cx.tokens.works.remove(&ticket) {
-                Some(AfterWork::Shard(assignment)) => agent.ran(&mut cx, assignment, done),
-                Some(AfterWork::Opening { to, job, attestation }) => {
-                    agent.opened(&mut cx, to, job, attestation, done);
+            Input::Stored { token } => {
+                if let Some(after) = cx.tokens.stores.remove(&token) {
+                    stored(&mut cx, hub.as_mut(), agent, after);
                 }
-                Some(AfterWork::Check(attestation)) => checker.checked(&mut cx, attestation, done),
-                Some(AfterWork::Reduction { job, stage }) => hub.reduced(&mut cx, job, stage, done),
-                None => {}
-            },
+            }
+            Input::Worked { ticket, done } => {
+                if let Some(after) = cx.tokens.works.remove(&ticket) {
+                    worked(&mut cx, hub.as_mut(), agent, checker, after, done);
+                }
+            }
             Input::Tick => {}
         }
         loop {
             while let Some(message) = cx.inbox.pop_front() {
-                deliver(&mut cx, hub, agent, checker, node, message);
+                deliver(&mut cx, hub.as_mut(), agent, checker, node, message);
             }
             while let Some(settled) = cx.replies.pop_front() {
                 gateway.settled(&mut cx, settled);
             }
-            agent.flush(&mut cx, hub.leader());
-            hub.advance(&mut cx);
+            agent.advance(&mut cx);
+            if let Some(hub) = hub {
+                hub.advance(&mut cx);
+            }
             if cx.inbox.is_empty() && cx.replies.is_empty() {
                 break;
             }
         }
     }
 
-    /// When `handle` wants a tick even if nothing happens, in milliseconds since 1970.
-    pub fn next_deadline(&self) -> Option<u64> {
-        [self.agent.next_deadline(), self.hub.next_deadline()].into_iter().flatten().min()
+    /// In how many milliseconds `handle` wants a tick even if nothing happens.
+    pub fn next_deadline(&self, now: Now) -> u64 {
+        let hub = self.hub.as_ref().map_or(u64::MAX, |hub| hub.next_deadline(now));
+        hub.min(self.agent.next_deadline(now))
     }
 
-    /// The replicated state, for readers.
-    pub fn hub(&self) -> &Hub {
-        self.hub.machine()
+    /// The replicated state, for readers; none in a node that is no hub member.
+    pub fn hub(&self) -> Option<&Hub> {
+        self.hub.as_ref().map(hub::HubRole::machine)
+    }
+
+    /// The mesh the node belongs to.
+    pub fn mesh(&self) -> MeshId {
+        self.identity.mesh
+    }
+}
+
+fn stored(
+    cx: &mut Context<'_>,
+    hub: Option<&mut hub::HubRole>,
+    agent: &mut agent::AgentRole,
+    after: AfterStore,
+) {
+    match (after, hub) {
+        (AfterStore::Outbox(attested), _) => agent.stored(cx, *attested),
+        (AfterStore::Log(index), Some(hub)) => hub.durable(cx, index),
+        (AfterStore::Artifacts(vote), Some(hub)) => hub.vote(cx, *vote),
+        (AfterStore::Recorded(progress), Some(hub)) => hub.recorded(cx, *progress),
+        (AfterStore::Nothing, _) | (_, None) => {}
+    }
+}
+
+fn worked(
+    cx: &mut Context<'_>,
+    hub: Option<&mut hub::HubRole>,
+    agent: &mut agent::AgentRole,
+    checker: &mut checker::CheckerRole,
+    after: AfterWork,
+    done: Done,
+) {
+    match (after, hub) {
+        (AfterWork::Shard(assignment), _) => agent.ran(cx, assignment, done),
+        (AfterWork::Opening { to, job, attestation }, _) => agent.opened(cx, to, job, attestation, done),
+        (AfterWork::Check(attestation), _) => checker.checked(cx, attestation, done),
+        (AfterWork::Reduction { job, stage }, Some(hub)) => hub.reduced(cx, job, stage, done),
+        (AfterWork::Reduction { .. }, None) => {}
     }
 }
 
 fn deliver(
     cx: &mut Context<'_>,
-    hub: &mut hub::HubRole,
+    hub: Option<&mut hub::HubRole>,
     agent: &mut agent::AgentRole,
     checker: &mut checker::CheckerRole,
     from: NodeId,
     message: Message,
 ) {
-    match message {
-        Message::Lease(offer) => agent.leased(cx, *offer),
-        Message::ShardFailed { job, stage, shard, attempt, detail } => {
+    match (message, hub) {
+        (Message::Lease(offer), _) => agent.leased(cx, *offer),
+        (Message::Logged { seq }, _) => agent.logged(cx, seq),
+        (Message::Check(challenge), _) => checker.challenged(cx, from, *challenge),
+        (Message::Open(challenge), _) => agent.open(cx, from, *challenge),
+        (Message::Opened { job, attestation, openings }, _) => checker.opened(cx, job, attestation, openings),
+        (Message::ShardFailed { job, stage, shard, attempt, detail }, Some(hub)) => {
             hub.shard_failed(cx, job, stage, shard, attempt, detail);
         }
-        Message::Attest(attested) => hub.attested(cx, *attested),
-        Message::Logged { seq } => agent.logged(cx, seq),
-        Message::Check(challenge) => checker.challenged(cx, from, *challenge),
-        Message::Open(challenge) => agent.open(cx, from, *challenge),
-        Message::Opened { job, attestation, openings } => checker.opened(cx, job, attestation, openings),
-        Message::Judge(verdict) => hub.judged(cx, *verdict),
+        (Message::Attest(attested), Some(hub)) => hub.attested(cx, *attested),
+        (Message::Judge(verdict), Some(hub)) => hub.judged(cx, *verdict),
+        (Message::ShardFailed { .. } | Message::Attest(_) | Message::Judge(_), None) => {}
     }
 }

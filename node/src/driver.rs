@@ -10,13 +10,16 @@ use forgemesh_storage::CommitError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 
-use crate::core::{Core, Input, Output, Progress, Reply, Request};
+use crate::core::{Core, Input, Now, Output, Progress, Reply, Request};
 use crate::ports::{Executor, Mesh, Store};
 
 /// Requests that wait for the loop.
 const REQUESTS: usize = 256;
 /// Progress reports that a slow observer may lag behind before it misses some.
 const REPORTS: usize = 4_096;
+
+/// The loop looks at the wall clock at least this often: it may be set while the node sleeps.
+const LONGEST_WAIT_MS: u64 = 60_000;
 
 /// A request on its way, with the channel for its answer.
 type Call = (Request, oneshot::Sender<Reply>);
@@ -82,7 +85,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
 
     /// A way to reach this node.
     pub fn handle(&self) -> Handle {
-        Handle { caller: self.caller.clone(), reports: self.reports.clone(), mesh: self.core.hub().mesh() }
+        Handle { caller: self.caller.clone(), reports: self.reports.clone(), mesh: self.core.mesh() }
     }
 
     /// The node's logic, for readers.
@@ -90,16 +93,19 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
         &self.core
     }
 
-    /// Runs until the store fails or `stop` is ready. `epoch_ms` is what the clock of `tokio::time` calls now, in
-    /// milliseconds since 1970.
-    pub async fn run(mut self, epoch_ms: u64, stop: impl Future<Output = ()>) -> Result<(), DriverError> {
+    /// Runs until the store fails or `stop` is ready. `wall_ms` reads the wall clock, in milliseconds since 1970; it
+    /// may be set while the node runs. What passes is measured by `tokio::time`.
+    pub async fn run(
+        mut self,
+        mut wall_ms: impl FnMut() -> u64,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), DriverError> {
         let started = Instant::now();
-        let now_ms = move || epoch_ms + started.elapsed().as_millis() as u64;
+        let mut now = move || Now { wall_ms: wall_ms(), up_ms: started.elapsed().as_millis() as u64 };
         tokio::pin!(stop);
-        self.step(now_ms(), Input::Tick);
+        self.step(now(), Input::Tick);
         loop {
-            let deadline = self.core.next_deadline();
-            let wait = Duration::from_millis(deadline.unwrap_or(u64::MAX).saturating_sub(now_ms()));
+            let wait = Duration::from_millis(self.core.next_deadline(now()).min(LONGEST_WAIT_MS));
             let input = tokio::select! {
                 biased;
                 () = &mut stop => return Ok(()),
@@ -111,15 +117,15 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                     self.replies.insert(self.next_call, answer);
                     Input::Request { token: self.next_call, request }
                 }
-                () = tokio::time::sleep(wait), if deadline.is_some() => Input::Tick,
+                () = tokio::time::sleep(wait) => Input::Tick,
             };
-            self.step(now_ms(), input);
+            self.step(now(), input);
         }
     }
 
-    fn step(&mut self, now_ms: u64, input: Input) {
+    fn step(&mut self, now: Now, input: Input) {
         let mut out = Vec::new();
-        self.core.handle(now_ms, input, &mut out);
+        self.core.handle(now, input, &mut out);
         for output in out {
             match output {
                 Output::Reply { token, reply } => {

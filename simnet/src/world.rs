@@ -6,7 +6,7 @@ use std::sync::Arc;
 use forgemesh_kernel::accumulator::Accumulator;
 use forgemesh_kernel::backend::Isa;
 use forgemesh_kernel::job::Job;
-use forgemesh_node::boot::{BootError, Parts, boot};
+use forgemesh_node::boot::{BootError, Membership, Parts, boot};
 use forgemesh_node::core::{Rejected, Reply, Request};
 use forgemesh_node::driver::{DriverError, Handle};
 use forgemesh_node::job_file::JobFile;
@@ -85,6 +85,8 @@ pub enum Broken {
     Log(CanonError),
     #[error("a job was refused: {0}")]
     Refused(Rejected),
+    #[error("the node says that it is no hub member")]
+    NoHub,
     #[error("job {0} was acknowledged and is lost")]
     Lost(JobId),
     #[error("the record of job {job} cannot be read: {detail}")]
@@ -148,24 +150,25 @@ async fn simulate(scenario: &Scenario) -> Result<Report, Broken> {
         let nonce = [7; 16];
         let parts = Parts {
             secret: node.clone(),
-            mesh_name: "simnet".to_owned(),
-            nonce,
+            membership: Membership::Founder { name: "simnet".to_owned(), nonce },
             mesh: Alone,
             executor,
             store,
         };
         let driver = boot(&storage, parts)?;
+        let hub = driver.core().hub().expect("invariant: a founder is a hub member");
         for id in wanted.iter().filter_map(|job| job.accepted) {
-            if !driver.core().hub().state().seen.contains_key(&id) {
+            if !hub.state().seen.contains_key(&id) {
                 return Err(Broken::Lost(id));
             }
         }
-        let genesis = driver.core().hub().genesis().clone();
+        let genesis = hub.genesis().clone();
         let handle = driver.handle();
-        let now_ms = EPOCH_MS + trace.elapsed_ms();
+        let clock = trace.clone();
+        let wall_ms = move || EPOCH_MS + clock.elapsed_ms();
         let done = tokio::select! {
             biased;
-            ended = driver.run(now_ms, fuse.blown()) => { ended?; false }
+            ended = driver.run(wall_ms, fuse.blown()) => { ended?; false }
             clients = attend(&handle, &storage, &client, &mut wanted, &trace) => { clients?; true }
             () = beat(&heartbeats) => false,
         };
@@ -227,6 +230,7 @@ async fn attend(
                 job.accepted = Some(id);
             }
             Reply::Refused(reason) => return Err(Broken::Refused(reason)),
+            Reply::Elsewhere { .. } => return Err(Broken::NoHub),
         }
     }
     loop {

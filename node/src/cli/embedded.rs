@@ -2,7 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::boot::{self, Parts};
+use forgemesh_consensus::machine::HubState;
+
+use crate::boot::{self, Membership, Parts};
 use crate::driver::{Driver, Handle};
 use crate::real::executor::ThreadPool;
 use crate::real::mesh::Alone;
@@ -19,13 +21,20 @@ pub fn boot(common: &Common, home: &Home) -> Result<Driver<Alone, ThreadPool, St
     let store = StoreThread::start(home.storage.clone()).map_err(CliError::Thread)?;
     let parts = Parts {
         secret: home.secret.clone(),
-        mesh_name: "embedded".to_owned(),
-        nonce: home::random::<16>().map_err(CliError::Entropy)?,
+        membership: Membership::Founder {
+            name: "embedded".to_owned(),
+            nonce: home::random::<16>().map_err(CliError::Entropy)?,
+        },
         mesh: Alone,
         executor,
         store,
     };
     Ok(boot::boot(&home.storage, parts)?)
+}
+
+/// The hub's state in an embedded node, which is its mesh's one member.
+pub fn state(driver: &Driver<Alone, ThreadPool, StoreThread>) -> &HubState {
+    driver.core().hub().expect("invariant: a founder is a hub member, or its boot is refused").state()
 }
 
 /// Runs a node until `client` is done with it.
@@ -38,7 +47,7 @@ pub fn serve<T>(
     let handle = driver.handle();
     runtime.block_on(async {
         let (_stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let node = driver.run(now_ms(), async {
+        let node = driver.run(now_ms, async {
             // Ends only with the client, which drops everything together.
             let _ = stopped.await;
         });

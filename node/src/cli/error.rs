@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use forgemesh_protocol::failure::Failure;
 use forgemesh_protocol::hash::Hash;
-use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::problem::Problems;
 use serde_json::json;
 
@@ -42,6 +42,8 @@ pub enum CliError {
     Thread(std::io::Error),
     #[error("the submission was rejected: {0}")]
     Rejected(crate::core::Rejected),
+    #[error("this node is no hub member of its mesh; ask node {0}")]
+    Elsewhere(NodeId),
     #[error("job {job} failed: {failure}")]
     JobFailed { job: JobId, failure: Box<Failure> },
     #[error(
@@ -92,7 +94,7 @@ impl CliError {
             CliError::Open(_) | CliError::Key(_) | CliError::Boot(_) | CliError::Storage(_) => "data_folder",
             CliError::Commit(_) | CliError::Driver(_) | CliError::Stopped(_) => "storage_failed",
             CliError::Entropy(_) | CliError::Thread(_) => "system",
-            CliError::Rejected(_) => "rejected",
+            CliError::Rejected(_) | CliError::Elsewhere(_) => "rejected",
             CliError::JobFailed { failure, .. } => failure.code.as_str(),
             CliError::Interrupted(_) => "interrupted",
             CliError::NoJob(_) | CliError::ManyJobs(_) => "no_such_job",

@@ -263,7 +263,7 @@ fn by_client_name(home: &Home, name: &str) -> Result<Option<JobId>, CliError> {
 
 fn resume(common: &Common, home: &Home) -> Result<(), CliError> {
     let driver = embedded::boot(common, home)?;
-    let mut waiting: Vec<JobId> = driver.core().hub().state().open.keys().copied().collect();
+    let mut waiting: Vec<JobId> = embedded::state(&driver).open.keys().copied().collect();
     let all = waiting.clone();
     if !waiting.is_empty() {
         embedded::serve(driver, async |handle| {

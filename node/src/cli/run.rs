@@ -58,8 +58,8 @@ pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
     };
     let driver = embedded::boot(common, &home)?;
     // Log time may be ahead of a clock that was set back.
-    submission.expires_ms = now_ms().max(driver.core().hub().state().now_ms) + limits::SUBMISSION_TTL_MS;
-    let unfinished = driver.core().hub().state().open.values().find(|record| {
+    submission.expires_ms = now_ms().max(embedded::state(&driver).now_ms) + limits::SUBMISSION_TTL_MS;
+    let unfinished = embedded::state(&driver).open.values().find(|record| {
         let same = record.submission.body.work_hash() == submission.work_hash();
         same && record.submission.key == home.secret.public()
     });
@@ -105,6 +105,7 @@ async fn submit(handle: &Handle, home: &Home, submission: Submission) -> Result<
     match handle.request(Request::Submit(Box::new(signed))).await? {
         Reply::Accepted(id) => Ok(id),
         Reply::Refused(reason) => Err(CliError::Rejected(reason)),
+        Reply::Elsewhere { hub } => Err(CliError::Elsewhere(hub)),
     }
 }
 

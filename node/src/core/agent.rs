@@ -15,7 +15,7 @@ use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::{Attested, Challenge, LeaseOffer, Message};
 use forgemesh_storage::Batch;
 
-use super::{AfterStore, AfterWork, Context};
+use super::{AfterStore, AfterWork, Context, Now};
 use crate::ports::{Done, Work};
 
 /// A shard this agent executes, and under which lease.
@@ -89,7 +89,7 @@ impl AgentRole {
             Done::Ran { claim, accumulator, paths } => {
                 let batch = self.done.entry((job, stage)).or_default();
                 batch.push(DoneShard { claim, accumulator, paths, lease });
-                self.oldest_done_ms.get_or_insert(cx.now_ms);
+                self.oldest_done_ms.get_or_insert(cx.now.up_ms);
             }
             Done::Failed { detail } => {
                 let attempt = lease.body.attempt;
@@ -101,13 +101,13 @@ impl AgentRole {
 
     /// Attests what is done, once the batch is full, old enough, or nothing else is on its way. Resends first what a
     /// crash may have kept from the hub.
-    pub fn flush(&mut self, cx: &mut Context<'_>, hub: NodeId) {
+    pub fn advance(&mut self, cx: &mut Context<'_>) {
         for attested in self.resend.drain(..) {
-            cx.send(hub, Message::Attest(Box::new(attested)));
+            cx.send(cx.leader, Message::Attest(Box::new(attested)));
         }
         let Some(oldest_ms) = self.oldest_done_ms else { return };
         let idle = self.running.is_empty();
-        let age_ms = cx.now_ms.saturating_sub(oldest_ms);
+        let age_ms = cx.now.up_ms.saturating_sub(oldest_ms);
         let full = self.done.iter().any(|(stage, batch)| batch.len() as u64 >= self.batch_size(stage));
         let due = idle || age_ms >= limits::BATCH_DELAY_MOST_MS || (full && age_ms >= limits::BATCH_DELAY_MS);
         if !due && !self.done.values().any(|batch| batch.len() >= limits::BATCH_SHARDS) {
@@ -166,8 +166,8 @@ impl AgentRole {
     }
 
     /// The attestation is durable: only now may it be seen.
-    pub fn stored(&mut self, cx: &mut Context<'_>, attested: Attested, hub: NodeId) {
-        cx.send(hub, Message::Attest(Box::new(attested)));
+    pub fn stored(&mut self, cx: &mut Context<'_>, attested: Attested) {
+        cx.send(cx.leader, Message::Attest(Box::new(attested)));
     }
 
     /// The hub has the chain up to `seq`. The newest link stays: the next one must name it.
@@ -205,10 +205,10 @@ impl AgentRole {
     }
 
     /// When the oldest done shard must be attested.
-    pub fn next_deadline(&self) -> Option<u64> {
+    pub fn next_deadline(&self, now: Now) -> u64 {
         let full = self.done.iter().any(|(stage, batch)| batch.len() as u64 >= self.batch_size(stage));
         let delay_ms = if full { limits::BATCH_DELAY_MS } else { limits::BATCH_DELAY_MOST_MS };
-        self.oldest_done_ms.map(|oldest_ms| oldest_ms + delay_ms)
+        self.oldest_done_ms.map_or(u64::MAX, |oldest_ms| (oldest_ms + delay_ms).saturating_sub(now.up_ms))
     }
 }
 

@@ -10,7 +10,7 @@ use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::submission::Submission;
 
 use super::hub::HubRole;
-use super::{Context, Output, Reply};
+use super::{Context, Output, Reply, Request};
 
 /// A submission's entry was applied.
 #[derive(Debug)]
@@ -26,8 +26,18 @@ pub(crate) struct GatewayRole {
 }
 
 impl GatewayRole {
+    /// A client asks for something.
+    pub fn asked(&mut self, cx: &mut Context<'_>, hub: Option<&mut HubRole>, token: u64, request: Request) {
+        match (request, hub) {
+            (Request::Submit(submission), Some(hub)) => self.submit(cx, hub, token, *submission),
+            (Request::Submit(_), None) => {
+                cx.out.push(Output::Reply { token, reply: Reply::Elsewhere { hub: cx.leader } });
+            }
+        }
+    }
+
     /// Proposes a submission, if it fits an entry of the log. Whether it is a job is decided when it is applied.
-    pub fn submit(
+    fn submit(
         &mut self,
         cx: &mut Context<'_>,
         hub: &mut HubRole,

@@ -18,7 +18,7 @@ use forgemesh_protocol::envelope::Verify;
 use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
-use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::id::JobId;
 use forgemesh_protocol::keys::{SecretKey, Signed};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::state::State;
@@ -28,7 +28,7 @@ use forgemesh_storage::Batch;
 
 use super::beacon::BeaconChain;
 use super::gateway::Settled;
-use super::{AfterStore, AfterWork, Context, Output, Progress};
+use super::{AfterStore, AfterWork, Context, Now, Output, Progress};
 use crate::core::leases::Leases;
 use crate::job_file::{JobFile, SWEEP_NAMESPACE, pointer_key};
 use crate::ports::{Done, Work};
@@ -64,7 +64,6 @@ pub(crate) struct HubRole {
     compacted: u64,
     /// Final jobs whose record is not durable yet.
     unrecorded: u64,
-    leader: Option<NodeId>,
 }
 
 impl HubRole {
@@ -83,7 +82,6 @@ impl HubRole {
             members,
             compacted,
             unrecorded: 0,
-            leader: machine.genesis().hub.first().map(|member| member.key.id()),
             machine,
         }
     }
@@ -93,14 +91,9 @@ impl HubRole {
         &self.machine
     }
 
-    /// Who leads: the one member of a quorum of one.
-    pub fn leader(&self) -> NodeId {
-        self.leader.expect("invariant: a genesis without members is refused when it is read")
-    }
-
     /// Proposes a command; the index at which it will be applied.
     pub fn propose(&mut self, cx: &mut Context<'_>, command: Command) -> u64 {
-        let entries = self.quorum.propose(command, cx.now_ms);
+        let entries = self.quorum.propose(command, cx.now.wall_ms);
         let last = entries.last().map_or(0, |entry| entry.index);
         let mut batch = Batch::new();
         for entry in &entries {
@@ -361,13 +354,13 @@ impl HubRole {
 
     /// What a lease's expiry is held against: the clock, unless it was set back since the newest entry.
     fn log_time(&self, cx: &Context<'_>) -> u64 {
-        cx.now_ms.max(self.machine.state().now_ms)
+        cx.now.wall_ms.max(self.machine.state().now_ms)
     }
 
     fn time_out(&mut self, cx: &mut Context<'_>) {
         let over = |job: &&JobRecord| {
             let timeout_ms = job.terms.policy.timeout_ms;
-            timeout_ms != 0 && cx.now_ms >= job.accepted_ms.saturating_add(timeout_ms)
+            timeout_ms != 0 && cx.now.wall_ms >= job.accepted_ms.saturating_add(timeout_ms)
         };
         let late: Vec<_> = self.machine.state().open.values().filter(over).map(|job| job.id).collect();
         for job in late {
@@ -411,14 +404,15 @@ impl HubRole {
     }
 
     /// When a lease or a job's time runs out.
-    pub fn next_deadline(&self) -> Option<u64> {
+    pub fn next_deadline(&self, now: Now) -> u64 {
         let timeout = |job: &JobRecord| {
             let timeout_ms = job.terms.policy.timeout_ms;
             (timeout_ms != 0 && !self.failing.contains(&job.id))
                 .then(|| job.accepted_ms.saturating_add(timeout_ms))
         };
         let timeouts = self.machine.state().open.values().filter_map(timeout).min();
-        [timeouts, self.leases.next_expiry()].into_iter().flatten().min()
+        let next = [timeouts, self.leases.next_expiry()].into_iter().flatten().min();
+        next.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(now.wall_ms))
     }
 }
 

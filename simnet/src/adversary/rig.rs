@@ -9,7 +9,7 @@ use forgemesh_consensus::machine::{Applied, Hub, Rejected};
 use forgemesh_kernel::job::Job;
 use forgemesh_node::core::beacon::BeaconChain;
 use forgemesh_node::core::hub::Found;
-use forgemesh_node::core::{Core, Identity, Input, Output, Recovered, Reply, Request};
+use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered, Reply, Request};
 use forgemesh_protocol::canon::{self, Bytes};
 use forgemesh_protocol::genesis::{Genesis, HubMember, Parameters};
 use forgemesh_protocol::hash::Hash;
@@ -26,7 +26,7 @@ use crate::world::Broken;
 /// The node's key.
 const KEY: [u8; 32] = [0x11; 32];
 /// The core's clock, which stands still.
-const NOW_MS: u64 = 1_767_225_600_000;
+const NOW: Now = Now { wall_ms: 1_767_225_600_000, up_ms: 0 };
 
 /// The core and the machine beside it.
 pub struct Rig {
@@ -60,7 +60,8 @@ impl Rig {
         let mirror = Hub::new(genesis);
         let identity = Identity { node: secret.public().id(), mesh: mirror.mesh(), secret: secret.clone() };
         let found = Found { compacted: 0, members: BTreeMap::new(), beacon };
-        let recovered = Recovered { hub: mirror.clone(), found, outbox: Vec::new() };
+        let recovered =
+            Recovered { leader: identity.node, hub: Some((mirror.clone(), found)), outbox: Vec::new() };
         let core = Core::new(identity, recovered, 4, "cpu/rig".to_owned());
         let storage = Arc::new(Storage::with_backend(Disk::default())?);
         let conduct = conduct(misdeed);
@@ -73,7 +74,7 @@ impl Rig {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let mut out = Vec::new();
-            self.core.handle(NOW_MS, input, &mut out);
+            self.core.handle(NOW, input, &mut out);
             for output in out {
                 match output {
                     Output::Store { token, batch } => {
@@ -117,7 +118,7 @@ impl Rig {
             envelope: Bytes(job.envelope(&terms)),
             offer: Offer::default(),
             nonce: Bytes(vec![nonce; 16]),
-            expires_ms: NOW_MS + 60_000,
+            expires_ms: NOW.wall_ms + 60_000,
         })
     }
 
@@ -144,6 +145,6 @@ impl Rig {
 
     /// The core's own machine, which must agree.
     pub fn core_hub(&self) -> &Hub {
-        self.core.hub()
+        self.core.hub().expect("invariant: the rig's node is its hub")
     }
 }
