@@ -6,6 +6,7 @@ use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::keys::{KeyError, Signed};
+use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,8 @@ pub enum AttestationRefused {
     LeaseList,
     #[error("a backend is named in at most 64 bytes")]
     Backend,
+    #[error("the first attestation of an agent to which the hub never lent anything")]
+    Stranger,
 }
 
 /// Why a shard of a well-formed attestation does not count. It is neither billed nor punished.
@@ -59,11 +62,14 @@ pub enum NotCredited {
     NoLease,
     /// An earlier attestation has it.
     Superseded,
+    /// The agent was convicted in this job.
+    Convicted,
 }
 
 /// Checks everything that makes an attestation a link of its agent's chain.
 pub fn check_chain(
     signed: &Signed<Attestation>,
+    genesis: &Genesis,
     mesh: MeshId,
     head: &ChainHead,
 ) -> Result<(), AttestationRefused> {
@@ -93,6 +99,11 @@ pub fn check_chain(
     if attestation.backend.len() > 64 {
         return Err(AttestationRefused::Backend);
     }
+    // The table of chains grows only by agents that the hub has chosen.
+    let known = *head != ChainHead::EMPTY;
+    if !known && !attestation.leases.iter().any(|lease| is_lent(lease, &attestation.agent, genesis, mesh)) {
+        return Err(AttestationRefused::Stranger);
+    }
     Ok(())
 }
 
@@ -108,17 +119,24 @@ pub fn check_shard(
     if attestation.stage != job.run().number || shard >= job.run().stage.shards() {
         return Err(NotCredited::NoShard);
     }
+    if job.convicted.contains(&attestation.agent) {
+        return Err(NotCredited::Convicted);
+    }
     if job.attested.contains(shard) {
         return Err(NotCredited::Superseded);
     }
     let covers = attestation.leases.iter().any(|signed| {
         let lease = &signed.body;
-        let names =
-            lease.job == job.id && lease.stage == attestation.stage && lease.agent == attestation.agent;
+        let names = lease.job == job.id && lease.stage == attestation.stage;
         let valid = lease.covers(shard) && now_ms <= lease.expires_ms && lease.shards <= limits::LEASE_SHARDS;
-        names && valid && genesis.member(&signed.key).is_some() && signed.verify(mesh).is_ok()
+        names && valid && is_lent(signed, &attestation.agent, genesis, mesh)
     });
     if covers { Ok(()) } else { Err(NotCredited::NoLease) }
+}
+
+/// Did a hub member lend this to `agent`?
+fn is_lent(signed: &Signed<Lease>, agent: &NodeId, genesis: &Genesis, mesh: MeshId) -> bool {
+    signed.body.agent == *agent && genesis.member(&signed.key).is_some() && signed.verify(mesh).is_ok()
 }
 
 /// Why a reveal was refused.
@@ -130,6 +148,20 @@ pub enum RevealRefused {
     WrongMember(NodeId),
     #[error("the revealed link does not lead to the member's anchor")]
     WrongLink,
+}
+
+/// Why a batch was not discarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no open job has such a batch")]
+pub struct NoSuchBatch;
+
+/// Why a cancellation was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CancelRefused {
+    #[error("the cancellation's signature: {0}")]
+    Signature(#[from] KeyError),
+    #[error("only the key that submitted a job may cancel it")]
+    NotTheSubmitter,
 }
 
 /// Why a verdict was refused.
@@ -181,8 +213,8 @@ pub fn check_verdict(
         return Err(VerdictRefused::NotDrawn);
     }
     let count = drawn.len() as u64;
-    let complete =
-        verdict.checked == count || (verdict.outcome == CheckOutcome::Unable && verdict.checked < count);
+    let without = matches!(verdict.outcome, CheckOutcome::Unable | CheckOutcome::Unopened);
+    let complete = verdict.checked == count || (without && verdict.checked < count);
     if !complete {
         return Err(VerdictRefused::Incomplete { drawn: count, found: verdict.checked });
     }

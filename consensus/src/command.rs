@@ -1,6 +1,7 @@
 //! What enters the log.
 
 use forgemesh_protocol::attestation::Attestation;
+use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::{self, CanonError};
 use forgemesh_protocol::challenge::Verdict;
 use forgemesh_protocol::failure::Failure;
@@ -41,7 +42,11 @@ pub enum Command {
     Judge { verdict: Signed<Verdict> },
     /// A hub member has reduced a stage.
     Vote { vote: Signed<ReductionVote> },
-    /// The leader gives a job up: its time is over, or a shard failed on every attempt.
+    /// The leader gives a batch up: its blobs are lost, so it can be neither reduced nor shown.
+    Discard { job: JobId, attestation: Hash },
+    /// The submitter takes a job back.
+    Cancel { cancellation: Signed<Cancellation> },
+    /// The leader gives a job up: its time is over, a shard failed on every attempt, or nobody is left to execute it.
     Fail { job: JobId, failure: Failure },
 }
 

@@ -36,6 +36,36 @@ pub struct JobRecord {
     pub batches: Vec<Batch>,
     /// Of all stages, in log order.
     pub votes: Vec<Signed<ReductionVote>>,
+    /// Agents of which a commitment was found false: nothing of theirs counts in this job.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub convicted: Vec<NodeId>,
+    /// Batches that no longer count, kept as evidence, in the order in which they were set aside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<SetAside>,
+}
+
+/// A batch that no longer counts. Its shards are executed again; nobody is paid for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetAside {
+    pub batch: Batch,
+    pub reason: Reason,
+}
+
+/// Why a batch was set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Recomputation disagreed: the verdict says where.
+    False,
+    /// Its agent was convicted on another batch of the job.
+    Convicted,
+    /// Its agent did not open what was drawn. No accusation.
+    Unopened,
+    /// Its blobs are lost. No accusation.
+    Lost,
+    /// It belongs to a stage that was planned from batches which no longer count. No accusation.
+    Superseded,
 }
 
 /// One attested batch and what became of it.
@@ -125,6 +155,31 @@ impl JobRecord {
         let (job, members) = (self.id, batch.attestation.body.members);
         let verify = self.terms.policy.verify;
         Draw { job, members, beacon: reveal.value, verify, spotcheck_ppm, shards: &shards }.leaves()
+    }
+
+    /// Sets aside the batches for which there is a reason, and all that was planned from them; the job goes on with
+    /// what remains.
+    pub(crate) fn set_aside(&mut self, reason: impl Fn(&Batch) -> Option<Reason>) {
+        let hit = self.batches.iter().filter(|batch| reason(batch).is_some());
+        let Some(stage) = hit.map(|batch| batch.attestation.body.stage).min() else { return };
+        for batch in std::mem::take(&mut self.batches) {
+            let of_stage = batch.attestation.body.stage;
+            match reason(&batch).or((of_stage > stage).then_some(Reason::Superseded)) {
+                Some(reason) => self.set_aside.push(SetAside { batch, reason }),
+                None => self.batches.push(batch),
+            }
+        }
+        self.runs.retain(|run| run.number <= stage);
+        self.votes.retain(|vote| vote.body.stage < stage);
+        self.attested = ShardSet::default();
+        for batch in self.batches.iter().filter(|batch| batch.attestation.body.stage == stage) {
+            batch.credited.iter().for_each(|&shard| {
+                self.attested.insert(shard);
+            });
+        }
+        if self.state != State::Running {
+            self.advance(State::Running);
+        }
     }
 
     /// Moves to `next` if the table allows it; a move that is not in the table is a bug of ours.

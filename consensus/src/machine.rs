@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use forgemesh_kernel::planner;
 use forgemesh_protocol::attestation::Attestation;
+use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::{self, CanonError};
 use forgemesh_protocol::challenge::{CheckOutcome, Verdict, beacon_step};
 use forgemesh_protocol::envelope::Verify;
@@ -19,10 +20,12 @@ use forgemesh_protocol::submission::Submission;
 use forgemesh_protocol::vote::{FinalResult, Outcome, ReductionVote};
 use serde::{Deserialize, Serialize};
 
-use crate::adjudicate::{self, AttestationRefused, ChainHead, RevealRefused, VerdictRefused};
+use crate::adjudicate::{
+    self, AttestationRefused, CancelRefused, ChainHead, NoSuchBatch, RevealRefused, VerdictRefused,
+};
 use crate::admission::{self, AdmissionError};
 use crate::command::{Command, Entry};
-use crate::job::{Batch, JobRecord, Reveal};
+use crate::job::{Batch, JobRecord, Reason, Reveal};
 use crate::settle::{self, FinishedJob};
 use crate::shard_set::ShardSet;
 
@@ -97,6 +100,11 @@ pub enum Event {
     Judged {
         job: JobId,
     },
+    /// Batches of this agent no longer count; the job goes on without them.
+    SetAside {
+        job: JobId,
+        agent: NodeId,
+    },
     Voted {
         job: JobId,
     },
@@ -117,6 +125,7 @@ impl Event {
             | Event::Started { job }
             | Event::Attested { job, .. }
             | Event::Judged { job }
+            | Event::SetAside { job, .. }
             | Event::Voted { job }
             | Event::StageOpened { job, .. }
             | Event::Finished { job } => *job,
@@ -138,6 +147,10 @@ pub enum Rejected {
     Verdict(#[from] VerdictRefused),
     #[error("{0}")]
     Vote(#[from] VoteRefused),
+    #[error("{0}")]
+    Discard(#[from] NoSuchBatch),
+    #[error("{0}")]
+    Cancellation(#[from] CancelRefused),
     #[error("job {0} is not open")]
     NotOpen(JobId),
     #[error("job {job} has not timed out: log time is {now_ms} ms")]
@@ -234,6 +247,8 @@ impl Hub {
             Command::Reveal { member, value } => self.reveal(entry.index, member, value),
             Command::Judge { verdict } => self.judge(verdict),
             Command::Vote { vote } => self.vote(vote),
+            Command::Discard { job, attestation } => self.discard(job, attestation),
+            Command::Cancel { cancellation } => self.cancel(cancellation),
             Command::Fail { job, failure } => self.fail(job, failure),
         }
     }
@@ -270,6 +285,8 @@ impl Hub {
             attested: ShardSet::default(),
             batches: Vec::new(),
             votes: Vec::new(),
+            convicted: Vec::new(),
+            set_aside: Vec::new(),
         };
         record.advance(State::Planned);
         self.state.seen.insert(id, submission.body.expires_ms);
@@ -288,7 +305,7 @@ impl Hub {
     fn attest(&mut self, index: u64, signed: &Signed<Attestation>) -> Result<Applied, Rejected> {
         let attestation = &signed.body;
         let head = self.chain(&attestation.agent);
-        adjudicate::check_chain(signed, self.mesh, &head)?;
+        adjudicate::check_chain(signed, &self.genesis, self.mesh, &head)?;
         // From here on the chain is longer, whether or not any shard counts.
         let digest = forgemesh_protocol::keys::Signable::digest(attestation);
         self.state.chains.insert(attestation.agent, ChainHead { seq: attestation.seq, digest });
@@ -378,17 +395,54 @@ impl Hub {
             return Ok(self.finish(verdict.job, Err(Failure::new(FailureCode::CheckUnable, detail))));
         }
         job.batches[at].verdict = Some(signed.clone());
-        let Some(mismatch) = verdict.mismatches.first() else {
-            move_on(job);
-            return Ok(Applied::event(Event::Judged { job: verdict.job }));
-        };
-        let detail = format!(
-            "leaf {} of shard {} by node {}: {:?}",
-            mismatch.at.leaf, mismatch.at.shard, job.batches[at].attestation.body.agent, mismatch.kind
-        );
-        // The checker is a hub member, whose recomputation decides: the dispute ends in the same step.
-        job.advance(State::Disputed);
-        Ok(self.finish(verdict.job, Err(Failure::new(FailureCode::VerificationMismatch, detail))))
+        let agent = job.batches[at].attestation.body.agent;
+        match verdict.outcome {
+            CheckOutcome::Agreed | CheckOutcome::Unable => {
+                move_on(job);
+                Ok(Applied::event(Event::Judged { job: verdict.job }))
+            }
+            CheckOutcome::Unopened => Ok(self.set_aside(verdict.job, agent, |batch| {
+                (batch.digest == verdict.attestation).then_some(Reason::Unopened)
+            })),
+            CheckOutcome::Differs => {
+                // The checker is a hub member, whose recomputation decides: the dispute ends in the same step.
+                job.advance(State::Disputed);
+                job.convicted.push(agent);
+                Ok(self.set_aside(verdict.job, agent, |batch| {
+                    let same = batch.attestation.body.agent == agent;
+                    let this = batch.digest == verdict.attestation;
+                    same.then_some(if this { Reason::False } else { Reason::Convicted })
+                }))
+            }
+        }
+    }
+
+    /// Sets batches of an open job aside; ends it, if that has happened too often.
+    fn set_aside(&mut self, id: JobId, agent: NodeId, reason: impl Fn(&Batch) -> Option<Reason>) -> Applied {
+        let job = self.state.open.get_mut(&id).expect("invariant: the caller has just looked it up");
+        job.set_aside(reason);
+        if job.set_aside.len() > limits::SET_ASIDE {
+            let detail = format!("more than {} batches were set aside", limits::SET_ASIDE);
+            return self.finish(id, Err(Failure::new(FailureCode::AttemptsExhausted, detail)));
+        }
+        Applied::event(Event::SetAside { job: id, agent })
+    }
+
+    fn discard(&mut self, id: &JobId, attestation: &Hash) -> Result<Applied, Rejected> {
+        let job = self.state.open.get(id).ok_or(Rejected::NotOpen(*id))?;
+        let found = job.batches.iter().find(|batch| batch.digest == *attestation).ok_or(NoSuchBatch)?;
+        let agent = found.attestation.body.agent;
+        Ok(self.set_aside(*id, agent, |batch| (batch.digest == *attestation).then_some(Reason::Lost)))
+    }
+
+    fn cancel(&mut self, signed: &Signed<Cancellation>) -> Result<Applied, Rejected> {
+        let id = signed.body.job;
+        signed.verify(self.mesh).map_err(CancelRefused::Signature)?;
+        let job = self.state.open.get(&id).ok_or(Rejected::NotOpen(id))?;
+        if job.submission.key != signed.key {
+            return Err(CancelRefused::NotTheSubmitter.into());
+        }
+        Ok(self.finish(id, Err(Failure::new(FailureCode::Cancelled, "by its submitter"))))
     }
 
     fn vote(&mut self, signed: &Signed<ReductionVote>) -> Result<Applied, Rejected> {

@@ -42,6 +42,16 @@ impl ShardSet {
         true
     }
 
+    /// The ranges, ascending, none touching another.
+    pub fn ranges(&self) -> &[Range<u64>] {
+        &self.0
+    }
+
+    /// The shards, ascending.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.0.iter().cloned().flatten()
+    }
+
     /// Takes `shard` out.
     pub fn remove(&mut self, shard: u64) {
         let at = self.0.partition_point(|range| range.end <= shard);

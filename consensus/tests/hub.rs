@@ -9,9 +9,11 @@ mod hub {
     mod admission;
     mod attestation;
     mod beacon;
+    mod cancel;
     mod ending;
     mod ledger;
     mod life;
+    mod set_aside;
     mod verdict;
     mod vote;
 }

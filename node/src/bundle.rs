@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 
-use forgemesh_consensus::job::{JobRecord, Reveal};
+use forgemesh_consensus::job::{JobRecord, Reason, Reveal, SetAside};
 use forgemesh_consensus::settle;
 use forgemesh_kernel::job::Job;
 use forgemesh_kernel::planner;
 use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon;
-use forgemesh_protocol::challenge::{beacon_step, drawn_digest};
+use forgemesh_protocol::challenge::{CheckOutcome, beacon_step, drawn_digest};
 use forgemesh_protocol::envelope::Verify;
 use forgemesh_protocol::hash::{Domain, Hash};
 use forgemesh_protocol::id::{MeshId, NodeId};
@@ -260,6 +260,7 @@ fn check_signed(
             "an attestation, one of its leases, its claims or its verdict is not what was signed",
         );
     }
+    check_set_aside(examined, record, report);
     let votes = record.votes.iter().all(|vote| {
         vote.verify(mesh).is_ok()
             && vote.body.job == record.id
@@ -270,6 +271,48 @@ fn check_signed(
         votes,
         format!("{} reduction votes", record.votes.len()),
         "a reduction vote is not a hub member's",
+    );
+}
+
+/// What no longer counts is signed all the same, and nobody is convicted without a verdict on his own batch.
+fn check_set_aside(examined: &Examined, record: &JobRecord, report: &mut Report) {
+    if record.set_aside.is_empty() && record.convicted.is_empty() {
+        return;
+    }
+    let mesh = examined.genesis.mesh_id();
+    let signed = record.set_aside.iter().all(|SetAside { batch, reason }| {
+        let body = &batch.attestation.body;
+        let own = batch.attestation.key.id() == body.agent && body.digest() == batch.digest;
+        let verdict = batch.verdict.as_ref().filter(|verdict| {
+            verdict.body.attestation == batch.digest
+                && verdict.verify(mesh).is_ok()
+                && examined.genesis.member(&verdict.key).is_some()
+        });
+        let outcome = verdict.map(|verdict| verdict.body.outcome);
+        let shown = match reason {
+            Reason::False => outcome == Some(CheckOutcome::Differs),
+            Reason::Unopened => outcome == Some(CheckOutcome::Unopened),
+            Reason::Convicted => record.convicted.contains(&body.agent),
+            Reason::Lost | Reason::Superseded => true,
+        };
+        own && batch.attestation.verify(mesh).is_ok() && shown
+    });
+    let found_false = |agent: &NodeId| {
+        record.set_aside.iter().any(|set_aside| {
+            set_aside.reason == Reason::False && set_aside.batch.attestation.body.agent == *agent
+        })
+    };
+    let convicted = record.convicted.iter().all(found_false)
+        && record.batches.iter().all(|batch| !record.convicted.contains(&batch.attestation.body.agent));
+    report.expect(
+        "evidence.set_aside",
+        signed && convicted,
+        format!(
+            "{} batches do not count, {} agents convicted",
+            record.set_aside.len(),
+            record.convicted.len()
+        ),
+        "a batch was set aside, or an agent convicted, without what shows it",
     );
 }
 
@@ -287,7 +330,15 @@ fn check_draws(examined: &Examined, record: &JobRecord, report: &mut Report) {
         checked += drawn.len();
         after && batch.reveal.is_some() && verdict.body.drawn == drawn_digest(&drawn)
     });
-    let reveals = record.batches.iter().filter_map(|batch| batch.reveal);
+    let set_aside = record.set_aside.iter().map(|set_aside| &set_aside.batch);
+    let as_drawn = as_drawn
+        && set_aside.clone().all(|batch| {
+            let drawn = record.challenged(batch, ppm);
+            // A stage that was planned anew may have no such shards any more.
+            let verdict = batch.verdict.as_ref().filter(|_| !drawn.is_empty());
+            verdict.is_none_or(|verdict| verdict.body.drawn == drawn_digest(&drawn))
+        });
+    let reveals = record.batches.iter().chain(set_aside).filter_map(|batch| batch.reveal);
     // One place in the log, one place in the chain, one value; later in the log is further from the anchor.
     let one_each = reveals
         .clone()

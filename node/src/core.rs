@@ -9,14 +9,18 @@ pub mod beacon;
 pub mod checker;
 pub mod gateway;
 pub mod hub;
-pub mod leases;
+mod intake;
+mod leases;
 pub mod placement;
+mod roster;
+mod scheduler;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use forgemesh_consensus::adjudicate::ChainHead;
 use forgemesh_consensus::machine::Hub;
 pub use forgemesh_consensus::machine::Rejected;
+use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signed};
 use forgemesh_protocol::state::State;
@@ -46,6 +50,8 @@ pub enum Input {
     Stored { token: u64 },
     /// A piece of work ended.
     Worked { ticket: u64, done: Done },
+    /// The disk has too little room for new work, or has room again.
+    DiskLow(bool),
     /// A deadline passed, or the node has just started.
     Tick,
 }
@@ -55,6 +61,10 @@ pub enum Input {
 pub enum Request {
     /// Take this job on.
     Submit(Box<Signed<Submission>>),
+    /// Give this job up.
+    Cancel(Box<Signed<Cancellation>>),
+    /// Say what waits in this node.
+    Queues,
 }
 
 /// What a node does.
@@ -75,12 +85,30 @@ pub enum Output {
 /// What a client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The job is durable.
+    /// What was asked for this job is durable.
     Accepted(JobId),
     /// It was refused; nothing of it remains.
     Refused(forgemesh_consensus::machine::Rejected),
     /// This node is no hub member; ask that one.
     Elsewhere { hub: NodeId },
+    /// The disk is nearly full: no new job is taken until there is room.
+    DiskLow,
+    /// What waits in this node.
+    Queues(Vec<Queue>),
+}
+
+/// A queue, how long it is, how long it may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    pub name: &'static str,
+    pub length: u64,
+    pub bound: u64,
+}
+
+impl Queue {
+    pub(crate) fn new(name: &'static str, length: u64, bound: u64) -> Queue {
+        Queue { name, length, bound }
+    }
 }
 
 /// How a job stands.
@@ -114,6 +142,9 @@ pub struct Recovered {
     /// The agent's own attestations that are kept, oldest first.
     pub outbox: Vec<Attested>,
 }
+
+/// Batches that may be on their way to the disk at once; a bound that only a fault of this program can reach.
+const STORES: u64 = 65_536;
 
 /// The node.
 pub struct Core {
@@ -171,6 +202,7 @@ pub(crate) enum AfterWork {
     Opening { to: NodeId, job: JobId, attestation: forgemesh_protocol::hash::Hash },
     Check(forgemesh_protocol::hash::Hash),
     Reduction { job: JobId, stage: u64 },
+    Load(Vec<forgemesh_protocol::hash::Hash>),
 }
 
 impl Context<'_> {
@@ -205,8 +237,8 @@ impl Core {
     pub fn new(identity: Identity, recovered: Recovered, capacity: u64, backend: String) -> Core {
         let head = recovered.hub.as_ref().map(|(hub, _)| hub.chain(&identity.node));
         Core {
-            agent: agent::AgentRole::new(head.unwrap_or(ChainHead::EMPTY), recovered.outbox, backend),
-            hub: recovered.hub.map(|(hub, found)| hub::HubRole::new(hub, found, capacity)),
+            agent: agent::AgentRole::new(head, recovered.outbox, capacity, backend),
+            hub: recovered.hub.map(|(hub, found)| hub::HubRole::new(hub, found)),
             leader: recovered.leader,
             checker: checker::CheckerRole::default(),
             gateway: gateway::GatewayRole::default(),
@@ -222,6 +254,13 @@ impl Core {
         let (node, leader) = (identity.node, *leader);
         let mut cx = Context { identity, leader, now, tokens, out, inbox: &mut inbox, replies: &mut replies };
         match input {
+            Input::Request { token, request: Request::Queues } => {
+                let mut queues = agent.queues();
+                queues.extend(checker.queues());
+                queues.extend(hub.iter().flat_map(hub::HubRole::queues));
+                queues.push(Queue::new("node: batches being stored", cx.tokens.stores.len() as u64, STORES));
+                cx.out.push(Output::Reply { token, reply: Reply::Queues(queues) });
+            }
             Input::Request { token, request } => gateway.asked(&mut cx, hub.as_mut(), token, request),
             Input::Message { from, message } => {
                 deliver(&mut cx, hub.as_mut(), agent, checker, from, message);
@@ -236,6 +275,10 @@ impl Core {
                     worked(&mut cx, hub.as_mut(), agent, checker, after, done);
                 }
             }
+            Input::DiskLow(low) => {
+                agent.disk_low(low);
+                hub.iter_mut().for_each(|hub| hub.disk_low(low));
+            }
             Input::Tick => {}
         }
         loop {
@@ -246,6 +289,7 @@ impl Core {
                 gateway.settled(&mut cx, settled);
             }
             agent.advance(&mut cx);
+            checker.advance(&mut cx);
             if let Some(hub) = hub {
                 hub.advance(&mut cx);
             }
@@ -258,7 +302,7 @@ impl Core {
     /// In how many milliseconds `handle` wants a tick even if nothing happens.
     pub fn next_deadline(&self, now: Now) -> u64 {
         let hub = self.hub.as_ref().map_or(u64::MAX, |hub| hub.next_deadline(now));
-        hub.min(self.agent.next_deadline(now))
+        hub.min(self.agent.next_deadline(now)).min(self.checker.next_deadline(now))
     }
 
     /// The replicated state, for readers; none in a node that is no hub member.
@@ -300,6 +344,7 @@ fn worked(
         (AfterWork::Opening { to, job, attestation }, _) => agent.opened(cx, to, job, attestation, done),
         (AfterWork::Check(attestation), _) => checker.checked(cx, attestation, done),
         (AfterWork::Reduction { job, stage }, Some(hub)) => hub.reduced(cx, job, stage, done),
+        (AfterWork::Load(blobs), _) => agent.loaded(cx, blobs, done),
         (AfterWork::Reduction { .. }, None) => {}
     }
 }
@@ -314,15 +359,29 @@ fn deliver(
 ) {
     match (message, hub) {
         (Message::Lease(offer), _) => agent.leased(cx, *offer),
-        (Message::Logged { seq }, _) => agent.logged(cx, seq),
-        (Message::Check(challenge), _) => checker.challenged(cx, from, *challenge),
-        (Message::Open(challenge), _) => agent.open(cx, from, *challenge),
-        (Message::Opened { job, attestation, openings }, _) => checker.opened(cx, job, attestation, openings),
-        (Message::ShardFailed { job, stage, shard, attempt, detail }, Some(hub)) => {
-            hub.shard_failed(cx, job, stage, shard, attempt, detail);
+        (Message::Recall(holding), _) if from == cx.leader => agent.recalled(&holding),
+        (Message::Over { job }, _) if from == cx.leader => {
+            agent.over(&job);
+            checker.over(&job);
         }
-        (Message::Attest(attested), Some(hub)) => hub.attested(cx, *attested),
+        (Message::Logged { seq, digest }, _) if from == cx.leader => {
+            agent.logged(cx, ChainHead { seq, digest });
+        }
+        (Message::Fetch { blobs }, _) if from == cx.leader => agent.fetch(cx, blobs),
+        (Message::Check(challenge), _) if from == cx.leader => checker.challenged(cx, from, *challenge),
+        (Message::Open(challenge), _) => agent.open(cx, from, *challenge),
+        (Message::Opened { job, attestation, openings }, _) => {
+            checker.opened(cx, from, job, attestation, openings);
+        }
+        (Message::Hello(hello), Some(hub)) => hub.heard(cx, from, &hello),
+        (Message::ShardFailed { job, stage, shard, attempt: _, detail }, Some(hub)) => {
+            hub.shard_failed(cx, from, job, stage, shard, detail);
+        }
+        (Message::Attest(attested), Some(hub)) => hub.attested(cx, from, *attested),
+        (Message::Blob { bytes }, Some(hub)) => hub.blob(cx, bytes),
+        (Message::NoBlob { blob }, Some(hub)) => hub.no_blob(&blob),
         (Message::Judge(verdict), Some(hub)) => hub.judged(cx, *verdict),
-        (Message::ShardFailed { .. } | Message::Attest(_) | Message::Judge(_), None) => {}
+        // For another role than this node has, or from somebody who may not say so.
+        _ => {}
     }
 }

@@ -104,7 +104,12 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
         let mut now = move || Now { wall_ms: wall_ms(), up_ms: started.elapsed().as_millis() as u64 };
         tokio::pin!(stop);
         self.step(now(), Input::Tick);
+        let mut low = false;
         loop {
+            if self.store.is_low() != low {
+                low = !low;
+                self.step(now(), Input::DiskLow(low));
+            }
             let wait = Duration::from_millis(self.core.next_deadline(now()).min(LONGEST_WAIT_MS));
             let input = tokio::select! {
                 biased;

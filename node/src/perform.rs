@@ -11,7 +11,7 @@ use forgemesh_kernel::fpenv;
 use forgemesh_kernel::job::{Job, ShardRun};
 use forgemesh_protocol::attestation::Claim;
 use forgemesh_protocol::canon::Bytes;
-use forgemesh_protocol::challenge::{LeafRef, Mismatch, MismatchKind};
+use forgemesh_protocol::challenge::{LeafRef, Mismatch};
 use forgemesh_protocol::contract::Contract;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::plan::StageRun;
@@ -57,6 +57,7 @@ impl Performer {
                 self.check(&contract, &run, &claims, &leaves, &openings)
             }
             Work::Reduce { job } => reduce::reduce(&job, &self.jobs, blobs),
+            Work::Load { blobs: asked } => Ok(load(&asked, blobs)),
         };
         result.unwrap_or_else(|detail| Done::Failed { detail })
     }
@@ -124,11 +125,9 @@ impl Performer {
         let job = self.job(contract)?;
         let mut mismatches = Vec::new();
         for (i, at) in leaves.iter().enumerate() {
-            let unavailable = Mismatch { at: *at, kind: MismatchKind::Unavailable, recomputed: Hash::ZERO };
             let claim = claims.iter().find(|claim| claim.shard == at.shard);
             let (Some(claim), Some(opening)) = (claim, openings.get(i)) else {
-                mismatches.push(unavailable);
-                continue;
+                return Err(format!("leaf {} of shard {} was not opened", at.leaf, at.shard));
             };
             let checked =
                 job.check_leaf(self.isa, run, claim, at.leaf, &opening.0).map_err(|e| e.to_string())?;
@@ -138,6 +137,11 @@ impl Performer {
         }
         Ok(Done::Checked { mismatches })
     }
+}
+
+/// The blobs that are there and whole.
+fn load(asked: &[Hash], blobs: &impl Blobs) -> Done {
+    Done::Loaded { blobs: asked.iter().map(|blob| blobs.blob(blob).ok().map(Bytes)).collect() }
 }
 
 impl Trees {

@@ -10,6 +10,7 @@ use forgemesh_protocol::attestation::Claim;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::{LeafRef, Mismatch};
 use forgemesh_protocol::contract::Contract;
+use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::plan::StageRun;
 use forgemesh_protocol::vote::Outcome;
@@ -42,6 +43,8 @@ pub trait Store {
     fn submit(&mut self, token: u64, batch: Batch);
     /// The next batch that is durable. An error is final: the store must be opened again.
     fn next(&mut self) -> impl Future<Output = Result<u64, CommitError>>;
+    /// Is the disk so full that no new work should be taken?
+    fn is_low(&self) -> bool;
 }
 
 /// A piece of work.
@@ -61,6 +64,8 @@ pub enum Work {
     },
     /// Reduce the current stage of a job whose stages are all verified.
     Reduce { job: Box<JobRecord> },
+    /// Read blobs.
+    Load { blobs: Vec<Hash> },
 }
 
 /// How a piece of work ended.
@@ -74,6 +79,10 @@ pub enum Done {
     Checked { mismatches: Vec<Mismatch> },
     /// What follows from the reduction, and the artifacts' bytes.
     Reduced { outcome: Outcome, artifacts: Vec<Vec<u8>> },
+    /// Nothing follows: what these batches claim is not here, or is not what was claimed.
+    Lacking { batches: Vec<Hash>, detail: String },
+    /// The blobs in the order asked for; none where there is none.
+    Loaded { blobs: Vec<Option<Bytes>> },
     /// It could not be done.
     Failed { detail: String },
 }

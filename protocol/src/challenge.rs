@@ -107,6 +107,8 @@ pub enum CheckOutcome {
     Differs,
     /// The checker failed; somebody must check again.
     Unable,
+    /// The agent did not open what was drawn. It may be down or cut off: its batch is given up, nobody is accused.
+    Unopened,
 }
 
 /// The digest by which a verdict names the leaves that were drawn.
@@ -138,8 +140,6 @@ pub enum MismatchKind {
     WrongOpening,
     /// The leaves are honest, the totals are not their sum.
     ForgedTotal,
-    /// The agent did not open the leaf.
-    Unavailable,
 }
 
 #[cfg(test)]

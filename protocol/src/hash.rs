@@ -87,6 +87,8 @@ domains! {
     LEDGER = "forgemesh ledger v1";
     /// A refused envelope's bytes; the digest is the refusal's id.
     REFUSAL = "forgemesh refusal v1";
+    /// A cancellation without its signature.
+    CANCELLATION = "forgemesh cancellation v1";
 }
 
 impl Domain {

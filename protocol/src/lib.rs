@@ -5,6 +5,7 @@
 
 pub mod attestation;
 pub mod base64;
+pub mod cancellation;
 pub mod canon;
 pub mod challenge;
 pub mod contract;

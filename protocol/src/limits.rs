@@ -46,6 +46,46 @@ pub const BATCH_GROWTH: u64 = 16;
 pub const VERDICT_MISMATCHES: usize = 64;
 /// Checks of one batch that may fail to check anything before its job is given up.
 pub const CHECK_ATTEMPTS: u64 = 3;
+/// How often an agent says hello while it holds work, in milliseconds.
+pub const HELLO_BUSY_MS: u64 = 1_000;
+/// And while it holds none.
+pub const HELLO_IDLE_MS: u64 = 3_000;
+/// An agent that was not heard for so long is taken for gone: what it holds is lent to others.
+pub const SILENCE_MS: u64 = 10_000;
+/// An agent that was not heard for so long is forgotten.
+pub const FORGET_MS: u64 = 3_600_000;
+/// A lease that an agent's hello does not name is taken for lost once it is so old.
+pub const LEASE_GRACE_MS: u64 = 2_000;
+/// Who waits for an answer asks again after so long.
+pub const RETRY_MS: u64 = 1_000;
+/// An agent that has not opened its leaves for so long is given up by the checker.
+pub const OPEN_MS: u64 = 30_000;
+/// After a restart in the middle of a job the hub waits so long for agents to say what they hold.
+pub const SETTLE_MS: u64 = 2_000;
+/// Work that is lent to an agent in advance, by its estimate.
+pub const BACKLOG_MS: u64 = 2_500;
+/// What an agent would need longer than this for is taken from it, once another has nothing to do.
+pub const STEAL_MS: u64 = 200;
+/// After so long without an attestation from its holder a shard is lent to an idle agent too.
+pub const STRAGGLE_MS: u64 = 5_000;
+/// Shards that an agent holds for each of its threads.
+pub const SHARDS_PER_THREAD: u64 = 256;
+/// Links of its chain that an agent may have waiting for the hub; then it takes no more work.
+pub const OUTBOX_LINKS: usize = 64;
+/// Unlogged attestations that the hub keeps of one agent while it fetches their blobs.
+pub const PENDING_BATCHES: usize = 64;
+/// Attempts at one reduction that fail without saying which evidence is at fault.
+pub const REDUCE_ATTEMPTS: u32 = 3;
+/// Agents that a hub knows at once.
+pub const AGENTS: usize = 10_000;
+/// Ranges of shards in one hello; an agent that holds more says so in several leases' time.
+pub const HOLDINGS: usize = 4_096;
+/// Bytes of one message.
+pub const MESSAGE_BYTES: usize = ACCUMULATOR_BYTES + (1 << 20);
+/// Batches that are checked at the same time.
+pub const CHECKS: usize = 256;
+/// Batches of one job that may be set aside before it is given up.
+pub const SET_ASIDE: usize = 1_024;
 /// Leases one attestation may name.
 pub const BATCH_LEASES: usize = 64;
 /// Shards of one lease.

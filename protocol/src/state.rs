@@ -24,13 +24,15 @@ pub enum State {
     Disputed,
 }
 
-/// From where to where a job may go. `Aggregating → Running` opens the next stage.
+/// From where to where a job may go. `Aggregating → Running` opens the next stage, or one
+/// whose evidence is lost again; `Verifying → Running` executes again what was not opened.
 pub const MOVES: &[(State, State)] = &[
     (State::Pending, State::Planned),
     (State::Planned, State::Running),
     (State::Running, State::Verifying),
     (State::Verifying, State::Aggregating),
     (State::Aggregating, State::Running),
+    (State::Verifying, State::Running),
     (State::Aggregating, State::Finalized),
     (State::Pending, State::Failed),
     (State::Planned, State::Failed),

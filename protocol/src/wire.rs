@@ -1,38 +1,90 @@
 //! What nodes say to each other about a job. The same messages pass between the roles of one node, so that an
 //! embedded run takes the very path that a mesh takes.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::attestation::Attestation;
-use crate::canon::Bytes;
+use crate::canon::{self, Bytes, CanonError};
 use crate::challenge::{LeafRef, Verdict};
 use crate::contract::Contract;
 use crate::hash::Hash;
 use crate::id::JobId;
 use crate::keys::Signed;
 use crate::lease::Lease;
+use crate::limits;
 use crate::plan::StageRun;
 
-/// One message.
+/// One message. Any of them may be lost, repeated, delayed or overtaken: who waits for an answer asks again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Message {
+    /// Agent to hub, again and again: I am here, this I hold, so much I take.
+    Hello(Box<Hello>),
     /// Hub to agent: execute these shards.
     Lease(Box<LeaseOffer>),
+    /// Hub to agent: leave those of these shards that you have not begun.
+    Recall(Holding),
+    /// Hub to agent: the job is final, nothing of it is wanted any more.
+    Over { job: JobId },
     /// Agent to hub: this shard could not be executed.
     ShardFailed { job: JobId, stage: u64, shard: u64, attempt: u64, detail: String },
     /// Agent to hub: a batch is done and committed to.
     Attest(Box<Attested>),
-    /// Hub to agent: its chain is logged up to `seq`.
-    Logged { seq: u64 },
+    /// Hub to agent: the last link of its chain that is logged, 0 and zero before the first. The answer to each
+    /// attestation, and to a hello.
+    Logged { seq: u64, digest: Hash },
+    /// Hub to agent: these blobs of your claims are not here.
+    Fetch { blobs: Vec<Hash> },
+    /// Agent to hub: the bytes of one of them.
+    Blob { bytes: Bytes },
+    /// Agent to hub: this blob can't be had here either.
+    NoBlob { blob: Hash },
     /// Hub to checker: execute these leaves again.
     Check(Box<Challenge>),
     /// Checker to agent: open these leaves of your batch.
     Open(Box<Challenge>),
-    /// Agent to checker: a kernel opening for each leaf, in the order asked for; fewer if some can't be had.
+    /// Agent to checker: a kernel opening for each leaf, in the order asked for; none if they can't be had.
     Opened { job: JobId, attestation: Hash, openings: Vec<Bytes> },
     /// Checker to hub.
     Judge(Box<Signed<Verdict>>),
+}
+
+impl Message {
+    /// The bytes on the wire.
+    pub fn encode(&self) -> Vec<u8> {
+        canon::to_bytes(self)
+    }
+
+    /// Strictly, at most `limits::MESSAGE_BYTES`.
+    pub fn decode(bytes: &[u8]) -> Result<Message, CanonError> {
+        canon::from_bytes(bytes, limits::MESSAGE_BYTES)
+    }
+}
+
+/// What an agent says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hello {
+    /// Shards it executes at once.
+    pub capacity: u64,
+    /// What executes them: `cpu/avx512` and the like.
+    pub backend: String,
+    /// Shards it would hold at most; 0 while it takes no work.
+    pub accepts: u64,
+    /// All that it holds: leased to it and not yet logged. What is not here is not being done.
+    pub holds: Vec<Holding>,
+}
+
+/// Shards of one stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holding {
+    pub job: JobId,
+    pub stage: u64,
+    /// Ascending ranges.
+    pub shards: Vec<Range<u64>>,
 }
 
 /// A lease with all that its holder needs.

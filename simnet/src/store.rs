@@ -53,4 +53,8 @@ impl Store for ModelledStore {
         self.trace.step("stored", token, batch_digest(&batch));
         Ok(token)
     }
+
+    fn is_low(&self) -> bool {
+        false
+    }
 }

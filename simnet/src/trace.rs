@@ -92,6 +92,7 @@ pub fn work_digest(work: &Work) -> (&'static str, Hash) {
             ("check", digest(&(contract.hash(), run, claims, leaves, openings)))
         }
         Work::Reduce { job } => ("reduce", digest(&**job)),
+        Work::Load { blobs } => ("load", digest(blobs)),
     }
 }
 
@@ -108,6 +109,8 @@ pub fn done_digest(done: &Done) -> (&'static str, Hash) {
             let artifacts: Vec<Hash> = artifacts.iter().map(|bytes| Hash::blob(bytes)).collect();
             ("reduced", digest(&(outcome, artifacts)))
         }
+        Done::Lacking { batches, detail } => ("lacking", digest(&(batches, detail))),
+        Done::Loaded { blobs } => ("loaded", digest(blobs)),
         Done::Failed { detail } => ("failed", Hash::blob(detail.as_bytes())),
     }
 }

@@ -230,7 +230,7 @@ async fn attend(
                 job.accepted = Some(id);
             }
             Reply::Refused(reason) => return Err(Broken::Refused(reason)),
-            Reply::Elsewhere { .. } => return Err(Broken::NoHub),
+            Reply::Elsewhere { .. } | Reply::DiskLow | Reply::Queues(_) => return Err(Broken::NoHub),
         }
     }
     loop {

@@ -4,7 +4,7 @@ use forgemesh_consensus::adjudicate::VerdictRefused;
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::machine::{Event, Rejected};
 use forgemesh_protocol::challenge::{CheckOutcome, LeafRef, Mismatch, MismatchKind, Verdict};
-use forgemesh_protocol::failure::{FailureCode, Phase};
+use forgemesh_protocol::failure::FailureCode;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId};
 use forgemesh_protocol::keys::{KeyError, Signed};
@@ -71,7 +71,9 @@ fn a_verdict_names_a_bounded_number_of_mismatches() {
     let found = VERDICT_MISMATCHES + 1;
     assert_eq!(refusal(&mut bench, command), VerdictRefused::TooManyMismatches { found });
     mismatches.pop();
-    assert_eq!(bench.accept(bench.judge(Verdict { mismatches, ..verdict })), Event::Finished { job: id });
+    let agent = bench.agent.public().id();
+    let event = bench.accept(bench.judge(Verdict { mismatches, ..verdict }));
+    assert_eq!(event, Event::SetAside { job: id, agent });
 }
 
 #[test]
@@ -116,58 +118,6 @@ fn a_verdict_is_awaited_once_and_not_before_the_beacon() {
     assert_eq!(bench.job(&id).state, State::Running, "two shards are still out");
     let again = bench.judge(verdict);
     assert_eq!(refusal(&mut bench, again), VerdictRefused::NotAwaited);
-}
-
-#[test]
-fn a_mismatch_ends_the_job_with_a_record_of_why() {
-    let kinds = [
-        (MismatchKind::LeafDiffers, "LeafDiffers"),
-        (MismatchKind::WrongOpening, "WrongOpening"),
-        (MismatchKind::ForgedTotal, "ForgedTotal"),
-        (MismatchKind::Unavailable, "Unavailable"),
-    ];
-    for (kind, name) in kinds {
-        let (mut bench, id, digest) = challenged();
-        let job = bench.job(&id);
-        let at = job.challenged(&job.batches[0], bench.hub.genesis().parameters.spotcheck_ppm)[0];
-        let mismatch = Mismatch { at, kind, recomputed: Hash([3; 32]) };
-        let verdict = Verdict {
-            outcome: CheckOutcome::Differs,
-            mismatches: vec![mismatch],
-            ..bench.verdict(&id, digest)
-        };
-        assert_eq!(bench.accept(bench.judge(verdict.clone())), Event::Finished { job: id });
-        assert!(bench.hub.job(&id).is_none());
-        let finished = &bench.finished[0];
-        let failure = finished.failure.as_ref().unwrap();
-        assert_eq!((failure.code, failure.phase), (FailureCode::VerificationMismatch, Phase::Verification));
-        let agent = bench.agent.public().id();
-        let detail = format!("leaf {} of shard {} by node {agent}: {name}", at.leaf, at.shard);
-        assert_eq!(failure.detail, detail);
-        assert_eq!(finished.record.state, State::Failed);
-        assert_eq!(finished.record.batches[0].verdict.as_ref().unwrap().body, verdict, "kept as evidence");
-        let entry = &finished.entry;
-        assert_eq!((entry.state, entry.result_hash, entry.seq), (State::Failed, None, 0));
-        assert_eq!(entry.failure.as_ref(), Some(failure));
-        assert!(entry.providers.is_empty(), "nobody is paid for a failed job");
-        assert_eq!(entry.charge_ucredits, 0);
-    }
-}
-
-#[test]
-fn a_mismatch_ends_a_job_that_is_still_running() {
-    let mut bench = Bench::new(1);
-    let id = bench.submit(&mix("full"));
-    let attestation = bench.attestation(&id, vec![1]);
-    let (_, digest) = bench.attest(attestation);
-    bench.accept(bench.reveal());
-    let range = bench.job(&id).run().stage.shard_leaves(1);
-    let verdict = bench.verdict(&id, digest);
-    assert_eq!(verdict.checked, range.end - range.start, "every leaf");
-    let at = LeafRef { shard: 1, leaf: range.start };
-    let mismatches = vec![Mismatch { at, kind: MismatchKind::ForgedTotal, recomputed: Hash::ZERO }];
-    bench.accept(bench.judge(Verdict { outcome: CheckOutcome::Differs, mismatches, ..verdict }));
-    assert_eq!(bench.finished[0].failure.as_ref().unwrap().code, FailureCode::VerificationMismatch);
 }
 
 #[test]

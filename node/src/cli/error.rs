@@ -44,6 +44,10 @@ pub enum CliError {
     Rejected(crate::core::Rejected),
     #[error("this node is no hub member of its mesh; ask node {0}")]
     Elsewhere(NodeId),
+    #[error(
+        "the disk is nearly full: no new job is taken; free some space, or set FORGEMESH_HOME to a folder on another disk"
+    )]
+    DiskLow,
     #[error("job {job} failed: {failure}")]
     JobFailed { job: JobId, failure: Box<Failure> },
     #[error(
@@ -95,6 +99,7 @@ impl CliError {
             CliError::Commit(_) | CliError::Driver(_) | CliError::Stopped(_) => "storage_failed",
             CliError::Entropy(_) | CliError::Thread(_) => "system",
             CliError::Rejected(_) | CliError::Elsewhere(_) => "rejected",
+            CliError::DiskLow => "disk_low",
             CliError::JobFailed { failure, .. } => failure.code.as_str(),
             CliError::Interrupted(_) => "interrupted",
             CliError::NoJob(_) | CliError::ManyJobs(_) => "no_such_job",

@@ -106,6 +106,8 @@ async fn submit(handle: &Handle, home: &Home, submission: Submission) -> Result<
         Reply::Accepted(id) => Ok(id),
         Reply::Refused(reason) => Err(CliError::Rejected(reason)),
         Reply::Elsewhere { hub } => Err(CliError::Elsewhere(hub)),
+        Reply::DiskLow => Err(CliError::DiskLow),
+        Reply::Queues(_) => Err(CliError::Stopped(crate::driver::Stopped)),
     }
 }
 

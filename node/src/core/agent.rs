@@ -2,27 +2,43 @@
 //!
 //! An attestation is persisted before it is sent and resent byte for byte: a crash must never fork the chain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use forgemesh_consensus::adjudicate::ChainHead;
+use forgemesh_consensus::shard_set::ShardSet;
 use forgemesh_protocol::attestation::{Attestation, Claim};
 use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::contract::Contract;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::wire::{Attested, Challenge, LeaseOffer, Message};
+use forgemesh_protocol::plan::StageRun;
+use forgemesh_protocol::wire::{Attested, Challenge, Hello, Holding, LeaseOffer, Message};
 use forgemesh_storage::Batch;
 
-use super::{AfterStore, AfterWork, Context, Now};
+use super::{AfterStore, AfterWork, Context, Now, Queue};
 use crate::ports::{Done, Work};
+
+/// Shards handed to the executor for each of its threads; the others wait here, where they can be recalled.
+const FED_PER_THREAD: u64 = 4;
+/// Unlogged attestations that are sent again at a time.
+const RESENT: usize = 8;
 
 /// A shard this agent executes, and under which lease.
 #[derive(Clone, Debug)]
 pub(crate) struct Assignment {
     pub shard: u64,
     pub lease: Signed<Lease>,
+    task: Arc<(Contract, StageRun)>,
+}
+
+impl Assignment {
+    fn key(&self) -> (JobId, u64, u64) {
+        (self.lease.body.job, self.lease.body.stage, self.shard)
+    }
 }
 
 /// A shard that is done and not yet attested.
@@ -35,78 +51,200 @@ struct DoneShard {
 
 /// What the agent is doing.
 pub(crate) struct AgentRole {
-    /// The newest link of this agent's own chain, persisted or about to be.
-    head: ChainHead,
-    /// Persisted attestations that the hub may not have.
-    resend: Vec<Attested>,
+    capacity: u64,
     backend: String,
-    running: BTreeSet<(JobId, u64, u64)>,
+    /// The newest link of this agent's own chain, persisted or about to be. None before the hub has said what it has
+    /// logged: a lost disk must not fork the chain.
+    head: Option<ChainHead>,
+    /// Persisted attestations that are not known to be logged, oldest first.
+    unlogged: VecDeque<Attested>,
+    resent_ms: Option<u64>,
+    /// Everything leased and not yet attested: waiting, running or done.
+    held: BTreeSet<(JobId, u64, u64)>,
+    waiting: VecDeque<Assignment>,
+    running: u64,
     done: BTreeMap<(JobId, u64), Vec<DoneShard>>,
+    /// Attested and not yet durable: number and shards.
+    storing: BTreeMap<u64, Holding>,
     /// Shards attested of each stage that is being executed.
     attested: BTreeMap<(JobId, u64), u64>,
     /// When the oldest done shard was done.
     oldest_done_ms: Option<u64>,
+    /// When to say hello next.
+    hello_ms: u64,
+    disk_low: bool,
 }
 
 impl AgentRole {
-    /// Goes on after whichever is newer: the log's head of its chain, or its own outbox.
-    pub fn new(logged: ChainHead, outbox: Vec<Attested>, backend: String) -> Self {
+    /// Goes on after whichever is newer: the log's head of its chain, if it is known here, or its own outbox.
+    pub fn new(logged: Option<ChainHead>, outbox: Vec<Attested>, capacity: u64, backend: String) -> Self {
         let newest = outbox.last().map(|attested| &attested.attestation.body);
         let own = newest.map(|attestation| ChainHead { seq: attestation.seq, digest: attestation.digest() });
-        let head = own.filter(|own| own.seq > logged.seq).unwrap_or(logged);
-        let resend =
-            outbox.into_iter().filter(|attested| attested.attestation.body.seq > logged.seq).collect();
-        let (running, done, attested) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
-        AgentRole { head, resend, backend, running, done, attested, oldest_done_ms: None }
+        let head = own.filter(|own| logged.is_none_or(|logged| own.seq > logged.seq)).or(logged);
+        let logged_seq = logged.map_or(0, |logged| logged.seq);
+        let is_unlogged = |attested: &Attested| attested.attestation.body.seq > logged_seq;
+        AgentRole {
+            capacity: capacity.max(1),
+            backend,
+            head,
+            unlogged: outbox.into_iter().filter(is_unlogged).collect(),
+            resent_ms: None,
+            held: BTreeSet::new(),
+            waiting: VecDeque::new(),
+            running: 0,
+            done: BTreeMap::new(),
+            storing: BTreeMap::new(),
+            attested: BTreeMap::new(),
+            oldest_done_ms: None,
+            hello_ms: 0,
+            disk_low: false,
+        }
     }
 
-    /// Starts the shards of a lease that are not being executed already.
+    /// Takes up the shards of a lease that it does not have already.
     pub fn leased(&mut self, cx: &mut Context<'_>, offer: LeaseOffer) {
         let LeaseOffer { lease, contract, run } = offer;
         let body = &lease.body;
         if body.agent != cx.identity.node
             || body.stage != run.number
+            || lease.key.id() != cx.leader
             || lease.verify(cx.identity.mesh).is_err()
         {
             return;
         }
         let end =
             body.first_shard.saturating_add(body.shards.min(limits::LEASE_SHARDS)).min(run.stage.shards());
-        for shard in body.first_shard..end {
-            if self.running.insert((body.job, body.stage, shard)) {
-                let work = Work::Run { contract: contract.clone(), run: run.clone(), shard };
-                cx.work(work, AfterWork::Shard(Assignment { shard, lease: lease.clone() }));
+        let task = Arc::new((contract, run));
+        let room = self.accepts().saturating_sub(self.held.len() as u64);
+        for shard in (body.first_shard..end).take(room as usize) {
+            let assignment = Assignment { shard, lease: lease.clone(), task: Arc::clone(&task) };
+            if self.held.insert(assignment.key()) {
+                self.waiting.push_back(assignment);
             }
         }
+    }
+
+    /// The hub wants some shards back: those that have not begun.
+    pub fn recalled(&mut self, holding: &Holding) {
+        let named = |(job, stage, shard): (JobId, u64, u64)| {
+            job == holding.job
+                && stage == holding.stage
+                && holding.shards.iter().any(|range| range.contains(&shard))
+        };
+        self.drop_waiting(|assignment| named(assignment.key()));
+        // The hub lends them to others once it hears that they are not held here.
+        self.hello_ms = 0;
+    }
+
+    /// A job is final: whatever is held of it is dropped.
+    pub fn over(&mut self, job: &JobId) {
+        self.drop_waiting(|assignment| assignment.lease.body.job == *job);
+        self.done.retain(|(of, _), _| of != job);
+        self.held.retain(|(of, _, _)| of != job);
+        if self.done.is_empty() {
+            self.oldest_done_ms = None;
+        }
+    }
+
+    fn drop_waiting(&mut self, which: impl Fn(&Assignment) -> bool) {
+        let held = &mut self.held;
+        self.waiting.retain(|assignment| {
+            let drop = which(assignment);
+            if drop {
+                held.remove(&assignment.key());
+            }
+            !drop
+        });
     }
 
     /// A shard ended: it joins the next batch, or the hub hears that it failed.
     pub fn ran(&mut self, cx: &mut Context<'_>, assignment: Assignment, done: Done) {
-        let Assignment { shard, lease } = assignment;
-        let (job, stage) = (lease.body.job, lease.body.stage);
-        self.running.remove(&(job, stage, shard));
+        self.running = self.running.saturating_sub(1);
+        let key = assignment.key();
+        let Assignment { shard, lease, .. } = assignment;
+        let (job, stage, _) = key;
         match done {
-            Done::Ran { claim, accumulator, paths } => {
+            Done::Ran { claim, accumulator, paths } if self.held.contains(&key) => {
                 let batch = self.done.entry((job, stage)).or_default();
                 batch.push(DoneShard { claim, accumulator, paths, lease });
                 self.oldest_done_ms.get_or_insert(cx.now.up_ms);
             }
-            Done::Failed { detail } => {
+            Done::Failed { detail } if self.held.remove(&key) => {
                 let attempt = lease.body.attempt;
-                cx.send(lease.key.id(), Message::ShardFailed { job, stage, shard, attempt, detail });
+                cx.send(cx.leader, Message::ShardFailed { job, stage, shard, attempt, detail });
             }
-            Done::Opened { .. } | Done::Checked { .. } | Done::Reduced { .. } => {}
+            // The job is over meanwhile.
+            _ => {}
         }
     }
 
-    /// Attests what is done, once the batch is full, old enough, or nothing else is on its way. Resends first what a
-    /// crash may have kept from the hub.
+    /// Starts what can be started, attests what is done, says again what nobody has answered.
     pub fn advance(&mut self, cx: &mut Context<'_>) {
-        for attested in self.resend.drain(..) {
-            cx.send(cx.leader, Message::Attest(Box::new(attested)));
+        while self.running < self.capacity * FED_PER_THREAD
+            && let Some(assignment) = self.waiting.pop_front()
+        {
+            let (contract, run) = (*assignment.task).clone();
+            let work = Work::Run { contract, run, shard: assignment.shard };
+            cx.work(work, AfterWork::Shard(assignment));
+            self.running += 1;
         }
-        let Some(oldest_ms) = self.oldest_done_ms else { return };
-        let idle = self.running.is_empty();
+        self.flush(cx);
+        let now_ms = cx.now.up_ms;
+        let due = self.resent_ms.is_none_or(|resent_ms| now_ms >= resent_ms + limits::RETRY_MS);
+        if due && !self.unlogged.is_empty() {
+            self.resent_ms = Some(now_ms);
+            for attested in self.unlogged.iter().take(RESENT) {
+                cx.send(cx.leader, Message::Attest(Box::new(attested.clone())));
+            }
+        }
+        if now_ms >= self.hello_ms {
+            let hello = self.hello();
+            let busy = !hello.holds.is_empty();
+            self.hello_ms = now_ms + if busy { limits::HELLO_BUSY_MS } else { limits::HELLO_IDLE_MS };
+            cx.send(cx.leader, Message::Hello(Box::new(hello)));
+        }
+    }
+
+    fn accepts(&self) -> u64 {
+        let backed_up = self.unlogged.len() + self.storing.len() >= limits::OUTBOX_LINKS;
+        if self.disk_low || backed_up { 0 } else { self.capacity * limits::SHARDS_PER_THREAD }
+    }
+
+    fn hello(&self) -> Hello {
+        let mut sets: BTreeMap<(JobId, u64), ShardSet> = BTreeMap::new();
+        for &(job, stage, shard) in &self.held {
+            sets.entry((job, stage)).or_default().insert(shard);
+        }
+        for attested in &self.unlogged {
+            let body = &attested.attestation.body;
+            let set = sets.entry((body.job, body.stage)).or_default();
+            body.shards.iter().for_each(|&shard| {
+                set.insert(shard);
+            });
+        }
+        for holding in self.storing.values() {
+            let set = sets.entry((holding.job, holding.stage)).or_default();
+            holding.shards.iter().cloned().flatten().for_each(|shard| {
+                set.insert(shard);
+            });
+        }
+        let holding = |((job, stage), set): ((JobId, u64), ShardSet)| Holding {
+            job,
+            stage,
+            shards: set.ranges().to_vec(),
+        };
+        Hello {
+            capacity: self.capacity,
+            backend: self.backend.clone(),
+            accepts: self.accepts(),
+            holds: sets.into_iter().map(holding).take(limits::HOLDINGS).collect(),
+        }
+    }
+
+    /// Attests what is done, once the batch is full, old enough, or nothing else is on its way.
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        let (Some(oldest_ms), Some(mut head)) = (self.oldest_done_ms, self.head) else { return };
+        let idle = self.running == 0;
         let age_ms = cx.now.up_ms.saturating_sub(oldest_ms);
         let full = self.done.iter().any(|(stage, batch)| batch.len() as u64 >= self.batch_size(stage));
         let due = idle || age_ms >= limits::BATCH_DELAY_MOST_MS || (full && age_ms >= limits::BATCH_DELAY_MS);
@@ -115,16 +253,18 @@ impl AgentRole {
         }
         self.oldest_done_ms = None;
         // Of stages that are over, nothing more will come.
-        let running = &self.running;
-        self.attested.retain(|(job, stage), _| running.iter().any(|(j, s, _)| (j, s) == (job, stage)));
+        let held = &self.held;
+        self.attested
+            .retain(|&(job, stage), _| held.range((job, stage, 0)..=(job, stage, u64::MAX)).next().is_some());
         for ((job, stage), mut shards) in std::mem::take(&mut self.done) {
             *self.attested.entry((job, stage)).or_default() += shards.len() as u64;
             shards.sort_by_key(|shard| shard.claim.shard);
             while !shards.is_empty() {
                 let rest = shards.split_off(batch_end(&shards));
-                self.attest(cx, job, stage, std::mem::replace(&mut shards, rest));
+                head = self.attest(cx, head, job, stage, std::mem::replace(&mut shards, rest));
             }
         }
+        self.head = Some(head);
     }
 
     /// How many shards make a batch of this stage by now.
@@ -133,22 +273,33 @@ impl AgentRole {
         (attested / limits::BATCH_GROWTH).clamp(1, limits::BATCH_SHARDS as u64)
     }
 
-    fn attest(&mut self, cx: &mut Context<'_>, job: JobId, stage: u64, shards: Vec<DoneShard>) {
+    /// Signs the link after `head` and makes it durable; the new head.
+    fn attest(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: ChainHead,
+        job: JobId,
+        stage: u64,
+        shards: Vec<DoneShard>,
+    ) -> ChainHead {
         let mut leases: Vec<Signed<Lease>> = Vec::new();
         let (mut claims, mut paths, mut batch) = (Vec::new(), 0u64, Batch::new());
+        let mut set = ShardSet::default();
         for shard in shards {
             if !leases.contains(&shard.lease) {
                 leases.push(shard.lease);
             }
             paths += shard.paths;
+            set.insert(shard.claim.shard);
+            self.held.remove(&(job, stage, shard.claim.shard));
             claims.push(shard.claim);
             batch.put_blob(shard.accumulator);
         }
         let members = canon::to_bytes(&claims);
         let attestation = Attestation {
             agent: cx.identity.node,
-            seq: self.head.seq + 1,
-            prev: self.head.digest,
+            seq: head.seq + 1,
+            prev: head.digest,
             job,
             stage,
             shards: claims.iter().map(|claim| claim.shard).collect(),
@@ -157,25 +308,74 @@ impl AgentRole {
             paths,
             backend: self.backend.clone(),
         };
-        self.head = ChainHead { seq: attestation.seq, digest: attestation.digest() };
+        let head = ChainHead { seq: attestation.seq, digest: attestation.digest() };
         let attestation = Signed::new(attestation, cx.identity.mesh, &cx.identity.secret);
         let attested = Attested { attestation, members: Bytes(members) };
         batch.put_blob(attested.members.0.clone());
-        batch.put_outbox(self.head.seq, canon::to_bytes(&attested));
+        batch.put_outbox(head.seq, canon::to_bytes(&attested));
+        self.storing.insert(head.seq, Holding { job, stage, shards: set.ranges().to_vec() });
         cx.store(batch, AfterStore::Outbox(Box::new(attested)));
+        head
     }
 
     /// The attestation is durable: only now may it be seen.
     pub fn stored(&mut self, cx: &mut Context<'_>, attested: Attested) {
+        self.storing.remove(&attested.attestation.body.seq);
+        self.unlogged.push_back(attested.clone());
+        self.resent_ms.get_or_insert(cx.now.up_ms);
         cx.send(cx.leader, Message::Attest(Box::new(attested)));
     }
 
-    /// The hub has the chain up to `seq`. The newest link stays: the next one must name it.
-    pub fn logged(&mut self, cx: &mut Context<'_>, seq: u64) {
-        if let Some(through) = seq.min(self.head.seq).checked_sub(1).filter(|&through| through > 0) {
+    /// The hub has the chain up to this link. The newest link stays in the outbox: the next one must name it.
+    pub fn logged(&mut self, cx: &mut Context<'_>, logged: ChainHead) {
+        let Some(head) = self.head else {
+            self.head = Some(logged);
+            return;
+        };
+        let of_seq = |attested: &&Attested| attested.attestation.body.seq == logged.seq;
+        let own = match self.unlogged.iter().find(of_seq) {
+            Some(attested) => Some(attested.attestation.body.digest()),
+            None => (head.seq == logged.seq).then_some(head.digest),
+        };
+        if logged.seq > head.seq || own.is_some_and(|own| own != logged.digest) {
+            // This disk has lost links that the log has. What hung on the lost ones is executed again.
+            let mut batch = Batch::new();
+            batch.delete_outbox(head.seq.max(logged.seq));
+            cx.store(batch, AfterStore::Nothing);
+            self.unlogged.clear();
+            self.head = Some(logged);
+            return;
+        }
+        if self.unlogged.front().is_none_or(|oldest| oldest.attestation.body.seq > logged.seq) {
+            return;
+        }
+        while self.unlogged.front().is_some_and(|oldest| oldest.attestation.body.seq <= logged.seq) {
+            self.unlogged.pop_front();
+        }
+        self.resent_ms = Some(cx.now.up_ms);
+        if let Some(through) = logged.seq.checked_sub(1).filter(|&through| through > 0) {
             let mut batch = Batch::new();
             batch.delete_outbox(through);
             cx.store(batch, AfterStore::Nothing);
+        }
+    }
+
+    /// The hub lacks blobs of this agent's claims.
+    pub fn fetch(&mut self, cx: &mut Context<'_>, blobs: Vec<Hash>) {
+        if blobs.len() <= limits::BATCH_SHARDS {
+            cx.work(Work::Load { blobs: blobs.clone() }, AfterWork::Load(blobs));
+        }
+    }
+
+    /// The blobs are read.
+    pub fn loaded(&mut self, cx: &mut Context<'_>, asked: Vec<Hash>, done: Done) {
+        let Done::Loaded { blobs } = done else { return };
+        for (blob, bytes) in asked.into_iter().zip(blobs) {
+            let message = match bytes {
+                Some(bytes) => Message::Blob { bytes },
+                None => Message::NoBlob { blob },
+            };
+            cx.send(cx.leader, message);
         }
     }
 
@@ -198,17 +398,41 @@ impl AgentRole {
     pub fn opened(&mut self, cx: &mut Context<'_>, to: NodeId, job: JobId, attestation: Hash, done: Done) {
         let openings = match done {
             Done::Opened { openings } => openings,
-            // Without an opening the checker says so in its verdict; silence would only delay it.
+            // The checker need not wait any longer.
             _ => Vec::new(),
         };
         cx.send(to, Message::Opened { job, attestation, openings });
     }
 
-    /// When the oldest done shard must be attested.
+    /// The disk has too little room for new work, or has room again.
+    pub fn disk_low(&mut self, low: bool) {
+        self.disk_low = low;
+        self.hello_ms = 0;
+    }
+
+    /// In how many milliseconds something is due.
     pub fn next_deadline(&self, now: Now) -> u64 {
         let full = self.done.iter().any(|(stage, batch)| batch.len() as u64 >= self.batch_size(stage));
         let delay_ms = if full { limits::BATCH_DELAY_MS } else { limits::BATCH_DELAY_MOST_MS };
-        self.oldest_done_ms.map_or(u64::MAX, |oldest_ms| (oldest_ms + delay_ms).saturating_sub(now.up_ms))
+        let flush = self.oldest_done_ms.filter(|_| self.head.is_some()).map(|oldest_ms| oldest_ms + delay_ms);
+        let resend =
+            self.resent_ms.filter(|_| !self.unlogged.is_empty()).map(|at_ms| at_ms + limits::RETRY_MS);
+        let due = [flush, resend, Some(self.hello_ms)].into_iter().flatten().min();
+        due.unwrap_or(u64::MAX).saturating_sub(now.up_ms)
+    }
+
+    /// What waits here, and how much may.
+    pub fn queues(&self) -> Vec<Queue> {
+        let threads = self.capacity;
+        vec![
+            Queue::new("agent: shards held", self.held.len() as u64, threads * limits::SHARDS_PER_THREAD),
+            Queue::new("agent: shards executing", self.running, threads * FED_PER_THREAD),
+            Queue::new(
+                "agent: attestations not logged",
+                (self.unlogged.len() + self.storing.len()) as u64,
+                limits::OUTBOX_LINKS as u64 + threads * limits::SHARDS_PER_THREAD,
+            ),
+        ]
     }
 }
 

@@ -11,7 +11,7 @@ use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::{Challenge, Message};
 
-use super::{AfterWork, Context};
+use super::{AfterWork, Context, Now, Queue};
 use crate::ports::{Done, Work};
 
 /// A check under way.
@@ -20,6 +20,9 @@ struct Check {
     claims: Vec<Claim>,
     hub: NodeId,
     executing: bool,
+    /// When the agent was first asked, and last.
+    since_ms: u64,
+    asked_ms: u64,
 }
 
 /// Checks under way, by the attestation's digest.
@@ -32,20 +35,38 @@ impl CheckerRole {
     /// The hub has drawn leaves of a batch: the agent is asked to open them.
     pub fn challenged(&mut self, cx: &mut Context<'_>, hub: NodeId, challenge: Challenge) {
         let digest = challenge.attestation.body.digest();
+        if self.checks.contains_key(&digest) {
+            return;
+        }
         let members_match = Hash::blob(&challenge.members.0) == challenge.attestation.body.members;
         let claims = decode_claims(&challenge.members.0).ok().filter(|_| members_match);
         let Some(claims) = claims else {
-            return judge(cx, &Check { challenge, claims: Vec::new(), hub, executing: false }, None);
+            return judge(cx, &challenge, hub, Found::Nothing);
         };
         let agent = challenge.attestation.body.agent;
         cx.send(agent, Message::Open(Box::new(challenge.clone())));
-        self.checks.insert(digest, Check { challenge, claims, hub, executing: false });
+        let (since_ms, asked_ms) = (cx.now.up_ms, cx.now.up_ms);
+        self.checks.insert(digest, Check { challenge, claims, hub, executing: false, since_ms, asked_ms });
     }
 
     /// The agent's openings arrived: the leaves are executed again.
-    pub fn opened(&mut self, cx: &mut Context<'_>, job: JobId, attestation: Hash, openings: Vec<Bytes>) {
+    pub fn opened(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: NodeId,
+        job: JobId,
+        attestation: Hash,
+        openings: Vec<Bytes>,
+    ) {
         let Some(check) = self.checks.get_mut(&attestation) else { return };
-        if check.executing || check.challenge.attestation.body.job != job {
+        let body = &check.challenge.attestation.body;
+        if check.executing || body.job != job || body.agent != from {
+            return;
+        }
+        if openings.len() != check.challenge.leaves.len() {
+            if let Some(check) = self.checks.remove(&attestation) {
+                judge(cx, &check.challenge, check.hub, Found::Unopened);
+            }
             return;
         }
         check.executing = true;
@@ -57,26 +78,71 @@ impl CheckerRole {
     /// The leaves are executed: the verdict goes to the hub.
     pub fn checked(&mut self, cx: &mut Context<'_>, attestation: Hash, done: Done) {
         let Some(check) = self.checks.remove(&attestation) else { return };
-        let mismatches = match done {
-            Done::Checked { mismatches } => Some(mismatches),
+        let found = match done {
+            Done::Checked { mismatches } => Found::Mismatches(mismatches),
             // This node's own failure: it accuses nobody.
-            _ => None,
+            _ => Found::Nothing,
         };
-        judge(cx, &check, mismatches);
+        judge(cx, &check.challenge, check.hub, found);
+    }
+
+    /// A job is final: nothing of it is to be checked any more.
+    pub fn over(&mut self, job: &JobId) {
+        self.checks.retain(|_, check| check.challenge.attestation.body.job != *job);
+    }
+
+    /// Asks again who has not answered, and gives up who does not answer at all.
+    pub fn advance(&mut self, cx: &mut Context<'_>) {
+        let now_ms = cx.now.up_ms;
+        let silent =
+            |_: &Hash, check: &mut Check| !check.executing && now_ms >= check.since_ms + limits::OPEN_MS;
+        for (_, check) in self.checks.extract_if(.., silent) {
+            judge(cx, &check.challenge, check.hub, Found::Unopened);
+        }
+        for check in self.checks.values_mut().filter(|check| !check.executing) {
+            if now_ms >= check.asked_ms + limits::RETRY_MS {
+                check.asked_ms = now_ms;
+                let agent = check.challenge.attestation.body.agent;
+                cx.send(agent, Message::Open(Box::new(check.challenge.clone())));
+            }
+        }
+    }
+
+    /// In how many milliseconds somebody is to be asked again.
+    pub fn next_deadline(&self, now: Now) -> u64 {
+        let waiting = self.checks.values().filter(|check| !check.executing);
+        let next = waiting.map(|check| check.asked_ms + limits::RETRY_MS).min();
+        next.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(now.up_ms))
+    }
+
+    /// What waits here, and how much may.
+    pub fn queues(&self) -> Vec<Queue> {
+        vec![Queue::new("checker: batches", self.checks.len() as u64, limits::CHECKS as u64)]
     }
 }
 
-/// Says what was found; nothing, if the leaves could not be executed again.
-fn judge(cx: &mut Context<'_>, check: &Check, found: Option<Vec<Mismatch>>) {
-    let leaves = &check.challenge.leaves;
-    let (outcome, checked) = match &found {
-        None => (CheckOutcome::Unable, 0),
-        Some(mismatches) if mismatches.is_empty() => (CheckOutcome::Agreed, leaves.len() as u64),
-        Some(_) => (CheckOutcome::Differs, leaves.len() as u64),
+/// What came of a check.
+enum Found {
+    /// The leaves were executed again; these differ.
+    Mismatches(Vec<Mismatch>),
+    /// The agent did not open them.
+    Unopened,
+    /// They could not be executed again.
+    Nothing,
+}
+
+/// Says what was found.
+fn judge(cx: &mut Context<'_>, challenge: &Challenge, hub: NodeId, found: Found) {
+    let leaves = &challenge.leaves;
+    let all = leaves.len() as u64;
+    let (outcome, checked, mut mismatches) = match found {
+        Found::Nothing => (CheckOutcome::Unable, 0, Vec::new()),
+        Found::Unopened => (CheckOutcome::Unopened, 0, Vec::new()),
+        Found::Mismatches(mismatches) if mismatches.is_empty() => (CheckOutcome::Agreed, all, mismatches),
+        Found::Mismatches(mismatches) => (CheckOutcome::Differs, all, mismatches),
     };
-    let mut mismatches = found.unwrap_or_default();
     mismatches.truncate(limits::VERDICT_MISMATCHES);
-    let attestation = &check.challenge.attestation.body;
+    let attestation = &challenge.attestation.body;
     let verdict = Verdict {
         job: attestation.job,
         attestation: attestation.digest(),
@@ -87,5 +153,5 @@ fn judge(cx: &mut Context<'_>, check: &Check, found: Option<Vec<Mismatch>>) {
         mismatches,
     };
     let verdict = Signed::new(verdict, cx.identity.mesh, &cx.identity.secret);
-    cx.send(check.hub, Message::Judge(Box::new(verdict)));
+    cx.send(hub, Message::Judge(Box::new(verdict)));
 }

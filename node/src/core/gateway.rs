@@ -1,4 +1,4 @@
-//! The gateway role: takes a client's submission, has it committed, answers once it is durable.
+//! The gateway role: takes a client's request, has it committed, answers once it is durable.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use forgemesh_protocol::submission::Submission;
 use super::hub::HubRole;
 use super::{Context, Output, Reply, Request};
 
-/// A submission's entry was applied.
+/// The entry of a client's request was applied.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub index: u64,
     pub outcome: Result<JobId, Rejected>,
 }
 
-/// Clients that wait for their submission's entry.
+/// Clients that wait for their request's entry.
 #[derive(Default)]
 pub(crate) struct GatewayRole {
     waiting: BTreeMap<u64, u64>,
@@ -30,9 +30,15 @@ impl GatewayRole {
     pub fn asked(&mut self, cx: &mut Context<'_>, hub: Option<&mut HubRole>, token: u64, request: Request) {
         match (request, hub) {
             (Request::Submit(submission), Some(hub)) => self.submit(cx, hub, token, *submission),
-            (Request::Submit(_), None) => {
+            (Request::Cancel(cancellation), Some(hub)) => {
+                let index = hub.propose(cx, Command::Cancel { cancellation: *cancellation });
+                self.waiting.insert(index, token);
+            }
+            (Request::Submit(_) | Request::Cancel(_), None) => {
                 cx.out.push(Output::Reply { token, reply: Reply::Elsewhere { hub: cx.leader } });
             }
+            // Answered by the core, which sees all the roles.
+            (Request::Queues, _) => {}
         }
     }
 
@@ -47,6 +53,9 @@ impl GatewayRole {
         if let Err(error) = admission::check_size(&submission.body) {
             let reply = Reply::Refused(error.into());
             return cx.out.push(Output::Reply { token, reply });
+        }
+        if hub.is_disk_low() {
+            return cx.out.push(Output::Reply { token, reply: Reply::DiskLow });
         }
         let index = hub.propose(cx, Command::Submit { submission });
         self.waiting.insert(index, token);

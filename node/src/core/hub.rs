@@ -5,31 +5,33 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use forgemesh_consensus::adjudicate::ChainHead;
 use forgemesh_consensus::command::{Command, Entry};
 use forgemesh_consensus::job::JobRecord;
-use forgemesh_consensus::machine::{Applied, Hub, Rejected};
+use forgemesh_consensus::machine::{Applied, Event, Hub, Rejected};
 use forgemesh_consensus::quorum::{Quorum, Solo};
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_consensus::todo::{self, Todo};
-use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::Verdict;
 use forgemesh_protocol::envelope::Verify;
 use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
-use forgemesh_protocol::id::JobId;
-use forgemesh_protocol::keys::{SecretKey, Signed};
+use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
+use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::state::State;
-use forgemesh_protocol::vote::{Outcome, ReductionVote};
-use forgemesh_protocol::wire::{Attested, Challenge, Message};
+use forgemesh_protocol::vote::ReductionVote;
+use forgemesh_protocol::wire::{Attested, Challenge, Hello, LeaseOffer, Message};
 use forgemesh_storage::Batch;
 
 use super::beacon::BeaconChain;
 use super::gateway::Settled;
-use super::{AfterStore, AfterWork, Context, Now, Output, Progress};
-use crate::core::leases::Leases;
+use super::intake::Intake;
+use super::scheduler::{Decision, Scheduler, shard_ns};
+use super::{AfterStore, AfterWork, Context, Now, Output, Progress, Queue};
 use crate::job_file::{JobFile, SWEEP_NAMESPACE, pointer_key};
 use crate::ports::{Done, Work};
 
@@ -47,7 +49,8 @@ pub(crate) struct HubRole {
     machine: Hub,
     quorum: Solo,
     beacon: BeaconChain,
-    leases: Leases,
+    scheduler: Scheduler,
+    intake: Intake,
     /// Steps that were taken up and have not shown in the log yet.
     under_way: BTreeSet<Todo>,
     /// Jobs whose `Start` is proposed.
@@ -58,6 +61,13 @@ pub(crate) struct HubRole {
     rejections: BTreeMap<JobId, u32>,
     /// Jobs whose end is proposed.
     failing: BTreeSet<JobId>,
+    /// Failed reductions of each open job that named no evidence.
+    unreduced: BTreeMap<JobId, u32>,
+    /// Batches whose discarding is proposed.
+    discarding: BTreeSet<Hash>,
+    /// Jobs whose outstanding steps may have changed.
+    touched: BTreeSet<JobId>,
+    disk_low: bool,
     /// Claims of attested batches, until their job is final.
     members: BTreeMap<Hash, Bytes>,
     /// Entries below this index are in a snapshot.
@@ -67,18 +77,23 @@ pub(crate) struct HubRole {
 }
 
 impl HubRole {
-    pub fn new(machine: Hub, found: Found, capacity: u64) -> Self {
+    pub fn new(machine: Hub, found: Found) -> Self {
         let Found { compacted, members, beacon } = found;
         let quorum = Solo::new(machine.state().term.max(1), machine.state().next);
         HubRole {
             quorum,
             beacon,
-            leases: Leases::new(capacity),
+            scheduler: Scheduler::default(),
+            intake: Intake::default(),
             under_way: BTreeSet::new(),
             started: BTreeSet::new(),
             revealing: false,
             rejections: BTreeMap::new(),
             failing: BTreeSet::new(),
+            unreduced: BTreeMap::new(),
+            discarding: BTreeSet::new(),
+            touched: machine.state().open.keys().copied().collect(),
+            disk_low: false,
             members,
             compacted,
             unrecorded: 0,
@@ -118,10 +133,25 @@ impl HubRole {
                 let outcome = applied.as_ref().map(|_| job).map_err(Clone::clone);
                 cx.replies.push_back(Settled { index: entry.index, outcome });
             }
+            (Command::Cancel { cancellation }, applied) => {
+                let job = cancellation.body.job;
+                let outcome = applied.as_ref().map(|_| job).map_err(Clone::clone);
+                cx.replies.push_back(Settled { index: entry.index, outcome });
+            }
             (Command::Attest { attestation }, Ok(_)) => {
-                let seq = attestation.body.seq;
-                self.leases.settled(&attestation.body);
-                cx.send(attestation.body.agent, Message::Logged { seq });
+                let body = &attestation.body;
+                self.intake.logged(&body.agent, body.seq);
+                let recalls = self.scheduler.settled(body, cx.now.up_ms);
+                recalls.into_iter().for_each(|recall| self.carry_out(cx, recall));
+                self.answer(cx, body.agent);
+            }
+            (Command::Attest { attestation }, Err(_)) => {
+                // What hangs on it can't be logged either.
+                self.intake.forget(&attestation.body.agent);
+                self.answer(cx, attestation.body.agent);
+            }
+            (Command::Discard { attestation, .. }, _) => {
+                self.discarding.remove(attestation);
             }
             (Command::Reveal { .. }, applied) => {
                 self.revealing = false;
@@ -143,7 +173,7 @@ impl HubRole {
             (Command::Fail { job, .. }, _) => {
                 self.failing.remove(job);
             }
-            (Command::Start { .. } | Command::Attest { .. }, _) => {}
+            (Command::Start { .. }, _) => {}
         }
         if let (Command::Judge { verdict: Signed { body: Verdict { job, .. }, .. } }, Err(reason)) =
             (&entry.command, &applied)
@@ -154,10 +184,38 @@ impl HubRole {
             self.rejected(cx, vote.body.job, reason);
         }
         let Ok(applied) = applied else { return };
+        self.follow(cx, &applied.event);
         match applied.finished {
             Some(finished) => self.record(cx, &finished),
             None => applied.event.job().into_iter().for_each(|job| self.report(cx, job)),
         }
+    }
+
+    /// Notes what an event changes in the soft state.
+    fn follow(&mut self, cx: &mut Context<'_>, event: &Event) {
+        self.scheduler.touch();
+        match event.job() {
+            Some(job) => drop(self.touched.insert(job)),
+            None => self.touched.extend(self.machine.state().open.keys()),
+        }
+        if let Event::SetAside { job, agent } = event
+            && let Some(record) = self.machine.job(job)
+        {
+            let (id, stage) = (record.id, record.run().number);
+            // Later stages are planned anew: what was under way for them is void.
+            self.under_way.retain(
+                |todo| !matches!(todo, Todo::Reduce { job, stage: of } if *job == id && *of >= stage),
+            );
+            if let Some(decision) = self.scheduler.set_aside(record, *agent) {
+                self.carry_out(cx, decision);
+            }
+        }
+    }
+
+    /// Tells an agent how far its chain is logged.
+    fn answer(&self, cx: &mut Context<'_>, agent: NodeId) {
+        let ChainHead { seq, digest } = self.machine.chain(&agent);
+        cx.send(agent, Message::Logged { seq, digest });
     }
 
     /// A step of this hub's own was rejected: it is taken up again, but not for ever.
@@ -188,11 +246,17 @@ impl HubRole {
     /// Writes a final job into the books: record with receipt, ledger entry, pointers.
     fn record(&mut self, cx: &mut Context<'_>, finished: &FinishedJob) {
         let (id, state) = (finished.record.id, finished.record.state);
-        self.leases.forget(&id);
+        // Those that only held some of it hear of it when they attest it.
+        for agent in self.scheduler.engaged(&id) {
+            cx.send(agent, Message::Over { job: id });
+        }
+        self.scheduler.forget(&id);
+        self.unreduced.remove(&id);
         self.started.remove(&id);
         self.rejections.remove(&id);
         self.under_way.retain(|todo| todo.job() != id);
-        for attested in finished.record.batches.iter() {
+        let set_aside = finished.record.set_aside.iter().map(|set_aside| &set_aside.batch);
+        for attested in finished.record.batches.iter().chain(set_aside) {
             self.members.remove(&attested.digest);
         }
         let batch = books(finished, self.machine.genesis(), &cx.identity.secret);
@@ -216,19 +280,70 @@ impl HubRole {
         cx.out.push(Output::Progress(progress));
     }
 
+    /// An agent said hello: it hears how far its chain is logged.
+    pub fn heard(&mut self, cx: &mut Context<'_>, from: NodeId, hello: &Hello) {
+        let log_ms = self.log_time(cx);
+        self.scheduler.heard(from, hello, &self.machine.state().open, cx.now, log_ms);
+        self.answer(cx, from);
+        for holding in hello.holds.iter().filter(|holding| self.machine.job(&holding.job).is_none()) {
+            if self.machine.state().seen.contains_key(&holding.job) {
+                cx.send(from, Message::Over { job: holding.job });
+            }
+        }
+    }
+
     /// A batch of claims arrived with its attestation.
-    pub fn attested(&mut self, cx: &mut Context<'_>, attested: Attested) {
-        let Attested { attestation, members } = attested;
-        let shards = decode_claims(&members.0)
-            .map(|claims| claims.iter().map(|claim| claim.shard).collect::<Vec<_>>());
-        // Without its claims a batch could be neither checked nor reduced: it is as if it had not come.
-        if Hash::blob(&members.0) != attestation.body.members
-            || shards.as_ref() != Ok(&attestation.body.shards)
-        {
+    pub fn attested(&mut self, cx: &mut Context<'_>, from: NodeId, attested: Attested) {
+        let attestation = &attested.attestation;
+        let (body, head) = (&attestation.body, self.machine.chain(&attestation.body.agent));
+        let own = from == cx.identity.node;
+        // Nothing unsigned is kept, fetched for, or proposed.
+        if from != body.agent || (!own && attestation.verify(cx.identity.mesh).is_err()) {
             return;
         }
-        self.members.insert(forgemesh_protocol::keys::Signable::digest(&attestation.body), members);
-        self.propose(cx, Command::Attest { attestation });
+        if body.seq <= head.seq {
+            return self.answer(cx, from);
+        }
+        let (job, stage) = (body.job, body.stage);
+        let Some(claims) = self.intake.arrived(attested, head, own) else { return };
+        if let Some(record) = self.machine.job(&job).filter(|record| record.run().number == stage) {
+            let wall_us = claims.iter().map(|claim| claim.wall_us).fold(0, u64::saturating_add);
+            let estimate_ns = shard_ns(record).saturating_mul(claims.len() as u64);
+            self.scheduler.paced(&from, wall_us, estimate_ns);
+        }
+    }
+
+    /// A blob of somebody's claims arrived.
+    pub fn blob(&mut self, cx: &mut Context<'_>, bytes: Bytes) {
+        if self.intake.arrived_blob(&Hash::blob(&bytes.0)) {
+            let mut batch = Batch::new();
+            batch.put_blob(bytes.0);
+            // Batches become durable in order: the attestation that needs it comes after it.
+            cx.store(batch, AfterStore::Nothing);
+        }
+    }
+
+    /// A blob of somebody's claims is lost. The attestation is logged all the same, so that the chain goes on; the
+    /// reduction will say what it lacks.
+    pub fn no_blob(&mut self, blob: &Hash) {
+        self.intake.arrived_blob(blob);
+    }
+
+    /// Has attestations fetched and logged.
+    fn take_in(&mut self, cx: &mut Context<'_>) {
+        for agent in self.intake.agents() {
+            if agent != cx.identity.node && !self.scheduler.is_live(&agent, cx.now.up_ms) {
+                self.intake.forget(&agent);
+            }
+        }
+        let machine = &self.machine;
+        for Attested { attestation, members } in self.intake.ready(|agent| machine.chain(agent)) {
+            self.members.insert(attestation.body.digest(), members);
+            self.propose(cx, Command::Attest { attestation });
+        }
+        for (agent, blobs) in self.intake.fetch(cx.now.up_ms) {
+            cx.send(agent, Message::Fetch { blobs });
+        }
     }
 
     /// A checker's verdict arrived.
@@ -240,16 +355,45 @@ impl HubRole {
     pub fn shard_failed(
         &mut self,
         cx: &mut Context<'_>,
+        from: NodeId,
         job: JobId,
         stage: u64,
         shard: u64,
-        attempt: u64,
         detail: String,
     ) {
-        let current = self.machine.job(&job).is_some_and(|record| record.run().number == stage);
-        if current && self.leases.failed(&job, shard, attempt) >= limits::SHARD_ATTEMPTS {
-            let detail = format!("shard {shard} of stage {stage}: {detail}");
-            self.give_up(cx, job, Failure::new(FailureCode::AttemptsExhausted, detail));
+        let Some(record) = self.machine.job(&job).filter(|record| record.run().number == stage) else {
+            return;
+        };
+        if let Some(decision) = self.scheduler.failed(record, from, shard, detail) {
+            self.carry_out(cx, decision);
+        }
+    }
+
+    fn carry_out(&mut self, cx: &mut Context<'_>, decision: Decision) {
+        match decision {
+            Decision::Lend { job, agent, shards, attempt, expires_ms } => {
+                let Some(record) = self.machine.job(&job) else { return };
+                let lease = Lease {
+                    job,
+                    stage: record.run().number,
+                    first_shard: shards.start,
+                    shards: shards.end - shards.start,
+                    agent,
+                    attempt,
+                    term: self.quorum.term(),
+                    expires_ms,
+                };
+                let lease = Signed::new(lease, cx.identity.mesh, &cx.identity.secret);
+                let offer =
+                    LeaseOffer { lease, contract: record.contract.clone(), run: record.run().clone() };
+                let planned = record.state == State::Planned;
+                cx.send(agent, Message::Lease(Box::new(offer)));
+                if planned && self.started.insert(job) {
+                    self.propose(cx, Command::Start { job });
+                }
+            }
+            Decision::Recall { agent, holding } => cx.send(agent, Message::Recall(holding)),
+            Decision::GiveUp { job, failure } => self.give_up(cx, job, failure),
         }
     }
 
@@ -263,10 +407,19 @@ impl HubRole {
     pub fn reduced(&mut self, cx: &mut Context<'_>, job: JobId, stage: u64, done: Done) {
         let (outcome, artifacts) = match done {
             Done::Reduced { outcome, artifacts } => (outcome, artifacts),
+            Done::Lacking { batches, detail } => return self.lacking(cx, job, &batches, detail),
+            // A fault of this node's: it tries again, but not for ever.
             Done::Failed { detail } => {
-                (Outcome::Failed(Failure::new(FailureCode::EvidenceLost, detail)), Vec::new())
+                self.under_way.remove(&Todo::Reduce { job, stage });
+                self.touched.insert(job);
+                let attempts = self.unreduced.entry(job).or_default();
+                *attempts += 1;
+                if *attempts >= limits::REDUCE_ATTEMPTS {
+                    self.give_up(cx, job, Failure::new(FailureCode::EvidenceLost, detail));
+                }
+                return;
             }
-            Done::Ran { .. } | Done::Opened { .. } | Done::Checked { .. } => return,
+            Done::Ran { .. } | Done::Opened { .. } | Done::Checked { .. } | Done::Loaded { .. } => return,
         };
         let vote = ReductionVote { job, stage, outcome };
         let mut batch = Batch::new();
@@ -274,6 +427,21 @@ impl HubRole {
             batch.put_blob(bytes);
         }
         cx.store(batch, AfterStore::Artifacts(Box::new(vote)));
+    }
+
+    /// Batches cannot be reduced for want of what they claim: they are given up, their shards executed again.
+    fn lacking(&mut self, cx: &mut Context<'_>, job: JobId, batches: &[Hash], detail: String) {
+        let known = self.machine.job(&job).is_some_and(|record| {
+            batches.iter().all(|digest| record.batches.iter().any(|batch| batch.digest == *digest))
+        });
+        if !known || batches.is_empty() {
+            return self.give_up(cx, job, Failure::new(FailureCode::EvidenceLost, detail));
+        }
+        for &attestation in batches {
+            if self.discarding.insert(attestation) {
+                self.propose(cx, Command::Discard { job, attestation });
+            }
+        }
     }
 
     /// The artifacts are durable: the vote may name them.
@@ -285,13 +453,20 @@ impl HubRole {
     /// Takes up whatever is outstanding and not under way.
     pub fn advance(&mut self, cx: &mut Context<'_>) {
         self.time_out(cx);
-        self.leases.expire(self.log_time(cx));
+        let log_ms = self.log_time(cx);
+        self.scheduler.tick(cx.now, log_ms);
+        self.take_in(cx);
         let ppm = self.machine.genesis().parameters.spotcheck_ppm;
-        let todos: Vec<Todo> =
-            self.machine.state().open.values().flat_map(|job| todo::outstanding(job, ppm)).collect();
-        for todo in todos {
-            if !self.under_way.contains(&todo) && self.take_up(cx, &todo) {
-                self.under_way.insert(todo);
+        for id in std::mem::take(&mut self.touched) {
+            let todos = self.machine.job(&id).map(|job| todo::outstanding(job, ppm)).unwrap_or_default();
+            for todo in todos {
+                if !self.under_way.contains(&todo) {
+                    if self.take_up(cx, &todo) {
+                        self.under_way.insert(todo);
+                    } else {
+                        self.touched.insert(id);
+                    }
+                }
             }
         }
         self.reveal(cx);
@@ -322,6 +497,7 @@ impl HubRole {
     /// Starts one step; false if it has to wait.
     fn take_up(&mut self, cx: &mut Context<'_>, todo: &Todo) -> bool {
         match todo {
+            Todo::Check { .. } if self.checks() >= limits::CHECKS => false,
             Todo::Check { job, attestation, leaves, .. } => {
                 let Some(record) = self.machine.job(job) else { return false };
                 let Some(batch) = record.batches.iter().find(|batch| batch.digest == *attestation) else {
@@ -369,26 +545,57 @@ impl HubRole {
         }
     }
 
-    /// Lends shards to the agent, the oldest job first, as long as it has room.
+    /// Lends shards to the agents, and has them give some back.
     fn lend(&mut self, cx: &mut Context<'_>) {
-        let mut open: Vec<_> = self.machine.state().open.values().collect();
-        open.sort_by_key(|job| (job.accepted_ms, job.id));
-        let ready = |state| matches!(state, State::Planned | State::Running);
-        let mut starting = Vec::new();
-        let now_ms = self.log_time(cx);
-        open.retain(|job| ready(job.state) && !self.failing.contains(&job.id));
-        let jobs = open.len() as u64;
-        for job in open {
-            while let Some(offer) = self.leases.lend(job, jobs, cx.identity, self.quorum.term(), now_ms) {
-                if self.started.insert(job.id) && job.state == State::Planned {
-                    starting.push(job.id);
-                }
-                cx.send(offer.lease.body.agent, Message::Lease(Box::new(offer)));
-            }
+        let state = self.machine.state();
+        let settling =
+            cx.now.up_ms < limits::SETTLE_MS && state.chains.keys().any(|of| *of != cx.identity.node);
+        let mut ready: Vec<&JobRecord> = state
+            .open
+            .values()
+            .filter(|job| matches!(job.state, State::Planned | State::Running))
+            .filter(|job| !self.failing.contains(&job.id))
+            // Agents that were at work when this node was started anew say first what they hold.
+            .filter(|job| !settling || job.state == State::Planned)
+            .collect();
+        ready.sort_by_key(|job| (job.accepted_ms, job.id));
+        if self.disk_low {
+            ready.clear();
         }
-        for job in starting {
-            self.propose(cx, Command::Start { job });
+        let log_ms = self.log_time(cx);
+        let decisions = self.scheduler.decide(&ready, cx.now, log_ms);
+        decisions.into_iter().for_each(|decision| self.carry_out(cx, decision));
+        if settling {
+            self.scheduler.touch();
         }
+    }
+
+    fn checks(&self) -> usize {
+        self.under_way.iter().filter(|todo| matches!(todo, Todo::Check { .. })).count()
+    }
+
+    /// The disk has too little room for new work, or has room again.
+    pub fn disk_low(&mut self, low: bool) {
+        self.disk_low = low;
+        self.scheduler.touch();
+    }
+
+    /// Is there too little room for new work?
+    pub fn is_disk_low(&self) -> bool {
+        self.disk_low
+    }
+
+    /// What waits here, and how much may.
+    pub fn queues(&self) -> Vec<Queue> {
+        let state = self.machine.state();
+        let agents = self.scheduler.agents() as u64;
+        let pending = limits::PENDING_BATCHES as u64;
+        vec![
+            Queue::new("hub: open jobs", state.open.len() as u64, limits::OPEN_JOBS as u64),
+            Queue::new("hub: agents", agents, limits::AGENTS as u64),
+            Queue::new("hub: attestations not logged", self.intake.len() as u64, (agents + 1) * pending),
+            Queue::new("hub: checks", self.checks() as u64, limits::CHECKS as u64),
+        ]
     }
 
     /// Replaces a long log by a snapshot, once everything that follows from it is in the books.
@@ -403,7 +610,7 @@ impl HubRole {
         }
     }
 
-    /// When a lease or a job's time runs out.
+    /// In how many milliseconds something is due.
     pub fn next_deadline(&self, now: Now) -> u64 {
         let timeout = |job: &JobRecord| {
             let timeout_ms = job.terms.policy.timeout_ms;
@@ -411,8 +618,13 @@ impl HubRole {
                 .then(|| job.accepted_ms.saturating_add(timeout_ms))
         };
         let timeouts = self.machine.state().open.values().filter_map(timeout).min();
-        let next = [timeouts, self.leases.next_expiry()].into_iter().flatten().min();
-        next.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(now.wall_ms))
+        let timeout = timeouts.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(now.wall_ms));
+        let log_ms = now.wall_ms.max(self.machine.state().now_ms);
+        let settled = limits::SETTLE_MS.checked_sub(now.up_ms).filter(|left_ms| *left_ms > 0);
+        timeout
+            .min(self.scheduler.next_deadline(now, log_ms))
+            .min(self.intake.next_deadline(now.up_ms))
+            .min(settled.unwrap_or(u64::MAX))
     }
 }
 

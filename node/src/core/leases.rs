@@ -1,121 +1,155 @@
-//! The leader's soft state: which shards are lent to whom until when, and how often each failed.
+//! What is lent of one job's current stage: to whom, since when, until when, and what failed where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
-use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::shard_set::ShardSet;
-use forgemesh_protocol::attestation::Attestation;
-use forgemesh_protocol::id::JobId;
-use forgemesh_protocol::keys::Signed;
-use forgemesh_protocol::lease::Lease;
+use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::wire::LeaseOffer;
+use forgemesh_protocol::wire::Holding;
 
-use super::Identity;
+/// One lease, as far as it is not done.
+#[derive(Clone, Debug)]
+pub(crate) struct Lending {
+    pub agent: NodeId,
+    /// Not yet attested.
+    pub shards: ShardSet,
+    pub lent_ms: u64,
+    /// When its agent last attested something of it, or got it.
+    pub fresh_ms: u64,
+    /// In log time.
+    pub expires_ms: u64,
+    /// Lent to another agent too, which is late.
+    pub spare: bool,
+    /// When its agent was last asked to leave some of it.
+    pub recalled_ms: Option<u64>,
+}
 
-/// Shards lent for each executor thread: enough that it never runs dry while the largest batch is collected.
-const SHARDS_PER_THREAD: u64 = 256;
-
-/// How many times slower than the static estimate an agent may be and still keep its lease.
-const SLOWNESS: u64 = 30;
-
-/// What is lent of one job's current stage.
+/// All leases of a stage.
 #[derive(Default)]
-struct Lent {
-    stage: u64,
-    shards: ShardSet,
-    leases: Vec<Lease>,
-    failures: BTreeMap<u64, u32>,
+pub(crate) struct Lent {
+    pub stage: u64,
+    /// Every shard that somebody has.
+    pub shards: ShardSet,
+    pub lendings: Vec<Lending>,
+    /// Who failed at which shard.
+    pub failures: BTreeMap<u64, Vec<NodeId>>,
+    /// The detail of the last failure.
+    pub detail: String,
+    /// Agents that have worked on the stage and are not gone.
+    pub engaged: BTreeSet<NodeId>,
 }
 
-/// All that is lent.
-pub(crate) struct Leases {
-    capacity: u64,
-    jobs: BTreeMap<JobId, Lent>,
-}
-
-impl Leases {
-    /// For an agent with `capacity` threads.
-    pub fn new(capacity: u64) -> Self {
-        Leases { capacity: capacity.max(1), jobs: BTreeMap::new() }
+impl Lent {
+    /// Of a stage of which nothing is lent.
+    pub fn of_stage(stage: u64) -> Lent {
+        Lent { stage, ..Lent::default() }
     }
 
-    /// The next lease of `job`, one of `jobs`, if it has shards to lend and the agent has room.
-    pub fn lend(
-        &mut self,
-        job: &JobRecord,
-        jobs: u64,
-        identity: &Identity,
-        term: u64,
-        now_ms: u64,
-    ) -> Option<LeaseOffer> {
-        let lent_now: u64 = self.jobs.values().map(|lent| lent.shards.len()).sum();
-        let all = self.capacity * SHARDS_PER_THREAD;
-        let lent = self.jobs.entry(job.id).or_default();
-        // No job has more than its share, so that a small one does not wait for a large one to end.
-        let room = all.saturating_sub(lent_now).min((all / jobs.max(1)).saturating_sub(lent.shards.len()));
-        if lent.stage != job.run().number {
-            *lent = Lent { stage: job.run().number, ..Lent::default() };
+    /// Notes a lease.
+    pub fn lend(&mut self, lending: Lending) {
+        for shard in lending.shards.iter() {
+            self.shards.insert(shard);
         }
-        let most = room.min(limits::LEASE_SHARDS);
-        let shard_ns = job.plan.estimate_ns / job.plan.leaves().max(1) * job.run().stage.leaves_per_shard;
-        let grace_ms = SLOWNESS * (all / self.capacity) * (shard_ns / 1_000_000);
-        let gap = job.attested.first_gap(&lent.shards, job.run().stage.shards(), most)?;
-        let failures = gap.clone().filter_map(|shard| lent.failures.get(&shard)).max().copied().unwrap_or(0);
-        let lease = Lease {
-            job: job.id,
-            stage: lent.stage,
-            first_shard: gap.start,
-            shards: gap.end - gap.start,
-            agent: identity.node,
-            attempt: u64::from(failures) + 1,
-            term,
-            expires_ms: now_ms + limits::LEASE_MS + grace_ms,
-        };
-        gap.for_each(|shard| {
-            lent.shards.insert(shard);
-        });
-        lent.leases.push(lease.clone());
-        let lease = Signed::new(lease, identity.mesh, &identity.secret);
-        Some(LeaseOffer { lease, contract: job.contract.clone(), run: job.run().clone() })
+        self.engaged.insert(lending.agent);
+        self.lendings.push(lending);
     }
 
-    /// An attestation is logged: its shards are no longer lent, whether or not they counted.
-    pub fn settled(&mut self, attestation: &Attestation) {
-        let Some(lent) = self.jobs.get_mut(&attestation.job) else { return };
-        if lent.stage == attestation.stage {
-            attestation.shards.iter().for_each(|&shard| lent.shards.remove(shard));
-            let shards = &lent.shards;
-            lent.leases.retain(|lease| (0..lease.shards).any(|i| shards.contains(lease.first_shard + i)));
+    /// Shards that `agent` has.
+    pub fn held_by(&self, agent: &NodeId) -> u64 {
+        self.lendings
+            .iter()
+            .filter(|lending| lending.agent == *agent)
+            .map(|lending| lending.shards.len())
+            .sum()
+    }
+
+    /// These shards are attested by `agent`; other agents that have them, too, with what they need no more.
+    pub fn settled(&mut self, agent: &NodeId, shards: &[u64], up_ms: u64) -> BTreeMap<NodeId, ShardSet> {
+        let mut others: BTreeMap<NodeId, ShardSet> = BTreeMap::new();
+        for lending in &mut self.lendings {
+            for &shard in shards {
+                if !lending.shards.contains(shard) {
+                    continue;
+                }
+                lending.shards.remove(shard);
+                if lending.agent == *agent {
+                    lending.fresh_ms = up_ms;
+                } else {
+                    others.entry(lending.agent).or_default().insert(shard);
+                }
+            }
+        }
+        shards.iter().for_each(|&shard| self.shards.remove(shard));
+        self.drop_empty();
+        others
+    }
+
+    /// `agent` failed at `shard`; how often anybody did. A repeated message is no second failure.
+    pub fn failed(&mut self, agent: NodeId, shard: u64, detail: String) -> usize {
+        if self.take_back(|lending, candidate| lending.agent == agent && candidate == shard) {
+            self.refuse(agent, shard);
+            self.detail = detail;
+        }
+        self.failures.get(&shard).map_or(0, Vec::len)
+    }
+
+    /// `agent` is not to have `shard` again, as long as there is another.
+    pub fn refuse(&mut self, agent: NodeId, shard: u64) {
+        let failures = self.failures.entry(shard).or_default();
+        if failures.len() < limits::SHARD_ATTEMPTS as usize {
+            failures.push(agent);
         }
     }
 
-    /// A shard failed; how often it has now.
-    pub fn failed(&mut self, job: &JobId, shard: u64, attempt: u64) -> u32 {
-        let Some(lent) = self.jobs.get_mut(job) else { return 0 };
-        lent.shards.remove(shard);
-        let failures = lent.failures.entry(shard).or_default();
-        // A repeated message about one attempt is one failure.
-        *failures = (*failures).max(u32::try_from(attempt).unwrap_or(u32::MAX));
-        *failures
+    /// Takes back what an agent does not hold, although it got it a while ago.
+    pub fn compare(&mut self, agent: &NodeId, held: &ShardSet, up_ms: u64) -> bool {
+        self.take_back(|lending, shard| {
+            let old = up_ms.saturating_sub(lending.lent_ms) >= limits::LEASE_GRACE_MS;
+            lending.agent == *agent && (old || lending.recalled_ms.is_some()) && !held.contains(shard)
+        })
+    }
+
+    /// The agent is gone.
+    pub fn abandoned(&mut self, agent: &NodeId) -> bool {
+        self.engaged.remove(agent);
+        self.take_back(|lending, _| lending.agent == *agent)
     }
 
     /// Takes back what was lent too long.
-    pub fn expire(&mut self, now_ms: u64) {
-        for lent in self.jobs.values_mut() {
-            for lease in lent.leases.extract_if(.., |lease| lease.expires_ms < now_ms) {
-                (0..lease.shards).for_each(|i| lent.shards.remove(lease.first_shard + i));
+    pub fn expire(&mut self, log_ms: u64) -> bool {
+        self.take_back(|lending, _| lending.expires_ms < log_ms)
+    }
+
+    /// Takes back the shards of which `which` says so; true if there were any.
+    fn take_back(&mut self, which: impl Fn(&Lending, u64) -> bool) -> bool {
+        let mut back = Vec::new();
+        for lending in &mut self.lendings {
+            let going: Vec<u64> = lending.shards.iter().filter(|&shard| which(lending, shard)).collect();
+            going.iter().for_each(|&shard| lending.shards.remove(shard));
+            back.extend(going);
+        }
+        self.drop_empty();
+        for &shard in &back {
+            if !self.lendings.iter().any(|lending| lending.shards.contains(shard)) {
+                self.shards.remove(shard);
             }
         }
+        !back.is_empty()
     }
 
-    /// The job is final.
-    pub fn forget(&mut self, job: &JobId) {
-        self.jobs.remove(job);
+    fn drop_empty(&mut self) {
+        self.lendings.retain(|lending| !lending.shards.is_empty());
     }
+}
 
-    /// When the next lease runs out.
-    pub fn next_expiry(&self) -> Option<u64> {
-        self.jobs.values().flat_map(|lent| &lent.leases).map(|lease| lease.expires_ms + 1).min()
+/// The set of a holding's shards below `end`.
+pub(crate) fn held(holding: &Holding, end: u64) -> ShardSet {
+    let mut set = ShardSet::default();
+    let most = limits::SHARDS_PER_THREAD * limits::AGENTS as u64;
+    let within = |range: &Range<u64>| range.start..range.end.min(end);
+    for shard in holding.shards.iter().flat_map(within).take(most as usize) {
+        set.insert(shard);
     }
+    set
 }

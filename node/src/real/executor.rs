@@ -69,7 +69,7 @@ impl Executor for ThreadPool {
         // Checks and reductions are what everything else waits for: they go before shards.
         match work {
             Work::Run { .. } => queue.work.push_back((ticket, work)),
-            Work::Open { .. } | Work::Check { .. } | Work::Reduce { .. } => {
+            Work::Open { .. } | Work::Check { .. } | Work::Reduce { .. } | Work::Load { .. } => {
                 queue.work.push_front((ticket, work))
             }
         }

@@ -72,4 +72,8 @@ impl Store for StoreThread {
     async fn next(&mut self) -> Result<u64, CommitError> {
         self.done.recv().await.unwrap_or(Err(CommitError::Dead))
     }
+
+    fn is_low(&self) -> bool {
+        false
+    }
 }

@@ -8,15 +8,14 @@ use forgemesh_protocol::wire::Attested;
 use super::rig::Rig;
 use crate::world::Broken;
 
-/// What the log made of an attestation, if it came to the log.
-type Outcome = Option<Result<Applied, Rejected>>;
+/// What the log made of the attestations that came to it.
+type Outcomes = Vec<Result<Applied, Rejected>>;
 
-/// Signs two further links with the agent's key and sends the second without the first, then both in order.
-pub fn withhold(rig: &mut Rig) -> Result<[Outcome; 3], Broken> {
+/// Signs two further links with the agent's key and sends the second without the first, then the first.
+pub fn withhold(rig: &mut Rig) -> Result<[Outcomes; 2], Broken> {
     let withheld = next(rig, None);
     let sent = next(rig, Some(&withheld));
-    let gap = rig.send(sent.clone())?;
-    Ok([gap, rig.send(withheld)?, rig.send(sent)?])
+    Ok([rig.send(sent)?, rig.send(withheld)?])
 }
 
 /// A link of the agent's chain that repeats the claims of its last one.

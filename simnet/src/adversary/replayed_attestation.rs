@@ -8,5 +8,5 @@ use crate::world::Broken;
 /// Sends every attestation of the rig's agent again; what the log made of each.
 pub fn replay(rig: &mut Rig) -> Result<Vec<Option<Result<Applied, Rejected>>>, Broken> {
     let signed = rig.signed.clone();
-    signed.into_iter().map(|attested| rig.send(attested)).collect()
+    signed.into_iter().map(|attested| Ok(rig.send(attested)?.pop())).collect()
 }

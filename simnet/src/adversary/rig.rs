@@ -129,13 +129,13 @@ impl Rig {
     }
 
     /// Sends an attestation to the node's hub; what the log made of it.
-    pub fn send(&mut self, attested: Attested) -> Result<Option<Result<Applied, Rejected>>, Broken> {
+    pub fn send(&mut self, attested: Attested) -> Result<Vec<Result<Applied, Rejected>>, Broken> {
         let from = self.secret.public().id();
         let before = self.applied.len();
         self.hand(Input::Message { from, message: Message::Attest(Box::new(attested)) })?;
-        let mut of_log = self.applied[before..].iter();
-        let mut attests = of_log.by_ref().filter(|(command, _)| matches!(command, Command::Attest { .. }));
-        Ok(attests.next().map(|(_, applied)| applied.clone()))
+        let of_log = self.applied[before..].iter();
+        let attests = of_log.filter(|(command, _)| matches!(command, Command::Attest { .. }));
+        Ok(attests.map(|(_, applied)| applied.clone()).collect())
     }
 
     /// The machine that follows the log.

@@ -1,0 +1,102 @@
+//! The agents that a hub knows: what they said last, and when.
+
+use std::collections::BTreeMap;
+
+use forgemesh_protocol::envelope::Target;
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::limits;
+use forgemesh_protocol::wire::Hello;
+
+/// Parts per million: the unit of an agent's pace.
+const MILLION: u64 = 1_000_000;
+
+/// An agent as its last hello described it.
+#[derive(Clone, Debug)]
+pub(crate) struct Agent {
+    pub heard_ms: u64,
+    pub capacity: u64,
+    pub backend: String,
+    pub accepts: u64,
+    /// Time that its shards took over the time that was estimated, in parts per million.
+    pub pace_ppm: u64,
+}
+
+impl Agent {
+    /// Has it been heard lately?
+    pub fn is_live(&self, up_ms: u64) -> bool {
+        up_ms.saturating_sub(self.heard_ms) < limits::SILENCE_MS
+    }
+
+    /// Does it have the hardware asked for?
+    pub fn serves(&self, target: Target) -> bool {
+        match target {
+            Target::Any => true,
+            Target::Cpu => self.backend.starts_with("cpu"),
+            Target::Gpu => !self.backend.starts_with("cpu"),
+        }
+    }
+
+    /// Nanoseconds that one of its threads is expected to need for a shard of this estimate.
+    pub fn cost_ns(&self, estimate_ns: u64) -> u64 {
+        let cost = u128::from(estimate_ns) * u128::from(self.pace_ppm) / u128::from(MILLION);
+        u64::try_from(cost).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+/// All agents that said hello and were not forgotten.
+#[derive(Default)]
+pub(crate) struct Roster {
+    agents: BTreeMap<NodeId, Agent>,
+}
+
+impl Roster {
+    /// Notes a hello; true if it changes what can be lent to the agent.
+    pub fn heard(&mut self, node: NodeId, hello: &Hello, up_ms: u64) -> bool {
+        if !self.agents.contains_key(&node) && self.agents.len() >= limits::AGENTS {
+            return false;
+        }
+        let old = self.agents.get(&node);
+        let agent = Agent {
+            heard_ms: up_ms,
+            capacity: hello.capacity.clamp(1, limits::AGENTS as u64),
+            backend: hello.backend.clone(),
+            accepts: hello.accepts,
+            pace_ppm: old.map_or(MILLION, |agent| agent.pace_ppm),
+        };
+        let same = |old: &Agent| {
+            old.is_live(up_ms) && (old.capacity, old.accepts) == (agent.capacity, agent.accepts)
+        };
+        let changed = !old.is_some_and(same);
+        self.agents.insert(node, agent);
+        changed
+    }
+
+    /// The agent's shards took `wall_us` where `estimate_ns` was estimated.
+    pub fn paced(&mut self, node: &NodeId, wall_us: u64, estimate_ns: u64) {
+        let Some(agent) = self.agents.get_mut(node) else { return };
+        let found = u128::from(wall_us) * 1_000 * u128::from(MILLION) / u128::from(estimate_ns.max(1));
+        // What an agent says of itself may move its own schedule, within bounds.
+        let found = u64::try_from(found).unwrap_or(u64::MAX).clamp(MILLION / 1_000, MILLION * 1_000);
+        agent.pace_ppm = (3 * agent.pace_ppm + found) / 4;
+    }
+
+    /// One agent.
+    pub fn get(&self, node: &NodeId) -> Option<&Agent> {
+        self.agents.get(node)
+    }
+
+    /// All of them, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &Agent)> {
+        self.agents.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// Forgets who was not heard for long.
+    pub fn forget(&mut self, up_ms: u64) {
+        self.agents.retain(|_, agent| up_ms.saturating_sub(agent.heard_ms) < limits::FORGET_MS);
+    }
+}

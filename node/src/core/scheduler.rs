@@ -1,0 +1,449 @@
+//! Who gets which shards: a pure part of the core, over what agents said of themselves and what is lent.
+//!
+//! Soft state alone: losing it costs time, never a result. Must never decide anything that a result's bits depend on.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use forgemesh_consensus::job::{JobRecord, Reason};
+use forgemesh_consensus::shard_set::ShardSet;
+use forgemesh_protocol::attestation::Attestation;
+use forgemesh_protocol::failure::{Failure, FailureCode};
+use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::limits;
+use forgemesh_protocol::state::State;
+use forgemesh_protocol::wire::{Hello, Holding};
+
+use super::Now;
+use super::leases::{Lending, Lent, held};
+use super::roster::{Agent, Roster};
+
+/// How many times slower than expected an agent may be and still keep its lease.
+const SLOWNESS: u64 = 30;
+/// How soon to look again for work to move, while an agent has nothing to do.
+const LOOK_MS: u64 = 250;
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Lend { job: JobId, agent: NodeId, shards: Range<u64>, attempt: u64, expires_ms: u64 },
+    Recall { agent: NodeId, holding: Holding },
+    GiveUp { job: JobId, failure: Failure },
+}
+
+/// Agents and what they hold.
+#[derive(Default)]
+pub(crate) struct Scheduler {
+    roster: Roster,
+    jobs: BTreeMap<JobId, Lent>,
+    /// Something changed since the last decision.
+    dirty: bool,
+    look_ms: Option<u64>,
+}
+
+impl Scheduler {
+    /// Something that matters happened to a job.
+    pub fn touch(&mut self) {
+        self.dirty = true;
+    }
+
+    /// How many agents there are.
+    pub fn agents(&self) -> usize {
+        self.roster.len()
+    }
+
+    /// Was this agent heard lately?
+    pub fn is_live(&self, node: &NodeId, up_ms: u64) -> bool {
+        self.roster.get(node).is_some_and(|agent| agent.is_live(up_ms))
+    }
+
+    /// Who has worked on a job.
+    pub fn engaged(&self, job: &JobId) -> Vec<NodeId> {
+        self.jobs.get(job).map(|lent| lent.engaged.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// An agent said hello: what it does not hold is taken back, what it holds unknown to the hub is noted.
+    pub fn heard(
+        &mut self,
+        node: NodeId,
+        hello: &Hello,
+        open: &BTreeMap<JobId, JobRecord>,
+        now: Now,
+        log_ms: u64,
+    ) {
+        self.dirty |= self.roster.heard(node, hello, now.up_ms);
+        let named = |job: &JobId, stage: u64| {
+            let mut all = hello.holds.iter().take(limits::HOLDINGS);
+            all.find(|holding| holding.job == *job && holding.stage == stage)
+        };
+        for (id, record) in open {
+            let (stage, shards) = (record.run().number, record.run().stage.shards());
+            let holds = named(id, stage).map(|holding| held(holding, shards)).unwrap_or_default();
+            let lent = self.jobs.entry(*id).or_default();
+            if lent.stage == stage {
+                self.dirty |= lent.compare(&node, &holds, now.up_ms);
+            }
+            if !holds.is_empty() && !record.convicted.contains(&node) {
+                if lent.stage != stage {
+                    *lent = Lent::of_stage(stage);
+                }
+                adopt(lent, record, node, &holds, now, log_ms);
+            }
+        }
+    }
+
+    /// An agent's shards took so long where so much was estimated.
+    pub fn paced(&mut self, node: &NodeId, wall_us: u64, estimate_ns: u64) {
+        self.roster.paced(node, wall_us, estimate_ns);
+    }
+
+    /// An attestation is logged: its shards are no longer lent, whether or not they counted.
+    pub fn settled(&mut self, attestation: &Attestation, up_ms: u64) -> Vec<Decision> {
+        self.dirty = true;
+        let Some(lent) = self.jobs.get_mut(&attestation.job) else { return Vec::new() };
+        if lent.stage != attestation.stage {
+            return Vec::new();
+        }
+        let others = lent.settled(&attestation.agent, &attestation.shards, up_ms);
+        let (job, stage) = (attestation.job, attestation.stage);
+        let recall = |(agent, shards): (NodeId, ShardSet)| {
+            let holding = Holding { job, stage, shards: shards.ranges().to_vec() };
+            Decision::Recall { agent, holding }
+        };
+        others.into_iter().map(recall).collect()
+    }
+
+    /// An agent failed at a shard; the end of the job, if that was once too often.
+    pub fn failed(&mut self, job: &JobRecord, agent: NodeId, shard: u64, detail: String) -> Option<Decision> {
+        self.dirty = true;
+        let stage = job.run().number;
+        let lent = self.jobs.get_mut(&job.id).filter(|lent| lent.stage == stage)?;
+        if lent.failed(agent, shard, detail) < limits::SHARD_ATTEMPTS as usize {
+            return None;
+        }
+        let detail = format!("shard {shard} of stage {stage}: {}", lent.detail);
+        Some(Decision::GiveUp { job: job.id, failure: Failure::new(FailureCode::AttemptsExhausted, detail) })
+    }
+
+    /// Batches of `agent` no longer count: their shards go to somebody else, if there is anybody.
+    pub fn set_aside(&mut self, job: &JobRecord, agent: NodeId) -> Option<Decision> {
+        self.dirty = true;
+        let stage = job.run().number;
+        let lent = self.jobs.entry(job.id).or_default();
+        if lent.stage != stage {
+            *lent = Lent::of_stage(stage);
+        }
+        if job.convicted.contains(&agent) {
+            lent.abandoned(&agent);
+        }
+        let of_agent = job.set_aside.iter().filter(|aside| {
+            let body = &aside.batch.attestation.body;
+            body.agent == agent && body.stage == stage && aside.reason != Reason::Superseded
+        });
+        let mut worst = 0;
+        for shard in of_agent.flat_map(|aside| &aside.batch.credited) {
+            lent.refuse(agent, *shard);
+            worst = worst.max(lent.failures.get(shard).map_or(0, Vec::len));
+        }
+        (worst >= limits::SHARD_ATTEMPTS as usize).then(|| {
+            let detail = "the same shards were set aside too often";
+            Decision::GiveUp { job: job.id, failure: Failure::new(FailureCode::AttemptsExhausted, detail) }
+        })
+    }
+
+    /// The job is final.
+    pub fn forget(&mut self, job: &JobId) {
+        self.dirty = true;
+        self.jobs.remove(job);
+    }
+
+    /// Takes back what silent agents hold, and what was lent too long.
+    pub fn tick(&mut self, now: Now, log_ms: u64) {
+        for (node, _) in self.roster.iter().filter(|(_, agent)| !agent.is_live(now.up_ms)) {
+            for lent in self.jobs.values_mut() {
+                self.dirty |= lent.abandoned(node);
+            }
+        }
+        for lent in self.jobs.values_mut() {
+            self.dirty |= lent.expire(log_ms);
+        }
+        self.roster.forget(now.up_ms);
+    }
+
+    /// What is to be done now for `jobs`: those that have shards to execute, the oldest first.
+    pub fn decide(&mut self, jobs: &[&JobRecord], now: Now, log_ms: u64) -> Vec<Decision> {
+        if !self.dirty && self.look_ms.is_none_or(|look_ms| now.up_ms < look_ms) {
+            return Vec::new();
+        }
+        self.dirty = false;
+        for job in jobs {
+            let lent = self.jobs.entry(job.id).or_default();
+            if lent.stage != job.run().number {
+                *lent = Lent::of_stage(job.run().number);
+            }
+        }
+        let mut out: Vec<Decision> = jobs.iter().filter_map(|job| self.hopeless(job)).collect();
+        let mut went_on = true;
+        while went_on {
+            went_on = false;
+            for job in jobs {
+                if let Some(lend) = self.lend(job, jobs, now, log_ms) {
+                    out.push(lend);
+                    went_on = true;
+                }
+            }
+        }
+        let idle: Vec<NodeId> = self.idle(jobs, now.up_ms);
+        let busy = self.jobs.values().any(|lent| !lent.lendings.is_empty());
+        self.look_ms = (busy && !idle.is_empty()).then_some(now.up_ms + LOOK_MS);
+        for node in idle {
+            out.extend(self.spare(node, jobs, now, log_ms).or_else(|| self.steal(node, jobs, now)));
+        }
+        out
+    }
+
+    /// In how many milliseconds something may change by itself.
+    pub fn next_deadline(&self, now: Now, log_ms: u64) -> u64 {
+        let lendings = self.jobs.values().flat_map(|lent| &lent.lendings);
+        let expiry = lendings.clone().map(|lending| (lending.expires_ms + 1).saturating_sub(log_ms)).min();
+        let silent_at = |lending: &Lending| {
+            let agent = self.roster.get(&lending.agent)?;
+            Some((agent.heard_ms + limits::SILENCE_MS).saturating_sub(now.up_ms))
+        };
+        let silence = lendings.filter_map(silent_at).filter(|left_ms| *left_ms > 0).min();
+        let look = self.look_ms.map(|look_ms| look_ms.saturating_sub(now.up_ms));
+        [expiry, silence, look].into_iter().flatten().min().unwrap_or(u64::MAX)
+    }
+
+    /// Nobody is left who may execute the job: everyone known was convicted in it.
+    fn hopeless(&self, job: &JobRecord) -> Option<Decision> {
+        let all = self.roster.iter().all(|(node, _)| job.convicted.contains(node));
+        if job.convicted.is_empty() || !all {
+            return None;
+        }
+        let found = job.set_aside.iter().find(|aside| aside.reason == Reason::False)?;
+        let mismatch = found.batch.verdict.as_ref()?.body.mismatches.first()?;
+        let detail = format!(
+            "leaf {} of shard {} by node {}: {:?}",
+            mismatch.at.leaf, mismatch.at.shard, found.batch.attestation.body.agent, mismatch.kind
+        );
+        Some(Decision::GiveUp {
+            job: job.id,
+            failure: Failure::new(FailureCode::VerificationMismatch, detail),
+        })
+    }
+
+    /// The agents that may work on a job now, whether or not they have room.
+    fn eligible<'a>(&'a self, job: &'a JobRecord, up_ms: u64) -> impl Iterator<Item = (NodeId, &'a Agent)> {
+        let policy = &job.terms.policy;
+        self.roster
+            .iter()
+            .filter(move |(node, agent)| {
+                agent.is_live(up_ms) && agent.serves(policy.target) && !job.convicted.contains(node)
+            })
+            .map(|(node, agent)| (*node, agent))
+    }
+
+    /// Nanoseconds of work that an agent has before it, for each of its threads.
+    fn backlog_ns(&self, node: &NodeId, agent: &Agent, jobs: &[&JobRecord]) -> u64 {
+        let of = |job: &&JobRecord| {
+            let held = self.jobs.get(&job.id).map_or(0, |lent| lent.held_by(node));
+            held.saturating_mul(agent.cost_ns(shard_ns(job)))
+        };
+        jobs.iter().map(of).fold(0, u64::saturating_add) / agent.capacity
+    }
+
+    fn outstanding(&self, node: &NodeId) -> u64 {
+        self.jobs.values().map(|lent| lent.held_by(node)).sum()
+    }
+
+    /// The next lease of `job`: to the agent with the least to do.
+    fn lend(&mut self, job: &JobRecord, jobs: &[&JobRecord], now: Now, log_ms: u64) -> Option<Decision> {
+        let lent = self.jobs.get(&job.id)?;
+        let policy = &job.terms.policy;
+        let agents: Vec<(NodeId, &Agent)> = self.eligible(job, now.up_ms).collect();
+        if lent.engaged.is_empty() && (agents.len() as u64) < policy.min_agents {
+            return None;
+        }
+        let full = policy.max_agents != 0 && lent.engaged.len() as u64 >= policy.max_agents;
+        let threads: u64 = agents.iter().map(|(_, agent)| agent.capacity).sum();
+        let mut candidates: Vec<(u64, NodeId, &Agent)> = agents
+            .iter()
+            .filter(|(node, _)| !full || lent.engaged.contains(node))
+            .map(|(node, agent)| (self.backlog_ns(node, agent, jobs), *node, *agent))
+            .collect();
+        candidates.sort_by_key(|(backlog_ns, node, _)| (*backlog_ns, *node));
+        for (backlog_ns, node, agent) in candidates {
+            let most = self.room(&node, agent, backlog_ns, job, jobs.len() as u64);
+            // Guided self-scheduling (Polychronopoulos & Kuck 1987): large pieces first, small ones at the end.
+            let left = job.run().stage.shards().saturating_sub(job.attested.len() + lent.shards.len());
+            let alone = agents.len() == 1;
+            let share = if alone { left } else { (left * agent.capacity).div_ceil(2 * threads) };
+            let most = most.min(share.max(1)).min(limits::LEASE_SHARDS);
+            let Some(gap) = self.gap(job, &node, &agents, most) else { continue };
+            let attempt = gap.clone().filter_map(|shard| lent.failures.get(&shard)).map(Vec::len).max();
+            let shards = gap.end - gap.start;
+            let cost_ms = agent.cost_ns(shard_ns(job)).saturating_mul(shards.max(agent.capacity)) / 1_000_000;
+            let grace_ms = SLOWNESS.saturating_mul(cost_ms + backlog_ns / 1_000_000).min(limits::TIMEOUT_MS);
+            let expires_ms = log_ms + limits::LEASE_MS + grace_ms;
+            let attempt = attempt.unwrap_or(0) as u64 + 1;
+            self.note(job.id, node, gap.clone(), now.up_ms, expires_ms, false);
+            return Some(Decision::Lend { job: job.id, agent: node, shards: gap, attempt, expires_ms });
+        }
+        None
+    }
+
+    fn note(
+        &mut self,
+        job: JobId,
+        agent: NodeId,
+        shards: Range<u64>,
+        up_ms: u64,
+        expires_ms: u64,
+        spare: bool,
+    ) {
+        let mut set = ShardSet::default();
+        shards.for_each(|shard| {
+            set.insert(shard);
+        });
+        let (lent_ms, fresh_ms) = (up_ms, up_ms);
+        let lending = Lending { agent, shards: set, lent_ms, fresh_ms, expires_ms, spare, recalled_ms: None };
+        self.jobs.entry(job).or_default().lend(lending);
+    }
+
+    /// How many more shards of `job` the agent may have: enough that it does not run dry, no more than its share.
+    fn room(&self, node: &NodeId, agent: &Agent, backlog_ns: u64, job: &JobRecord, jobs: u64) -> u64 {
+        let (all, own) =
+            (self.outstanding(node), self.jobs.get(&job.id).map_or(0, |lent| lent.held_by(node)));
+        let most = agent.accepts.min(agent.capacity * limits::SHARDS_PER_THREAD).saturating_sub(all);
+        let cost_ns = agent.cost_ns(shard_ns(job));
+        let backlog = limits::BACKLOG_MS * 1_000_000;
+        let own_ns = own.saturating_mul(cost_ns) / agent.capacity;
+        let left_ns = backlog.saturating_sub(backlog_ns).min((backlog / jobs.max(1)).saturating_sub(own_ns));
+        let worth = u128::from(left_ns) * u128::from(agent.capacity) / u128::from(cost_ns);
+        let few = (2 * agent.capacity).saturating_sub(all);
+        u64::try_from(worth).unwrap_or(u64::MAX).max(few).min(most)
+    }
+
+    /// Shards of `job` that nobody has and that `node` has not failed at, unless all the others have, too.
+    fn gap(
+        &self,
+        job: &JobRecord,
+        node: &NodeId,
+        agents: &[(NodeId, &Agent)],
+        most: u64,
+    ) -> Option<Range<u64>> {
+        if most == 0 {
+            return None;
+        }
+        let lent = self.jobs.get(&job.id)?;
+        let failed =
+            |by: &Vec<NodeId>| by.contains(node) && agents.iter().any(|(other, _)| !by.contains(other));
+        let mut taken = None;
+        for (&shard, _) in lent.failures.iter().filter(|(_, by)| failed(by)) {
+            taken.get_or_insert_with(|| lent.shards.clone()).insert(shard);
+        }
+        let taken = taken.as_ref().unwrap_or(&lent.shards);
+        job.attested.first_gap(taken, job.run().stage.shards(), most)
+    }
+
+    /// Agents that would take work and have none.
+    fn idle(&self, jobs: &[&JobRecord], up_ms: u64) -> Vec<NodeId> {
+        if jobs.is_empty() {
+            return Vec::new();
+        }
+        let free = |(node, agent): &(&NodeId, &Agent)| {
+            agent.is_live(up_ms) && agent.accepts > 0 && self.outstanding(node) == 0
+        };
+        self.roster.iter().filter(free).map(|(node, _)| *node).collect()
+    }
+
+    /// Whose work `node` might take over, with the job.
+    fn late<'a>(
+        &'a self,
+        node: NodeId,
+        jobs: &'a [&JobRecord],
+        up_ms: u64,
+    ) -> impl Iterator<Item = (&'a JobRecord, usize, &'a Lending, &'a Agent)> {
+        let of_job = move |job: &'a &JobRecord| {
+            let may = self.eligible(job, up_ms).any(|(candidate, _)| candidate == node);
+            let lent = self.jobs.get(&job.id).filter(|lent| {
+                let max = job.terms.policy.max_agents;
+                may && (max == 0 || (lent.engaged.len() as u64) < max || lent.engaged.contains(&node))
+            });
+            let lendings = lent.into_iter().flat_map(|lent| lent.lendings.iter().enumerate());
+            lendings.filter_map(move |(i, lending)| {
+                let agent = self.roster.get(&lending.agent)?;
+                (lending.agent != node && !lending.spare).then_some((*job, i, lending, agent))
+            })
+        };
+        jobs.iter().flat_map(of_job)
+    }
+
+    /// Has the agent with the most to do leave half of a lease, so that `node` can have it.
+    fn steal(&mut self, node: NodeId, jobs: &[&JobRecord], now: Now) -> Option<Decision> {
+        let worth = |(job, i, lending, agent): (&JobRecord, usize, &Lending, &Agent)| {
+            let waiting = lending.recalled_ms.is_some_and(|at_ms| now.up_ms < at_ms + limits::RETRY_MS);
+            let left_ms = self.backlog_ns(&lending.agent, agent, jobs) / 1_000_000;
+            let movable = lending.shards.len() > agent.capacity && left_ms > limits::STEAL_MS;
+            (movable && !waiting).then_some((left_ms, job.id, i))
+        };
+        let (_, job, i) = self.late(node, jobs, now.up_ms).filter_map(worth).max()?;
+        let lent = self.jobs.get_mut(&job)?;
+        let stage = lent.stage;
+        let lending = lent.lendings.get_mut(i)?;
+        lending.recalled_ms = Some(now.up_ms);
+        let mut half = ShardSet::default();
+        for shard in lending.shards.iter().rev().take((lending.shards.len() / 2) as usize) {
+            half.insert(shard);
+        }
+        let holding = Holding { job, stage, shards: half.ranges().to_vec() };
+        Some(Decision::Recall { agent: lending.agent, holding })
+    }
+
+    /// Lends to `node` what another agent has had for too long without a sign.
+    fn spare(&mut self, node: NodeId, jobs: &[&JobRecord], now: Now, log_ms: u64) -> Option<Decision> {
+        let late = |(job, _, lending, agent): (&'_ JobRecord, usize, &'_ Lending, &'_ Agent)| {
+            let expected_ms = 3 * agent.cost_ns(shard_ns(job)) / 1_000_000;
+            let since_ms = now.up_ms.saturating_sub(lending.fresh_ms);
+            let lent = self.jobs.get(&job.id)?;
+            let failed = |shard: u64| lent.failures.get(&shard).is_some_and(|by| by.contains(&node));
+            let doubled =
+                |shard: u64| lent.lendings.iter().any(|other| other.spare && other.shards.contains(shard));
+            let first = lending.shards.iter().find(|&shard| !doubled(shard) && !failed(shard))?;
+            let overdue_ms = since_ms.checked_sub(limits::STRAGGLE_MS.saturating_add(expected_ms))?;
+            let end = (first + 1..first + limits::LEASE_SHARDS)
+                .find(|&shard| !lending.shards.contains(shard) || doubled(shard) || failed(shard));
+            Some((overdue_ms, job.id, first, end.unwrap_or(first + limits::LEASE_SHARDS)))
+        };
+        let (_, job, first, end) = self.late(node, jobs, now.up_ms).filter_map(late).max()?;
+        let agent = self.roster.get(&node)?;
+        let shards = first..end.min(first + 2 * agent.capacity);
+        let record = jobs.iter().find(|record| record.id == job)?;
+        let cost_ms = agent.cost_ns(shard_ns(record)).saturating_mul(shards.end - shards.start) / 1_000_000;
+        let expires_ms = log_ms + limits::LEASE_MS + SLOWNESS.saturating_mul(cost_ms).min(limits::TIMEOUT_MS);
+        self.note(job, node, shards.clone(), now.up_ms, expires_ms, true);
+        Some(Decision::Lend { job, agent: node, shards, attempt: 1, expires_ms })
+    }
+}
+
+/// Notes what an agent holds although the hub does not know of it: the hub was started anew.
+fn adopt(lent: &mut Lent, record: &JobRecord, agent: NodeId, holds: &ShardSet, now: Now, log_ms: u64) {
+    let mut shards = ShardSet::default();
+    for shard in
+        holds.iter().filter(|&shard| !lent.shards.contains(shard) && !record.attested.contains(shard))
+    {
+        shards.insert(shard);
+    }
+    if matches!(record.state, State::Planned | State::Running) && !shards.is_empty() {
+        let (lent_ms, fresh_ms) = (now.up_ms, now.up_ms);
+        let expires_ms = log_ms + limits::LEASE_MS;
+        lent.lend(Lending { agent, shards, lent_ms, fresh_ms, expires_ms, spare: false, recalled_ms: None });
+    }
+}
+
+/// The static estimate of one shard of the job's current stage on one thread, in nanoseconds.
+pub(crate) fn shard_ns(job: &JobRecord) -> u64 {
+    let leaf_ns = job.plan.estimate_ns / job.plan.leaves().max(1);
+    leaf_ns.saturating_mul(job.run().stage.leaves_per_shard).max(1)
+}
