@@ -18,7 +18,8 @@ use forgemesh_protocol::wire::Attested;
 use forgemesh_storage::{Batch, CommitError, MetaKey, ReadError, Storage};
 
 use crate::core::beacon::BeaconChain;
-use crate::core::hub::{Found, books};
+use crate::core::books::books;
+use crate::core::hub::Found;
 use crate::core::{Core, Identity, Recovered};
 use crate::driver::Driver;
 use crate::job_file::{JobFile, SWEEP_NAMESPACE};

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod beacon;
+pub(crate) mod books;
 pub mod checker;
 pub mod gateway;
 pub mod hub;

@@ -3,9 +3,10 @@
 //! It keeps only soft state beside the replicated machine: leases, attempts, what it has asked for and not yet
 //! heard. Losing all of it costs time, never a result.
 
+mod arrivals;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use forgemesh_consensus::adjudicate::ChainHead;
 use forgemesh_consensus::command::{Command, Entry};
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::{Applied, Event, Hub, Rejected};
@@ -16,23 +17,22 @@ use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::Verdict;
 use forgemesh_protocol::envelope::Verify;
 use forgemesh_protocol::failure::{Failure, FailureCode};
-use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
-use forgemesh_protocol::id::{JobId, NodeId};
-use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
+use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::vote::ReductionVote;
-use forgemesh_protocol::wire::{Attested, Challenge, Hello, LeaseOffer, Message};
+use forgemesh_protocol::wire::{Challenge, LeaseOffer, Message};
 use forgemesh_storage::Batch;
 
 use super::beacon::BeaconChain;
+use super::books::books;
 use super::gateway::Settled;
 use super::intake::Intake;
-use super::scheduler::{Decision, Scheduler, shard_ns};
+use super::scheduler::{Decision, Scheduler};
 use super::{AfterStore, AfterWork, Context, Now, Output, Progress, Queue};
-use crate::job_file::{JobFile, SWEEP_NAMESPACE, pointer_key};
 use crate::ports::{Done, Work};
 
 /// What the hub finds on its disk beside the log.
@@ -212,12 +212,6 @@ impl HubRole {
         }
     }
 
-    /// Tells an agent how far its chain is logged.
-    fn answer(&self, cx: &mut Context<'_>, agent: NodeId) {
-        let ChainHead { seq, digest } = self.machine.chain(&agent);
-        cx.send(agent, Message::Logged { seq, digest });
-    }
-
     /// A step of this hub's own was rejected: it is taken up again, but not for ever.
     fn rejected(&mut self, cx: &mut Context<'_>, job: JobId, reason: &Rejected) {
         let count = self.rejections.entry(job).or_default();
@@ -278,95 +272,6 @@ impl HubRole {
     pub fn recorded(&mut self, cx: &mut Context<'_>, progress: Progress) {
         self.unrecorded -= 1;
         cx.out.push(Output::Progress(progress));
-    }
-
-    /// An agent said hello: it hears how far its chain is logged.
-    pub fn heard(&mut self, cx: &mut Context<'_>, from: NodeId, hello: &Hello) {
-        let log_ms = self.log_time(cx);
-        self.scheduler.heard(from, hello, &self.machine.state().open, cx.now, log_ms);
-        self.answer(cx, from);
-        for holding in hello.holds.iter().filter(|holding| self.machine.job(&holding.job).is_none()) {
-            if self.machine.state().seen.contains_key(&holding.job) {
-                cx.send(from, Message::Over { job: holding.job });
-            }
-        }
-    }
-
-    /// A batch of claims arrived with its attestation.
-    pub fn attested(&mut self, cx: &mut Context<'_>, from: NodeId, attested: Attested) {
-        let attestation = &attested.attestation;
-        let (body, head) = (&attestation.body, self.machine.chain(&attestation.body.agent));
-        let own = from == cx.identity.node;
-        // Nothing unsigned is kept, fetched for, or proposed.
-        if from != body.agent || (!own && attestation.verify(cx.identity.mesh).is_err()) {
-            return;
-        }
-        if body.seq <= head.seq {
-            return self.answer(cx, from);
-        }
-        let (job, stage) = (body.job, body.stage);
-        let Some(claims) = self.intake.arrived(attested, head, own) else { return };
-        if let Some(record) = self.machine.job(&job).filter(|record| record.run().number == stage) {
-            let wall_us = claims.iter().map(|claim| claim.wall_us).fold(0, u64::saturating_add);
-            let estimate_ns = shard_ns(record).saturating_mul(claims.len() as u64);
-            self.scheduler.paced(&from, wall_us, estimate_ns);
-        }
-    }
-
-    /// A blob of somebody's claims arrived.
-    pub fn blob(&mut self, cx: &mut Context<'_>, bytes: Bytes) {
-        if self.intake.arrived_blob(&Hash::blob(&bytes.0)) {
-            let mut batch = Batch::new();
-            batch.put_blob(bytes.0);
-            // Batches become durable in order: the attestation that needs it comes after it.
-            cx.store(batch, AfterStore::Nothing);
-        }
-    }
-
-    /// A blob of somebody's claims is lost. The attestation is logged all the same, so that the chain goes on; the
-    /// reduction will say what it lacks.
-    pub fn no_blob(&mut self, blob: &Hash) {
-        self.intake.arrived_blob(blob);
-    }
-
-    /// Has attestations fetched and logged.
-    fn take_in(&mut self, cx: &mut Context<'_>) {
-        for agent in self.intake.agents() {
-            if agent != cx.identity.node && !self.scheduler.is_live(&agent, cx.now.up_ms) {
-                self.intake.forget(&agent);
-            }
-        }
-        let machine = &self.machine;
-        for Attested { attestation, members } in self.intake.ready(|agent| machine.chain(agent)) {
-            self.members.insert(attestation.body.digest(), members);
-            self.propose(cx, Command::Attest { attestation });
-        }
-        for (agent, blobs) in self.intake.fetch(cx.now.up_ms) {
-            cx.send(agent, Message::Fetch { blobs });
-        }
-    }
-
-    /// A checker's verdict arrived.
-    pub fn judged(&mut self, cx: &mut Context<'_>, verdict: Signed<Verdict>) {
-        self.propose(cx, Command::Judge { verdict });
-    }
-
-    /// An agent could not execute a shard: another attempt, or the end of the job.
-    pub fn shard_failed(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: NodeId,
-        job: JobId,
-        stage: u64,
-        shard: u64,
-        detail: String,
-    ) {
-        let Some(record) = self.machine.job(&job).filter(|record| record.run().number == stage) else {
-            return;
-        };
-        if let Some(decision) = self.scheduler.failed(record, from, shard, detail) {
-            self.carry_out(cx, decision);
-        }
     }
 
     fn carry_out(&mut self, cx: &mut Context<'_>, decision: Decision) {
@@ -626,26 +531,4 @@ impl HubRole {
             .min(self.intake.next_deadline(now.up_ms))
             .min(settled.unwrap_or(u64::MAX))
     }
-}
-
-/// What a final job adds to the books: its record with the receipt, its ledger entry, the pointers to its artifacts.
-pub(crate) fn books(finished: &FinishedJob, genesis: &Genesis, secret: &SecretKey) -> Batch {
-    let id = finished.record.id;
-    let artifacts = &finished.record.terms.artifacts;
-    let receipt = finished.statement(genesis).sign(secret);
-    let mut batch = Batch::new();
-    batch.append_ledger(finished.entry.seq, forgemesh_protocol::canon::to_bytes(&finished.entry));
-    for artifact in finished.result.iter().flat_map(|result| &result.artifacts) {
-        if artifacts.persist {
-            let key = pointer_key(&id, artifact.kind);
-            batch.put_kv(&artifacts.kv_namespace, &key, artifact.blake3.to_string().into_bytes());
-        }
-    }
-    if !artifacts.persist {
-        // Its client may still be reading; the blobs go at the next start.
-        batch.put_kv(SWEEP_NAMESPACE, &id.to_string(), Vec::new());
-    }
-    let file = JobFile { finished: finished.clone(), receipt };
-    batch.put_job(id.0, file.encode());
-    batch
 }

@@ -1,0 +1,30 @@
+//! What a final job adds to the books: its record with the receipt, its ledger entry, the pointers to its artifacts.
+
+use forgemesh_consensus::settle::FinishedJob;
+use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::keys::SecretKey;
+use forgemesh_storage::Batch;
+
+use crate::job_file::{JobFile, SWEEP_NAMESPACE, pointer_key};
+
+/// The batch that enters them.
+pub(crate) fn books(finished: &FinishedJob, genesis: &Genesis, secret: &SecretKey) -> Batch {
+    let id = finished.record.id;
+    let artifacts = &finished.record.terms.artifacts;
+    let receipt = finished.statement(genesis).sign(secret);
+    let mut batch = Batch::new();
+    batch.append_ledger(finished.entry.seq, forgemesh_protocol::canon::to_bytes(&finished.entry));
+    for artifact in finished.result.iter().flat_map(|result| &result.artifacts) {
+        if artifacts.persist {
+            let key = pointer_key(&id, artifact.kind);
+            batch.put_kv(&artifacts.kv_namespace, &key, artifact.blake3.to_string().into_bytes());
+        }
+    }
+    if !artifacts.persist {
+        // Its client may still be reading; the blobs go at the next start.
+        batch.put_kv(SWEEP_NAMESPACE, &id.to_string(), Vec::new());
+    }
+    let file = JobFile { finished: finished.clone(), receipt };
+    batch.put_job(id.0, file.encode());
+    batch
+}

@@ -1,0 +1,112 @@
+//! What agents and checkers send to the hub. Nothing unsigned is kept, and nothing is believed that can be checked.
+
+use forgemesh_consensus::adjudicate::ChainHead;
+use forgemesh_consensus::command::Command;
+use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::challenge::Verdict;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::keys::{Signable, Signed};
+use forgemesh_protocol::wire::{Attested, Hello, Message};
+use forgemesh_storage::Batch;
+
+use super::HubRole;
+use crate::core::scheduler::shard_ns;
+use crate::core::{AfterStore, Context};
+
+impl HubRole {
+    /// An agent said hello: it hears how far its chain is logged.
+    pub fn heard(&mut self, cx: &mut Context<'_>, from: NodeId, hello: &Hello) {
+        let log_ms = self.log_time(cx);
+        self.scheduler.heard(from, hello, &self.machine.state().open, cx.now, log_ms);
+        self.answer(cx, from);
+        for holding in hello.holds.iter().filter(|holding| self.machine.job(&holding.job).is_none()) {
+            if self.machine.state().seen.contains_key(&holding.job) {
+                cx.send(from, Message::Over { job: holding.job });
+            }
+        }
+    }
+
+    /// A batch of claims arrived with its attestation.
+    pub fn attested(&mut self, cx: &mut Context<'_>, from: NodeId, attested: Attested) {
+        let attestation = &attested.attestation;
+        let (body, head) = (&attestation.body, self.machine.chain(&attestation.body.agent));
+        let own = from == cx.identity.node;
+        // Nothing unsigned is kept, fetched for, or proposed.
+        if from != body.agent || (!own && attestation.verify(cx.identity.mesh).is_err()) {
+            return;
+        }
+        if body.seq <= head.seq {
+            return self.answer(cx, from);
+        }
+        let (job, stage) = (body.job, body.stage);
+        let Some(claims) = self.intake.arrived(attested, head, own) else { return };
+        if let Some(record) = self.machine.job(&job).filter(|record| record.run().number == stage) {
+            let wall_us = claims.iter().map(|claim| claim.wall_us).fold(0, u64::saturating_add);
+            let estimate_ns = shard_ns(record).saturating_mul(claims.len() as u64);
+            self.scheduler.paced(&from, wall_us, estimate_ns);
+        }
+    }
+
+    /// A blob of somebody's claims arrived.
+    pub fn blob(&mut self, cx: &mut Context<'_>, bytes: Bytes) {
+        if self.intake.arrived_blob(&Hash::blob(&bytes.0)) {
+            let mut batch = Batch::new();
+            batch.put_blob(bytes.0);
+            // Batches become durable in order: the attestation that needs it comes after it.
+            cx.store(batch, AfterStore::Nothing);
+        }
+    }
+
+    /// A blob of somebody's claims is lost. The attestation is logged all the same, so that the chain goes on; the
+    /// reduction will say what it lacks.
+    pub fn no_blob(&mut self, blob: &Hash) {
+        self.intake.arrived_blob(blob);
+    }
+
+    /// Has attestations fetched and logged.
+    pub(super) fn take_in(&mut self, cx: &mut Context<'_>) {
+        for agent in self.intake.agents() {
+            if agent != cx.identity.node && !self.scheduler.is_live(&agent, cx.now.up_ms) {
+                self.intake.forget(&agent);
+            }
+        }
+        let machine = &self.machine;
+        for Attested { attestation, members } in self.intake.ready(|agent| machine.chain(agent)) {
+            self.members.insert(attestation.body.digest(), members);
+            self.propose(cx, Command::Attest { attestation });
+        }
+        for (agent, blobs) in self.intake.fetch(cx.now.up_ms) {
+            cx.send(agent, Message::Fetch { blobs });
+        }
+    }
+
+    /// A checker's verdict arrived.
+    pub fn judged(&mut self, cx: &mut Context<'_>, verdict: Signed<Verdict>) {
+        self.propose(cx, Command::Judge { verdict });
+    }
+
+    /// An agent could not execute a shard: another attempt, or the end of the job.
+    pub fn shard_failed(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: NodeId,
+        job: JobId,
+        stage: u64,
+        shard: u64,
+        detail: String,
+    ) {
+        let Some(record) = self.machine.job(&job).filter(|record| record.run().number == stage) else {
+            return;
+        };
+        if let Some(decision) = self.scheduler.failed(record, from, shard, detail) {
+            self.carry_out(cx, decision);
+        }
+    }
+
+    /// Tells an agent how far its chain is logged.
+    pub(super) fn answer(&self, cx: &mut Context<'_>, agent: NodeId) {
+        let ChainHead { seq, digest } = self.machine.chain(&agent);
+        cx.send(agent, Message::Logged { seq, digest });
+    }
+}
