@@ -61,6 +61,7 @@ pub fn batch_digest(batch: &Batch) -> Hash {
         let (kind, key, value): (&str, Vec<u8>, &[u8]) = match write {
             Write::PutBlob { blob } => ("blob", blob.hash().0.to_vec(), &[]),
             Write::DeleteBlob { hash } => ("no blob", hash.0.to_vec(), &[]),
+            Write::QuarantineBlob { hash } => ("quarantine", hash.0.to_vec(), &[]),
             Write::AppendLog { index, entry } => ("log", index.to_le_bytes().to_vec(), entry),
             Write::PutSnapshot { index, state } => ("snapshot", index.to_le_bytes().to_vec(), state),
             Write::PutJob { id, record } => ("job", id.0.to_vec(), record),

@@ -8,7 +8,7 @@ use redb::WriteTransaction;
 use crate::error::{CommitError, Fail};
 use crate::limits::*;
 use crate::meta::MetaKey;
-use crate::{blobs, jobs, kv, ledger_log, meta, outbox, raft_log, refusals, snapshot};
+use crate::{blobs, jobs, kv, ledger_log, meta, outbox, quarantine, raft_log, refusals, snapshot};
 
 /// Bytes and their address; the pair is only made together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,9 @@ pub enum Write {
     PutBlob { blob: Blob },
     /// Forgets a blob; no error when it is not there.
     DeleteBlob { hash: Hash },
+    /// Moves a damaged blob out of the way: its address counts as missing and can be put anew; a record of it stays for
+    /// diagnosis (see `Storage::quarantined`). Whole bytes stay where they are; no error when there are none.
+    QuarantineBlob { hash: Hash },
     /// Appends to the replicated log. `index` must be the next one: 0 at first, then the last index (or the snapshot's,
     /// whichever is larger) plus 1; else `CommitError::LogGap`.
     AppendLog { index: u64, entry: Vec<u8> },
@@ -77,7 +80,10 @@ impl Write {
             Write::PutKv { namespace, key, value } => namespace.len() + key.len() + value.len(),
             Write::PutOutbox { attestation, .. } => attestation.len(),
             Write::PutMeta { value, .. } => value.len(),
-            Write::DeleteBlob { .. } | Write::DeleteKv { .. } | Write::DeleteOutbox { .. } => 0,
+            Write::DeleteBlob { .. }
+            | Write::QuarantineBlob { .. }
+            | Write::DeleteKv { .. }
+            | Write::DeleteOutbox { .. } => 0,
         }
     }
 
@@ -98,7 +104,7 @@ impl Write {
                 at_most("a key-value value", value.len(), MAX_KV_VALUE_BYTES)
             }
             Write::DeleteKv { namespace, key } => kv::check_key(namespace, key),
-            Write::DeleteBlob { .. } | Write::DeleteOutbox { .. } => Ok(()),
+            Write::DeleteBlob { .. } | Write::QuarantineBlob { .. } | Write::DeleteOutbox { .. } => Ok(()),
         }
     }
 }
@@ -132,6 +138,11 @@ impl Batch {
     /// See [`Write::DeleteBlob`].
     pub fn delete_blob(&mut self, hash: Hash) -> &mut Batch {
         self.push(Write::DeleteBlob { hash })
+    }
+
+    /// See [`Write::QuarantineBlob`].
+    pub fn quarantine_blob(&mut self, hash: Hash) -> &mut Batch {
+        self.push(Write::QuarantineBlob { hash })
     }
 
     /// See [`Write::AppendLog`].
@@ -232,6 +243,7 @@ pub(crate) fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(),
     match write {
         Write::PutBlob { blob } => blobs::put(transaction, blob),
         Write::DeleteBlob { hash } => blobs::delete(transaction, hash),
+        Write::QuarantineBlob { hash } => quarantine::put(transaction, hash),
         Write::AppendLog { index, entry } => raft_log::append(transaction, *index, entry),
         Write::PutSnapshot { index, state } => snapshot::put(transaction, *index, state),
         Write::PutJob { id, record } => jobs::put(transaction, id, record),

@@ -8,11 +8,12 @@ use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, SetDurabilityError, WriteTransaction};
 
 use crate::backend::{Cause, Fault};
 use crate::batch::{Batch, apply};
 use crate::error::{CommitError, Fail, ReadError};
+use crate::volume::Volume;
 
 /// An open data folder (or backend). Reads see the last commit; writes go through `commit`, one at a time.
 #[derive(Debug)]
@@ -20,13 +21,31 @@ pub struct Storage {
     /// Taken only by `drop`.
     database: Option<Database>,
     fault: Arc<Fault>,
+    /// What the data lie on; `None` for a backend that says nothing of it.
+    volume: Option<Box<dyn Volume>>,
     /// Held, never read: the folder's lock, released after the database is closed.
     _lock: Option<File>,
 }
 
 impl Storage {
-    pub(crate) fn new(database: Database, fault: Arc<Fault>, lock: Option<File>) -> Storage {
-        Storage { database: Some(database), fault, _lock: lock }
+    pub(crate) fn new(database: Database, fault: Arc<Fault>) -> Storage {
+        Storage { database: Some(database), fault, volume: None, _lock: None }
+    }
+
+    /// The same on a volume whose room is known.
+    pub(crate) fn on_volume(mut self, volume: impl Volume) -> Storage {
+        self.volume = Some(Box::new(volume));
+        self
+    }
+
+    /// The same with the folder's lock to hold.
+    pub(crate) fn holding(mut self, lock: File) -> Storage {
+        self._lock = Some(lock);
+        self
+    }
+
+    pub(crate) fn volume(&self) -> Option<&dyn Volume> {
+        self.volume.as_deref()
     }
 
     /// Commits all of a batch or nothing of it; durable (two-phase, synced) when it returns `Ok`.
@@ -48,13 +67,21 @@ impl Storage {
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<(), Fail<CommitError>>,
     ) -> Result<(), CommitError> {
+        self.write_with(promise_all, change)
+    }
+
+    /// Runs one transaction; `promise` sets what its commit promises.
+    pub(crate) fn write_with(
+        &self,
+        promise: impl FnOnce(&mut WriteTransaction) -> Result<(), SetDurabilityError>,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), Fail<CommitError>>,
+    ) -> Result<(), CommitError> {
         if self.is_dead() {
             return Err(CommitError::Dead);
         }
         let attempt = || {
             let mut transaction = self.database().begin_write()?;
-            transaction.set_durability(Durability::Immediate)?;
-            transaction.set_two_phase_commit(true);
+            promise(&mut transaction)?;
             match change(&transaction) {
                 Ok(()) => Ok(transaction.commit()?),
                 Err(fail) => {
@@ -96,11 +123,31 @@ impl Storage {
         self.database.as_ref().expect("invariant: only drop takes the database")
     }
 
-    /// Ends the handle and returns what ended it: the backend's own error when there was one.
+    /// Ends the handle and returns what ended it: the backend's own error when there was one. On a full disk the reserve
+    /// goes now, so that opening again finds room.
     fn end(&self, cause: Cause) -> Cause {
         self.fault.latch(cause.clone());
-        self.fault.cause().cloned().unwrap_or(cause)
+        let cause = self.fault.cause().cloned().unwrap_or(cause);
+        if let (Cause::DiskFull, Some(volume)) = (&cause, self.volume()) {
+            volume.release_reserve();
+        }
+        cause
     }
+}
+
+/// What every commit promises: durable when it returns, in two phases, so that no crash leaves a header that points to
+/// pages which did not arrive, and with the allocator's state beside it (quick repair).
+///
+/// Without the last one, opening after a crash reads the whole file and refuses it for a single rotten page, a blob's
+/// too; then there would be nothing left to quarantine. With it the folder opens and the blob alone is damaged.
+/// Measured on a database of 256 MiB in a file of 514 MiB (ext4 on a virtual disk, release build, 400 commits of a blob
+/// of 8 KiB and a row each, two runs): median commit 0.46 and 0.56 ms without, 0.54 and 0.56 ms with; 99th percentile
+/// 0.56 and 0.87 ms without, 0.62 and 0.66 ms with; opening after a crash 0.26 to 0.85 s without, 1.1 to 1.2 ms with.
+fn promise_all(transaction: &mut WriteTransaction) -> Result<(), SetDurabilityError> {
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.set_two_phase_commit(true);
+    transaction.set_quick_repair(true);
+    Ok(())
 }
 
 impl Drop for Storage {

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use forgemesh_protocol::hash::Hash;
 
+use crate::backend::Cause;
+
 /// Why a data folder or a backend could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -175,7 +177,7 @@ pub enum ReadError {
         detail: String,
     },
     /// A blob's bytes are not those of its address.
-    #[error("blob {hash} is damaged; delete it and fetch it again, or put it again")]
+    #[error("blob {hash} is damaged; quarantine it and fetch it again, or put it again")]
     CorruptBlob {
         /// The address.
         hash: Hash,
@@ -245,6 +247,16 @@ macro_rules! from_engine {
     )*};
 }
 from_engine!(StorageError, TableError, TransactionError, CommitError, SetDurabilityError);
+
+/// Says where something stopped the opening.
+pub(crate) fn open_error(place: &str, cause: Cause) -> OpenError {
+    let place = place.to_owned();
+    match cause {
+        Cause::DiskFull => OpenError::DiskFull { place },
+        Cause::Io(detail) => OpenError::Io { place, detail },
+        Cause::Damaged(detail) => OpenError::Corrupt { place, detail },
+    }
+}
 
 /// Names the I/O error of an action on a path.
 pub(crate) fn path_error(

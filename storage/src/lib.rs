@@ -19,11 +19,18 @@ pub mod limits;
 mod meta;
 mod open;
 mod outbox;
+mod quarantine;
 mod raft_log;
 mod refusals;
+mod room;
 mod rows;
+mod schema;
+mod scrub;
 mod snapshot;
 mod tables;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod volume;
 
 pub use batch::{Batch, Blob, Write};
 pub use engine::Storage;
@@ -32,5 +39,9 @@ pub use jobs::JobRow;
 pub use key_file::{KEY_FILE_NAME, KeyFile, KeyFileError};
 pub use meta::MetaKey;
 pub use open::{DATABASE_FILE_NAME, LOCK_FILE_NAME};
+pub use quarantine::QuarantineRow;
 pub use refusals::RefusalRow;
+pub use room::Room;
+pub use scrub::ScrubPage;
 pub use tables::SCHEMA_VERSION;
+pub use volume::{RESERVE_FILE_NAME, Volume};

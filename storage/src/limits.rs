@@ -24,6 +24,14 @@ pub const MAX_BATCH_WRITES: usize = 65_536;
 pub const MAX_BATCH_BYTES: usize = 1 << 30;
 /// Refusals kept; the oldest go first.
 pub const MAX_REFUSALS: u64 = 1_000;
+/// Damaged blobs on record; the oldest go first.
+pub const MAX_QUARANTINED: u64 = 64;
+/// Longest damaged bytes that are kept for diagnosis; of longer ones only address and length are.
+pub const MAX_QUARANTINE_BYTES: usize = 1 << 20;
+/// Room set aside for the day when the disk is full: opening again and the last commits of what was accepted fit in.
+pub const RESERVE_BYTES: u64 = 32 << 20;
+/// Free space below which new work should be refused, so that what was accepted can still be finished.
+pub const LOW_ROOM_BYTES: u64 = 256 << 20;
 /// Most rows that one listing returns, whatever limit the caller gives.
 pub const MAX_PAGE_ROWS: usize = 10_000;
 /// A listing stops after the row with which it reaches this many bytes.

@@ -1,7 +1,7 @@
 //! Opening a data folder or a backend, and creating it so that a crash at any step leaves it openable.
 //!
-//! Owns the file names, the folder's lock, the creation order and the schema check. Must never initialise over bytes
-//! that are not understood, nor open a folder that another process has.
+//! Owns the file names, the folder's lock and the creation order. Must never initialise over bytes that are not
+//! understood, nor open a folder that another process has, nor touch its reserve.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -14,11 +14,11 @@ use redb::{Database, DatabaseError, StorageBackend};
 
 use crate::backend::{Cause, FailStop, Fault};
 use crate::engine::{Storage, cause_of};
-use crate::error::{CommitError, Fail, OpenError, ReadError, path_error};
+use crate::error::{OpenError, open_error, path_error};
 use crate::files::{create_private_file, create_private_folder, open_private_file, publish, remove_leftover};
 use crate::limits::CACHE_BYTES;
-use crate::tables::{ALL, SCHEMA_VERSION};
-use crate::{meta, rows};
+use crate::volume::{FolderVolume, Volume};
+use crate::{room, schema};
 
 /// The database within a data folder.
 pub const DATABASE_FILE_NAME: &str = "forgemesh.redb";
@@ -42,11 +42,11 @@ impl Storage {
         remove_leftover(&new).map_err(path_error("remove", &new))?;
         match std::fs::symlink_metadata(&path) {
             Ok(found) if !found.is_file() => Err(OpenError::WrongKind { path, wanted: "plain file" }),
-            Ok(_) => open_file(&path, lock),
+            Ok(_) => open_file(folder, &path, lock),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 create_file(&new)?;
                 publish(&new, &path).map_err(path_error("create", &path))?;
-                open_file(&path, lock)
+                open_file(folder, &path, lock)
             }
             Err(error) => Err(path_error("open", &path)(error)),
         }
@@ -58,7 +58,16 @@ impl Storage {
     /// # Errors
     /// As for `open`, with `backend` for the place.
     pub fn with_backend(backend: impl StorageBackend) -> Result<Storage, OpenError> {
-        attach(backend, "backend", None, true)
+        attach(backend, "backend", true)
+    }
+
+    /// Opens a backend that knows how much room it has (clones are the same backend): what a folder does on a full disk
+    /// happens here too.
+    ///
+    /// # Errors
+    /// As for `with_backend`.
+    pub fn with_volume(disk: impl StorageBackend + Volume + Clone) -> Result<Storage, OpenError> {
+        on_volume(disk.clone(), || attach(disk.clone(), "backend", true))
     }
 }
 
@@ -77,14 +86,33 @@ fn create_file(new: &Path) -> Result<(), OpenError> {
     let place = new.display().to_string();
     let file = create_private_file(new).map_err(path_error("create", new))?;
     let synced = file.try_clone().map_err(path_error("create", new))?;
-    drop(attach(file_backend(file, &place)?, &place, None, true)?);
+    drop(attach(file_backend(file, &place)?, &place, true)?);
     synced.sync_all().map_err(path_error("sync", new))
 }
 
-fn open_file(path: &Path, lock: File) -> Result<Storage, OpenError> {
+fn open_file(folder: &Path, path: &Path, lock: File) -> Result<Storage, OpenError> {
     let place = path.display().to_string();
-    let file = OpenOptions::new().read(true).write(true).open(path).map_err(path_error("open", path))?;
-    attach(file_backend(file, &place)?, &place, Some(lock), false)
+    let open = || {
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(path_error("open", path))?;
+        attach(file_backend(file, &place)?, &place, false)
+    };
+    Ok(on_volume(FolderVolume::new(folder), open)?.holding(lock))
+}
+
+/// Opens, on a full disk once more with the reserve given back; takes the reserve where there is room again.
+fn on_volume(
+    volume: impl Volume,
+    open: impl Fn() -> Result<Storage, OpenError>,
+) -> Result<Storage, OpenError> {
+    let storage = match open() {
+        Err(OpenError::DiskFull { .. }) if volume.has_reserve() => {
+            volume.release_reserve();
+            open()?
+        }
+        other => other?,
+    };
+    room::restock(&volume);
+    Ok(storage.on_volume(volume))
 }
 
 fn file_backend(file: File, place: &str) -> Result<FileBackend, OpenError> {
@@ -92,12 +120,7 @@ fn file_backend(file: File, place: &str) -> Result<FileBackend, OpenError> {
 }
 
 /// Puts redb on a backend and checks, or writes, the schema.
-fn attach(
-    backend: impl StorageBackend,
-    place: &str,
-    lock: Option<File>,
-    may_create: bool,
-) -> Result<Storage, OpenError> {
+fn attach(backend: impl StorageBackend, place: &str, may_create: bool) -> Result<Storage, OpenError> {
     let fault = Arc::new(Fault::default());
     let backend = FailStop::new(backend, fault.clone());
     let fresh = backend.len().map_err(|error| open_error(place, Cause::Io(error.to_string())))? == 0;
@@ -110,53 +133,12 @@ fn attach(
         Ok(Err(error)) => return Err(database_error(place, &fault, error)),
         Err(_) => return Err(open_error(place, Cause::Damaged("the engine panicked".to_owned()))),
     };
-    let storage = Storage::new(database, fault, lock);
+    let storage = Storage::new(database, fault);
     if fresh {
-        initialise(&storage).map_err(|error| from_commit(place, error))?;
+        schema::bring_up_to_date(&storage, 0, place)?;
     }
-    check_schema(&storage, place)?;
+    schema::check(&storage, place)?;
     Ok(storage)
-}
-
-/// Creates every table and the schema version, in one transaction.
-fn initialise(storage: &Storage) -> Result<(), CommitError> {
-    storage.write(|transaction| {
-        for table in ALL {
-            rows::write(transaction, *table)?;
-        }
-        meta::put_schema(transaction)
-    })
-}
-
-fn check_schema(storage: &Storage, place: &str) -> Result<(), OpenError> {
-    let version = storage.read(|transaction| {
-        let version = meta::schema(transaction)?;
-        // Only a version that is understood says which tables there are.
-        if version == SCHEMA_VERSION {
-            for table in ALL {
-                rows::read(transaction, *table).map_err(Fail::<ReadError>::from)?;
-            }
-        }
-        Ok(version)
-    });
-    match version {
-        Ok(SCHEMA_VERSION) => Ok(()),
-        Ok(found) if found > SCHEMA_VERSION => {
-            Err(OpenError::NewerSchema { found, supported: SCHEMA_VERSION })
-        }
-        Ok(found) => Err(open_error(place, Cause::Damaged(format!("schema version {found} never existed")))),
-        Err(ReadError::Io { detail }) => Err(open_error(place, Cause::Io(detail))),
-        Err(ReadError::Damaged { detail }) => Err(open_error(place, Cause::Damaged(detail))),
-        Err(error) => Err(open_error(place, Cause::Damaged(error.to_string()))),
-    }
-}
-
-fn from_commit(place: &str, error: CommitError) -> OpenError {
-    match error {
-        CommitError::DiskFull => open_error(place, Cause::DiskFull),
-        CommitError::Io { detail } => open_error(place, Cause::Io(detail)),
-        error => open_error(place, Cause::Damaged(error.to_string())),
-    }
 }
 
 fn database_error(place: &str, fault: &Fault, error: DatabaseError) -> OpenError {
@@ -167,14 +149,5 @@ fn database_error(place: &str, fault: &Fault, error: DatabaseError) -> OpenError
         // The folder's lock is ours: whoever holds the file itself bypassed it.
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { folder: place.into() },
         other => open_error(place, cause_of(&other.into())),
-    }
-}
-
-fn open_error(place: &str, cause: Cause) -> OpenError {
-    let place = place.to_owned();
-    match cause {
-        Cause::DiskFull => OpenError::DiskFull { place },
-        Cause::Io(detail) => OpenError::Io { place, detail },
-        Cause::Damaged(detail) => OpenError::Corrupt { place, detail },
     }
 }

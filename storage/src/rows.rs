@@ -3,6 +3,8 @@
 //! Owns the record format and the only code that touches redb's tables. Must never return a value whose checksum,
 //! bound to its table and key, does not match: bit rot is an error with a place, never a wrong value.
 
+use std::ops::ControlFlow;
+
 use forgemesh_protocol::hash::Hash;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
@@ -123,6 +125,21 @@ impl<T: ReadableTable<Bytes, Bytes>> Rows<T> {
         Ok(page)
     }
 
+    /// Shows rows as they are stored, keys from `from` on, ascending, until `visit` says that it has enough.
+    pub(crate) fn visit_raw<E>(
+        &self,
+        from: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, Fail<E>>,
+    ) -> Result<(), Fail<E>> {
+        for row in self.table.range::<&[u8]>(from..)? {
+            let (key, stored) = row?;
+            if visit(key.value(), stored.value())?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Reads an integer key.
     pub(crate) fn number<E: From<CorruptRecord>>(&self, key: &[u8]) -> Result<u64, Fail<E>> {
         key.try_into().map(u64::from_be_bytes).map_err(|_| self.corrupt(key))
@@ -190,6 +207,12 @@ impl WriteRows<'_> {
     /// Removes every row with a key up to and including `last`.
     pub(crate) fn remove_through<E>(&mut self, last: &[u8]) -> Result<(), Fail<E>> {
         self.table.retain_in::<&[u8], _>(..=last, |_, _| false)?;
+        Ok(())
+    }
+
+    /// Removes the row with the smallest key, damaged or not.
+    pub(crate) fn remove_first<E>(&mut self) -> Result<(), Fail<E>> {
+        self.table.pop_first()?;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The schema: every table, its keys and its values, and the version of the whole.
 //!
 //! Owns the names and key layouts. Must never change a released table: a new layout is a new table, a new
-//! `SCHEMA_VERSION`, and a migration in `open`.
+//! `SCHEMA_VERSION`, and a migration in `schema`.
 //!
 //! Every key is a byte string whose order is the order of the thing: integers are big-endian u64. Every value but
 //! a blob's is a *record*: 16 bytes of checksum, then the value (see `rows`). A blob's address is its checksum.
@@ -9,7 +9,7 @@
 use redb::TableDefinition;
 
 /// Version of all the tables below, stored in `meta` under `schema` as a big-endian u32 record.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// The type of every key and value: bytes, so that no damaged file can make a typed decoder panic.
 pub(crate) type Bytes = &'static [u8];
@@ -48,6 +48,17 @@ pub(crate) const REFUSALS: Table = Table("refusals");
 /// `refusal_ids`: 32-byte id → record of its arrival number u64. Stable since version 1.
 pub(crate) const REFUSAL_IDS: Table = Table("refusal_ids");
 
-/// Every table, in the order in which a new file gets them.
-pub(crate) const ALL: &[Table] =
-    &[META, BLOBS, LOG, SNAPSHOT, JOBS, JOB_ORDER, LEDGER, KV, OUTBOX, REFUSALS, REFUSAL_IDS];
+/// `quarantine`: arrival number u64 → record of 32-byte address ‖ length u64 ‖ the damaged bytes, or none of them when
+/// they are longer than `MAX_QUARANTINE_BYTES`. Stable since version 2.
+pub(crate) const QUARANTINE: Table = Table("quarantine");
+
+/// The tables by the version that brought them, version 1 first: a file of version n has those of the first n rows.
+const BY_VERSION: [&[Table]; SCHEMA_VERSION as usize] = [
+    &[META, BLOBS, LOG, SNAPSHOT, JOBS, JOB_ORDER, LEDGER, KV, OUTBOX, REFUSALS, REFUSAL_IDS],
+    &[QUARANTINE],
+];
+
+/// The tables that came after `version`, in the order in which a file gets them; all of them for 0.
+pub(crate) fn newer_than(version: u32) -> impl Iterator<Item = Table> {
+    BY_VERSION.into_iter().skip(version as usize).flatten().copied()
+}
