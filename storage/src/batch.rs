@@ -225,6 +225,11 @@ impl Batch {
         at_most("a batch", self.size(), MAX_BATCH_BYTES)?;
         self.writes.iter().try_for_each(Write::check)
     }
+
+    /// Applies the writes within a transaction.
+    pub(crate) fn apply(&self, transaction: &WriteTransaction) -> Result<(), Fail<CommitError>> {
+        self.writes.iter().try_for_each(|write| apply(transaction, write))
+    }
 }
 
 impl From<Vec<Write>> for Batch {
@@ -239,7 +244,7 @@ pub(crate) fn at_most(what: &'static str, size: usize, limit: usize) -> Result<(
 }
 
 /// Applies one write within a transaction.
-pub(crate) fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), Fail<CommitError>> {
+fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), Fail<CommitError>> {
     match write {
         Write::PutBlob { blob } => blobs::put(transaction, blob),
         Write::DeleteBlob { hash } => blobs::delete(transaction, hash),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, SetDurabilityError, WriteTransaction};
 
 use crate::backend::{Cause, Fault};
-use crate::batch::{Batch, apply};
+use crate::batch::Batch;
 use crate::error::{CommitError, Fail, ReadError};
 use crate::volume::Volume;
 
@@ -55,7 +55,7 @@ impl Storage {
     /// the handle; see [`CommitError`].
     pub fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
         batch.check()?;
-        self.write(|transaction| batch.writes().iter().try_for_each(|write| apply(transaction, write)))
+        self.write(|transaction| batch.apply(transaction))
     }
 
     /// Whether an error has ended this handle, so that only opening again helps.

@@ -26,9 +26,7 @@ pub(crate) fn check(storage: &Storage, place: &str) -> Result<(), OpenError> {
     match version(storage, place)? {
         SCHEMA_VERSION => check_tables(storage, place),
         0 => Err(open_error(place, Cause::Damaged("schema version 0 never existed".to_owned()))),
-        found if found > SCHEMA_VERSION => {
-            Err(OpenError::NewerSchema { found, supported: SCHEMA_VERSION })
-        }
+        found if found > SCHEMA_VERSION => Err(OpenError::NewerSchema { found, supported: SCHEMA_VERSION }),
         older => {
             bring_up_to_date(storage, older, place)?;
             check_tables(storage, place)
@@ -42,9 +40,8 @@ fn version(storage: &Storage, place: &str) -> Result<u32, OpenError> {
 
 fn check_tables(storage: &Storage, place: &str) -> Result<(), OpenError> {
     let all = storage.read(|transaction| {
-        newer_than(0).try_for_each(|table| {
-            rows::read(transaction, table).map(|_| ()).map_err(Fail::<ReadError>::from)
-        })
+        newer_than(0)
+            .try_for_each(|table| rows::read(transaction, table).map(|_| ()).map_err(Fail::<ReadError>::from))
     });
     all.map_err(|error| from_read(place, error))
 }

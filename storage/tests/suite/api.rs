@@ -2,13 +2,13 @@
 
 use forgemesh_protocol::hash::Hash;
 use forgemesh_storage::limits::{MAX_KV_KEY_BYTES, MAX_REFUSAL_BYTES, MAX_REFUSALS};
+use forgemesh_storage::testing::Disk;
 use forgemesh_storage::{Batch, CommitError, MetaKey, ReadError, Storage};
 
-use crate::disk::Disk;
 use crate::{contents, id};
 
 fn open() -> Storage {
-    Storage::with_backend(Disk::default()).unwrap()
+    Storage::with_backend(Disk::new(1)).unwrap()
 }
 
 /// Commits a batch that must be refused, and checks that nothing of it was written.

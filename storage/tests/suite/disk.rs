@@ -1,171 +1,140 @@
-//! A disk in memory that remembers every operation and can show what a power loss at any moment leaves.
-//!
-//! Owns the crash model: synced operations are there; of the later ones any subset may be, whole or torn at 512-byte
-//! sectors. Must never lose what a completed sync covers: a lying sync is another fault.
+//! The model disk itself: it forgets what it may, keeps what it must, and fails when told to.
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::io::ErrorKind;
 
+use forgemesh_storage::testing::{Action, Disk, Growth, Random, Unsynced, When};
 use redb::StorageBackend;
 
-use crate::Random;
-
-const SECTOR: usize = 512;
-
-#[derive(Clone, Debug)]
-enum Op {
-    Write { offset: usize, data: Vec<u8> },
-    SetLen(usize),
-    Sync,
-}
-
-impl Op {
-    fn apply(&self, image: &mut Vec<u8>) {
-        match self {
-            Op::Write { offset, data } => put(image, *offset, data),
-            Op::SetLen(len) => image.resize(*len, 0),
-            Op::Sync => {}
-        }
-    }
-}
-
-fn put(image: &mut Vec<u8>, offset: usize, data: &[u8]) {
-    if image.len() < offset + data.len() {
-        image.resize(offset + data.len(), 0);
-    }
-    image[offset..offset + data.len()].copy_from_slice(data);
-}
-
-/// What of the operations after the last sync survives.
-#[derive(Clone, Copy, Debug)]
-pub enum Unsynced {
-    /// Nothing.
-    Lost,
-    /// All of it, though no sync promised it.
-    Kept,
-    /// A random subset, torn at sectors; from this seed.
-    Torn(u64),
-}
-
-#[derive(Debug, Default)]
-struct State {
-    image: Vec<u8>,
-    ops: Vec<Op>,
-    /// Operations still allowed before every write and sync fails with this kind.
-    fail: Option<(usize, io::ErrorKind)>,
-}
-
-/// A handle on the disk; clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Disk(Arc<Mutex<State>>);
-
-impl Disk {
-    pub fn with_image(image: Vec<u8>) -> Disk {
-        Disk(Arc::new(Mutex::new(State { image, ..State::default() })))
-    }
-
-    pub fn image(&self) -> Vec<u8> {
-        self.0.lock().unwrap().image.clone()
-    }
-
-    /// Number of operations so far: a moment to crash at.
-    pub fn moment(&self) -> usize {
-        self.0.lock().unwrap().ops.len()
-    }
-
-    /// After `ops` more writes, syncs or changes of length, these fail.
-    pub fn fail_after(&self, ops: usize, kind: io::ErrorKind) {
-        self.0.lock().unwrap().fail = Some((ops, kind));
-    }
-
-    fn act(&self, op: Op) -> io::Result<()> {
-        let mut state = self.0.lock().unwrap();
-        match &mut state.fail {
-            Some((0, kind)) => return Err((*kind).into()),
-            Some((left, _)) => *left -= 1,
-            None => {}
-        }
-        op.apply(&mut state.image);
-        state.ops.push(op);
-        Ok(())
-    }
-
-    /// Calls `check` with the image after a power loss at every moment from `first` on, for each way of losing.
-    pub fn each_crash(
-        &self,
-        first: usize,
-        ways: &[Unsynced],
-        mut check: impl FnMut(usize, Unsynced, Vec<u8>),
-    ) {
-        let ops = self.0.lock().unwrap().ops.clone();
-        let (mut durable, mut synced) = (Vec::new(), 0);
-        for moment in 0..=ops.len() {
-            if moment > 0 && matches!(ops[moment - 1], Op::Sync) {
-                ops[synced..moment].iter().for_each(|op| op.apply(&mut durable));
-                synced = moment;
-            }
-            if moment >= first {
-                for way in ways {
-                    check(moment, *way, survive(&durable, &ops[synced..moment], *way));
+#[test]
+fn a_power_loss_keeps_what_a_sync_covered_and_only_then() {
+    let seed = 20_261_124;
+    println!("seed {seed}");
+    let mut random = Random(seed);
+    for _ in 0..200 {
+        let disk = Disk::new(random.draw());
+        let mut synced = Vec::new();
+        for _ in 0..random.below(40) {
+            let (at, n) = (random.below(9_000) as u64, random.below(3_000));
+            match random.below(6) {
+                0 => disk.set_len(at).unwrap(),
+                1 => {
+                    disk.sync_data().unwrap();
+                    synced = disk.image();
                 }
+                _ => disk.write(at, &vec![random.draw() as u8; n]).unwrap(),
             }
         }
+        assert_eq!(disk.power_loss(Unsynced::Lost).image(), synced);
+        assert_eq!(disk.power_loss(Unsynced::Kept).image(), disk.image());
+        let torn = Unsynced::Torn(random.draw());
+        assert_eq!(disk.power_loss(torn).image(), disk.power_loss(torn).image());
     }
 }
 
-fn survive(durable: &[u8], pending: &[Op], way: Unsynced) -> Vec<u8> {
-    let mut image = durable.to_vec();
-    match way {
-        Unsynced::Lost => {}
-        Unsynced::Kept => pending.iter().for_each(|op| op.apply(&mut image)),
-        Unsynced::Torn(seed) => {
-            let mut random = Random(seed ^ pending.len() as u64);
-            for op in pending {
-                tear(op, &mut image, &mut random);
-            }
+#[test]
+fn a_torn_write_is_whole_in_every_sector() {
+    let mut kinds = [0; 3];
+    for seed in 0..300 {
+        let disk = Disk::with_image(seed, vec![1; 8_192]);
+        disk.write(700, &[2; 4_096]).unwrap();
+        let image = disk.power_loss(Unsynced::Torn(seed)).image();
+        for (n, sector) in image.chunks(512).enumerate() {
+            let written = (n * 512..n * 512 + 512).filter(|at| (700..4_796).contains(at)).count();
+            let found = sector.iter().filter(|byte| **byte == 2).count();
+            assert!(found == 0 || found == written, "sector {n}: {found} of {written}");
         }
+        let arrived = image.iter().filter(|byte| **byte == 2).count();
+        kinds[if arrived == 0 { 0 } else { 1 + usize::from(arrived == 4_096) }] += 1;
     }
-    image
+    assert!(kinds.iter().all(|kind| *kind > 60), "lost, torn, whole: {kinds:?}");
 }
 
-fn tear(op: &Op, image: &mut Vec<u8>, random: &mut Random) {
-    match (op, random.below(3)) {
-        (_, 0) => {}
-        (op, 1) | (op @ (Op::SetLen(_) | Op::Sync), _) => op.apply(image),
-        (Op::Write { offset, data }, _) => {
-            for (n, sector) in data.chunks(SECTOR).enumerate() {
-                if random.below(2) == 0 {
-                    put(image, offset + n * SECTOR, sector);
-                }
-            }
-        }
-    }
+#[test]
+fn syncs_that_lie_or_fail_make_nothing_durable() {
+    let disk = Disk::new(1);
+    disk.lie(true);
+    disk.write(0, b"first").unwrap();
+    disk.sync_data().unwrap();
+    assert_eq!(disk.power_loss(Unsynced::Lost).image(), b"");
+    disk.lie(false);
+    disk.sync_data().unwrap();
+    assert_eq!(disk.power_loss(Unsynced::Lost).image(), b"first");
+
+    disk.fail(Action::Sync, When::After(0), ErrorKind::Other);
+    disk.write(0, b"limbo").unwrap();
+    assert!(disk.sync_data().is_err());
+    disk.write(5, b" later").unwrap();
+    disk.sync_data().unwrap();
+    assert_eq!(disk.image(), b"limbo later");
+    assert_eq!(disk.power_loss(Unsynced::Lost).image(), b"first later");
+    disk.write(0, b"again").unwrap();
+    disk.sync_data().unwrap();
+    assert_eq!(disk.power_loss(Unsynced::Lost).image(), b"again later");
 }
 
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().image.len() as u64)
-    }
+#[test]
+fn faults_strike_when_they_were_told_to() {
+    let disk = Disk::with_image(5, vec![0; 4_096]);
+    let read = || disk.read(0, &mut [0; 8]).is_ok();
+    disk.fail(Action::Read, When::After(2), ErrorKind::Other);
+    assert_eq!([(); 5].map(|()| read()), [true, true, false, true, true]);
+    disk.fail(Action::Read, When::Since(1), ErrorKind::Other);
+    assert_eq!([(); 4].map(|()| read()), [true, false, false, false]);
+    disk.write(0, b"not a read").unwrap();
+    disk.heal();
+    disk.fail(Action::Change, When::OneIn(4), ErrorKind::StorageFull);
+    let failed = (0..1_000).filter(|_| disk.write(0, b"x").is_err()).count();
+    assert!((150..350).contains(&failed), "{failed} of 1,000");
+    assert!(read());
+}
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.0.lock().unwrap();
-        let found = usize::try_from(offset)
-            .ok()
-            .and_then(|offset| state.image.get(offset..offset.checked_add(out.len())?))
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(found);
-        Ok(())
-    }
+#[test]
+fn a_dead_process_reaches_nothing() {
+    let disk = Disk::new(1);
+    disk.light_fuse(2);
+    disk.write(0, b"kept").unwrap();
+    disk.sync_data().unwrap();
+    assert!(!disk.is_dead());
+    assert!(disk.write(0, b"never").is_err() && disk.is_dead());
+    assert!(disk.read(0, &mut [0; 4]).is_err() && disk.sync_data().is_err() && disk.len().is_err());
+    assert_eq!(disk.counts().changes(), 2);
+    let after = disk.power_loss(Unsynced::Kept);
+    after.write(4, b" on").unwrap();
+    assert_eq!((after.image(), disk.image()), (b"kept on".to_vec(), b"kept".to_vec()));
+}
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.act(Op::SetLen(len as usize))
-    }
+#[test]
+fn room_is_counted_in_blocks() {
+    let disk = Disk::new(1);
+    disk.limit(Some(5 * 4_096), Growth::Sparse);
+    disk.set_len(1 << 30).unwrap();
+    assert_eq!(disk.free(), Some(5 * 4_096));
+    disk.write(100, &[1; 4_096]).unwrap();
+    disk.write(4_096, &[2; 4_096]).unwrap();
+    assert_eq!(disk.free(), Some(3 * 4_096));
+    let full = disk.write(1 << 20, &[3; 4 * 4_096]).unwrap_err();
+    assert_eq!((full.kind(), disk.free()), (ErrorKind::StorageFull, Some(3 * 4_096)));
+    disk.set_len(4_096).unwrap();
+    assert_eq!(disk.free(), Some(4 * 4_096));
 
-    fn sync_data(&self) -> io::Result<()> {
-        self.act(Op::Sync)
-    }
+    disk.limit(Some(5 * 4_096), Growth::Whole);
+    assert_eq!(disk.set_len(6 * 4_096).unwrap_err().kind(), ErrorKind::StorageFull);
+    disk.set_len(3 * 4_096).unwrap();
+    assert_eq!(disk.free(), Some(2 * 4_096));
+    disk.leave_free(0);
+    disk.write(0, &[4; 3 * 4_096]).unwrap();
+    assert!(disk.write(3 * 4_096, b"x").is_err());
+}
 
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.act(Op::Write { offset: offset as usize, data: data.to_vec() })
+#[test]
+fn rot_flips_bits_and_one_seed_decides_which() {
+    let disks = [1, 1, 2].map(|seed| Disk::with_image(seed, vec![9; 4_096]));
+    let places = disks.each_ref().map(|disk| disk.rot(3));
+    assert_eq!(places[0], places[1]);
+    assert_ne!(places[0], places[2]);
+    for (disk, places) in disks.iter().zip(&places) {
+        assert!(places.iter().all(|at| disk.image()[*at] != 9));
+        assert_eq!(disk.power_loss(Unsynced::Lost).image(), disk.image());
     }
+    assert_eq!(Disk::new(1).rot(3), Vec::<usize>::new());
 }

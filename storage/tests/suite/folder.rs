@@ -7,6 +7,8 @@ use std::process::Command;
 use forgemesh_storage::{Batch, DATABASE_FILE_NAME, OpenError, Storage};
 use tempfile::tempdir;
 
+use crate::sealed;
+
 const NEW_FILE_NAME: &str = "forgemesh.redb.new";
 /// Names the folder that a second process of this test binary shall try to open.
 const CHILD_FOLDER: &str = "FORGEMESH_STORAGE_TEST_FOLDER";
@@ -111,27 +113,19 @@ fn a_newer_schema_is_refused() {
     let set = |version: u32, sound: bool| {
         let database = redb::Database::open(&path).unwrap();
         let transaction = database.begin_write().unwrap();
-        // The record format, written out once more: checksum over table, key and value, then the value.
-        let mut hasher = blake3::Hasher::new_derive_key("forgemesh storage record v1");
-        for part in [&b"meta"[..], b"schema"] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        hasher.update(&version.to_be_bytes());
-        let mut record = hasher.finalize().as_bytes()[..16].to_vec();
-        record.extend(version.to_be_bytes());
+        let mut record = sealed("meta", b"schema", &version.to_be_bytes());
         record[0] ^= u8::from(!sound);
         transaction.open_table(META).unwrap().insert(&b"schema"[..], &record[..]).unwrap();
         transaction.commit().unwrap();
     };
-    set(2, true);
+    set(3, true);
     let error = Storage::open(root.path()).unwrap_err();
-    assert!(matches!(error, OpenError::NewerSchema { found: 2, supported: 1 }), "{error}");
-    for (version, sound) in [(0, true), (1, false)] {
+    assert!(matches!(error, OpenError::NewerSchema { found: 3, supported: 2 }), "{error}");
+    for (version, sound) in [(0, true), (2, false)] {
         set(version, sound);
         let error = Storage::open(root.path()).unwrap_err();
         assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
     }
-    set(1, true);
+    set(2, true);
     assert_eq!(Storage::open(root.path()).unwrap().ledger_len(), Ok(1));
 }

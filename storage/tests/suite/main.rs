@@ -9,38 +9,49 @@ mod api;
 mod crash;
 mod disk;
 mod folder;
+mod full;
 mod key_file;
+mod migration;
+mod quarantine;
 mod rot;
+mod workload;
 
 use forgemesh_protocol::hash::Hash;
-use forgemesh_storage::{JobRow, MetaKey, ReadError, RefusalRow, Storage};
-
-/// SplitMix64 (Steele, Lea, Flood 2014): a test's whole randomness from one printed seed.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.draw() % bound.max(1) as u64) as usize
-    }
-}
+use forgemesh_storage::testing::Disk;
+use forgemesh_storage::{JobRow, MetaKey, QuarantineRow, ReadError, RefusalRow, Storage};
 
 /// A job or blob id for tests.
 pub fn id(n: u64) -> Hash {
     Hash::blob(&n.to_le_bytes())
 }
 
+/// The record format, written out once more: checksum over table, key and value, then the value.
+pub fn sealed(table: &str, key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut hasher = blake3::Hasher::new_derive_key("forgemesh storage record v1");
+    for part in [table.as_bytes(), key] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.update(value);
+    [&hasher.finalize().as_bytes()[..16], value].concat()
+}
+
+/// Flips a bit in every copy of `text` that the disk holds: a page may lie there more than once.
+pub fn damage(disk: &Disk, text: &[u8]) {
+    let image = disk.image();
+    let places: Vec<usize> =
+        (0..=image.len() - text.len()).filter(|at| image[*at..].starts_with(text)).collect();
+    assert!(!places.is_empty(), "the text is stored");
+    places.into_iter().for_each(|at| disk.rot_at(at + text.len() / 2, 0x10));
+}
+
 /// Everything that the reads show of what the tests write.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contents {
     pub blobs: Vec<Option<Vec<u8>>>,
+    /// Those of the addresses whose bytes are damaged.
+    pub corrupt: Vec<Hash>,
+    pub quarantined: Vec<QuarantineRow>,
     pub snapshot: Option<(u64, Vec<u8>)>,
     pub log: Vec<(u64, Vec<u8>)>,
     pub last_log_index: Option<u64>,
@@ -56,8 +67,18 @@ pub struct Contents {
 pub fn contents(storage: &Storage, blobs: &[Hash]) -> Result<Contents, ReadError> {
     let snapshot = storage.snapshot()?;
     let first = snapshot.as_ref().map_or(0, |(index, _)| index + 1);
+    let mut corrupt = Vec::new();
+    let mut blob = |hash: &Hash| match storage.blob(hash) {
+        Err(ReadError::CorruptBlob { hash }) => {
+            corrupt.push(hash);
+            Ok(None)
+        }
+        other => other,
+    };
     Ok(Contents {
-        blobs: blobs.iter().map(|hash| storage.blob(hash)).collect::<Result<_, _>>()?,
+        blobs: blobs.iter().map(&mut blob).collect::<Result<_, _>>()?,
+        corrupt,
+        quarantined: storage.quarantined(10_000)?,
         log: storage.log(first, 10_000)?,
         snapshot,
         last_log_index: storage.last_log_index()?,

@@ -1,10 +1,10 @@
 //! Bit rot: a flipped bit anywhere in the file is an error, or touches nothing that is read; never a wrong value.
 
 use forgemesh_protocol::hash::Hash;
+use forgemesh_storage::testing::{Disk, Random};
 use forgemesh_storage::{Batch, MetaKey, ReadError, Storage};
 
-use crate::disk::Disk;
-use crate::{Contents, Random, contents, id};
+use crate::{Contents, contents, id};
 
 const ROWS: u64 = 30;
 
@@ -18,7 +18,7 @@ fn addresses() -> Vec<Hash> {
 
 /// An image in one commit, so that no older state is in it that damage to the header could bring back.
 fn image() -> (Vec<u8>, Contents) {
-    let disk = Disk::default();
+    let disk = Disk::new(1);
     let storage = Storage::with_backend(disk.clone()).unwrap();
     let mut batch = Batch::new();
     for n in 0..ROWS {
@@ -86,7 +86,7 @@ fn a_flipped_bit_never_becomes_a_wrong_value() {
         let at = if n % 2 == 0 { used[random.below(used.len())] } else { random.below(image.len()) };
         let mut rotten = image.clone();
         rotten[at] ^= 1 << random.below(8);
-        match Storage::with_backend(Disk::with_image(rotten)) {
+        match Storage::with_backend(Disk::with_image(1, rotten)) {
             Ok(storage) => {
                 holds(&truth, &storage);
                 noticed += u32::from(contents(&storage, &addresses()).as_ref() != Ok(&truth));
@@ -105,7 +105,7 @@ fn damage_is_named_with_its_place_and_a_new_copy_heals_a_blob() {
     let flipped = |text: &[u8]| {
         let mut rotten = image.clone();
         rotten[find(text) + 1] ^= 0x10;
-        Storage::with_backend(Disk::with_image(rotten)).unwrap()
+        Storage::with_backend(Disk::with_image(1, rotten)).unwrap()
     };
     let storage = flipped(&blob(4)[..40]);
     let hash = Hash::blob(&blob(4));
