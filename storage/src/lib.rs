@@ -1,7 +1,8 @@
-//! What a node keeps on its disk: one redb file and one key file in a data folder.
+//! What a node keeps on its disk: one redb file, one key file and a reserve of room in a data folder.
 //!
-//! Owns the schema (`tables`), the way a folder is created and opened (`open`), atomic durable batches (`batch`,
-//! `engine`), and the reads of each table group, every value verified on the way out. Must never interpret a
+//! Owns the schema and its migrations (`tables`, `schema`), the way a folder is created and opened (`open`), atomic
+//! durable batches (`batch`, `engine`), the reads of each table group, every value verified on the way out, and what is
+//! done about damaged blobs (`scrub`, `quarantine`) and a full disk (`room`). Must never interpret a
 //! value other than a blob (the rest is opaque canonical bytes), draw entropy, read a clock, or go on after an
 //! I/O error: the handle is then dead and the folder is opened again.
 

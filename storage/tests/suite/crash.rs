@@ -1,7 +1,7 @@
 //! Power loss at every moment, and fail-stop: what was acknowledged is there, and no batch is half there.
 //!
-//! `cargo test` opens a few thousand images. The long run:
-//! `FORGEMESH_CRASH_IMAGES=100000 cargo test --release -p forgemesh-storage --test suite -- --nocapture crash::power`.
+//! `cargo test` opens some ten thousand images. The long run:
+//! `FORGEMESH_CRASH_IMAGES=100000 cargo test -p forgemesh-storage --test suite -- --nocapture crash::power`.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -66,7 +66,7 @@ fn crash_workload(seed: u64) -> Tally {
 
 #[test]
 fn power_loss_at_every_moment_leaves_whole_acknowledged_batches() {
-    let (wanted, first) = (setting(IMAGES, 6_000), setting(SEED, 20_261_125));
+    let (wanted, first) = (setting(IMAGES, 15_000), setting(SEED, 20_261_125));
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
     println!("seeds from {first}");
     let (began, mut tally, mut workloads) = (Instant::now(), Tally::default(), 0);
@@ -167,7 +167,7 @@ fn an_io_error_ends_the_handle_and_opening_again_finds_whole_batches() {
             let disk = Disk::new(passed);
             let storage = Storage::with_backend(disk.clone()).unwrap();
             storage.commit(&batch(0)).unwrap();
-            let before = contents(&storage, &addresses()).unwrap();
+            let before = contents(&storage, addresses()).unwrap();
             disk.fail(action, When::After(passed), kind);
             let result = storage.commit(&batch(1));
             if result.is_ok() {
@@ -186,16 +186,16 @@ fn an_io_error_ends_the_handle_and_opening_again_finds_whole_batches() {
 
             // The same process opens again and goes on; then the power goes, with what a failed sync left in limbo.
             let storage = Storage::with_backend(disk.clone()).unwrap();
-            if contents(&storage, &addresses()).unwrap() == before {
+            if contents(&storage, addresses()).unwrap() == before {
                 storage.commit(&batch(1)).unwrap();
             }
             storage.commit(&batch(2)).unwrap();
-            let acknowledged = contents(&storage, &addresses()).unwrap();
+            let acknowledged = contents(&storage, addresses()).unwrap();
             assert_eq!(storage.last_log_index(), Ok(Some(2)));
             for way in [Unsynced::Lost, Unsynced::Kept, Unsynced::Torn(passed)] {
                 let storage = Storage::with_backend(disk.power_loss(way)).unwrap();
                 assert_eq!(
-                    contents(&storage, &addresses()).unwrap(),
+                    contents(&storage, addresses()).unwrap(),
                     acknowledged,
                     "{action:?} {passed} {way:?}"
                 );

@@ -6,11 +6,11 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
 
 use forgemesh_storage::limits::{LOW_ROOM_BYTES, RESERVE_BYTES};
 use forgemesh_storage::testing::{Disk, Growth, Unsynced};
 use forgemesh_storage::{Batch, CommitError, OpenError, RESERVE_FILE_NAME, Room, Storage};
+use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
 
@@ -36,15 +36,15 @@ impl Place for Disk {
     }
 }
 
-struct SmallFolder(PathBuf);
+struct SmallFolder(TempDir);
 
 impl Place for SmallFolder {
     fn open(&self) -> Result<Storage, OpenError> {
-        Storage::open(&self.0.join("data"))
+        Storage::open(&self.0.path().join("data"))
     }
 
     fn leave_free(&self, storage: &Storage, bytes: u64) {
-        let ballast = self.0.join("ballast");
+        let ballast = self.0.path().join("ballast");
         let _ = fs::remove_file(&ballast);
         let free = storage.room().free_bytes.unwrap();
         let mut file = File::create(ballast).unwrap();
@@ -55,7 +55,7 @@ impl Place for SmallFolder {
     }
 
     fn has_reserve(&self) -> bool {
-        fs::metadata(self.0.join("data").join(RESERVE_FILE_NAME))
+        fs::metadata(self.0.path().join("data").join(RESERVE_FILE_NAME))
             .is_ok_and(|file| file.len() == RESERVE_BYTES)
     }
 }
@@ -70,8 +70,7 @@ fn places() -> Vec<Box<dyn Place>> {
     let mut places: Vec<Box<dyn Place>> =
         vec![Box::new(limited(Growth::Whole)), Box::new(limited(Growth::Sparse))];
     if let Some(folder) = std::env::var_os("FORGEMESH_SMALL_FOLDER") {
-        let folder = tempfile::tempdir_in(folder).unwrap().keep();
-        places.push(Box::new(SmallFolder(folder)));
+        places.push(Box::new(SmallFolder(tempfile::tempdir_in(folder).unwrap())));
     }
     places
 }

@@ -3,6 +3,8 @@
 //! Owns the batches, all from one seed, and the judgement of an image. Must never allow more than this: the state last
 //! acknowledged, or that of the one batch under way.
 
+use std::sync::LazyLock;
+
 use forgemesh_protocol::hash::Hash;
 use forgemesh_storage::testing::{Disk, Random, Unsynced};
 use forgemesh_storage::{Batch, MetaKey, Storage};
@@ -18,13 +20,21 @@ const BATCHES: usize = 8;
 fn blob(n: u64) -> Vec<u8> {
     let mut random = Random(n);
     let mut bytes = format!("blob {n} of the workload ").into_bytes();
-    let length = bytes.len() + random.below(if n % 4 == 0 { 30_000 } else { 600 });
+    // Small ones, some of several pages, and one for which the file grows.
+    let most = match n {
+        11 => 500_000,
+        n if n.is_multiple_of(4) => 30_000,
+        _ => 600,
+    };
+    let length = bytes.len() + random.below(most);
     bytes.extend(std::iter::repeat_with(|| random.draw() as u8).take(length - bytes.len()));
     bytes
 }
 
-pub fn addresses() -> Vec<Hash> {
-    (0..BLOBS).map(|n| Hash::blob(&blob(n))).collect()
+pub fn addresses() -> &'static [Hash] {
+    static ADDRESSES: LazyLock<Vec<Hash>> =
+        LazyLock::new(|| (0..BLOBS).map(|n| Hash::blob(&blob(n))).collect());
+    &ADDRESSES
 }
 
 /// Makes batches that the storage accepts.
@@ -155,13 +165,13 @@ impl Run {
         prepare(&disk);
         let (mut maker, addresses) = (Maker::new(seed), addresses());
         let storage = Storage::with_backend(disk.clone()).unwrap();
-        let first = contents(&storage, &addresses).unwrap();
+        let first = contents(&storage, addresses).unwrap();
         assert!(first.corrupt.len() as u64 == ROTTEN, "{:?}", first.corrupt);
         let mut states = vec![(0, first)];
         for _ in 0..BATCHES {
             let batch = maker.batch();
             commit(&storage, &batch);
-            states.push((disk.counts().changes(), contents(&storage, &addresses).unwrap()));
+            states.push((disk.counts().changes(), contents(&storage, addresses).unwrap()));
         }
         Run { disk, states }
     }
@@ -177,7 +187,7 @@ impl Run {
     fn judge(&self, moment: u64, image: &[u8]) -> Finding {
         let found = Storage::with_backend(Disk::with_image(moment, image.to_vec()))
             .map_err(|error| error.to_string())
-            .and_then(|storage| contents(&storage, &addresses()).map_err(|error| error.to_string()));
+            .and_then(|storage| contents(&storage, addresses()).map_err(|error| error.to_string()));
         let last = self.states.iter().rposition(|(at, _)| *at <= moment).expect("the first state");
         match found {
             Err(error) => Finding::Unreadable(error),
@@ -200,11 +210,11 @@ impl Run {
         let (addresses, probe) =
             (addresses(), Batch::new().put_meta(MetaKey::Beacon, b"probe".to_vec()).clone());
         let storage = Storage::with_backend(disk.clone()).unwrap();
-        let before = (contents(&storage, &addresses).unwrap(), storage.meta(MetaKey::Beacon).unwrap());
+        let before = (contents(&storage, addresses).unwrap(), storage.meta(MetaKey::Beacon).unwrap());
         let opened = disk.counts().changes();
         storage.commit(&probe).unwrap();
         let committed = disk.counts().changes();
-        let after = (contents(&storage, &addresses).unwrap(), storage.meta(MetaKey::Beacon).unwrap());
+        let after = (contents(&storage, addresses).unwrap(), storage.meta(MetaKey::Beacon).unwrap());
         drop(storage);
         let (mut images, mut bad) = (0, None);
         disk.each_crash(&[Unsynced::Lost, Unsynced::Torn(seed)], |moment, way, image| {
@@ -213,7 +223,7 @@ impl Run {
                 .map_err(|error| error.to_string())
                 .and_then(|storage| {
                     let meta = storage.meta(MetaKey::Beacon).map_err(|error| error.to_string())?;
-                    Ok((contents(&storage, &addresses).map_err(|error| error.to_string())?, meta))
+                    Ok((contents(&storage, addresses).map_err(|error| error.to_string())?, meta))
                 });
             let fine = match &found {
                 Ok(found) if moment < opened => *found == before,
