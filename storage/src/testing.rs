@@ -7,11 +7,13 @@ mod fault;
 mod medium;
 mod random;
 mod space;
+mod state;
 mod weak;
 
-pub use disk::{Counts, Disk};
+pub use disk::Disk;
 pub use fault::{Action, When};
 pub use medium::Unsynced;
 pub use random::Random;
 pub use space::Growth;
+pub use state::Counts;
 pub use weak::Weakness;

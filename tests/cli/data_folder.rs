@@ -148,10 +148,7 @@ fn the_folder_is_taken_from_the_environment_too() {
 fn a_damaged_database_is_an_error_and_no_panic() {
     for damage in [0, 1, 100, 4096] {
         let node = used();
-        let files =
-            std::fs::read_dir(node.home()).expect("the folder").map(|entry| entry.expect("an entry").path());
-        let largest = files.max_by_key(|path| std::fs::metadata(path).map_or(0, |data| data.len()));
-        let database = largest.expect("a database");
+        let database = node.home().join(forgemesh_storage::DATABASE_FILE_NAME);
         let bytes = std::fs::read(&database).expect("the database");
         std::fs::write(&database, &bytes[..damage]).expect("our file");
         let ended = node.forgemesh(&["job", "ls", "--json"]);

@@ -1,8 +1,7 @@
 //! A disk in memory, with the faults that disks have.
 //!
-//! Owns the handle and the order in which an operation meets its faults. Must never take randomness from anywhere but
-//! its seed, nor let an operation of a dead process reach the bytes. Cheap enough for a simulation to open thousands:
-//! it keeps the bytes and the changes since the last sync; recording more than that is asked for.
+//! Owns the handle. Must never take randomness from anywhere but its seed. Cheap enough for a simulation to open
+//! thousands: it keeps the bytes and the changes since the last sync; recording more than that is asked for.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,70 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use redb::StorageBackend;
 
 use super::fault::{Action, Fault, When};
-use super::medium::{Change, Medium, SyncResult, Unsynced, sectors};
+use super::medium::{Change, Medium, SyncResult, Unsynced};
 use super::random::Random;
 use super::space::{Growth, Space};
+use super::state::{Counts, Recorded, Recording, State};
 use crate::limits::RESERVE_BYTES;
 use crate::volume::Volume;
-
-/// Operations that succeeded so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Reads of bytes or of the length.
-    pub reads: u64,
-    /// Writes.
-    pub writes: u64,
-    /// Changes of the length.
-    pub resizes: u64,
-    /// Syncs, those that lied too.
-    pub syncs: u64,
-}
-
-impl Counts {
-    /// All but reads: the moment to which a crash can be pinned.
-    pub fn changes(&self) -> u64 {
-        self.writes + self.resizes + self.syncs
-    }
-
-    fn add(&mut self, action: Action) {
-        match action {
-            Action::Read => self.reads += 1,
-            Action::Write => self.writes += 1,
-            Action::Resize => self.resizes += 1,
-            Action::Sync => self.syncs += 1,
-            Action::Change => {}
-        }
-    }
-}
-
-/// What a recording keeps.
-#[derive(Clone, Debug)]
-enum Recorded {
-    Change(Change),
-    Sync(SyncResult),
-}
-
-#[derive(Debug)]
-struct Recording {
-    /// The disk as it was when recording began.
-    start: Medium,
-    since: u64,
-    operations: Vec<(u64, Recorded)>,
-}
-
-#[derive(Debug)]
-struct State {
-    medium: Medium,
-    random: Random,
-    faults: Vec<Fault>,
-    space: Option<Space>,
-    lying: bool,
-    /// Changes still allowed before the process that makes them is dead.
-    fuse: Option<u64>,
-    dead: bool,
-    counts: Counts,
-    recording: Option<Recording>,
-}
 
 /// A handle on the disk; clones share it.
 #[derive(Clone, Debug)]
@@ -218,60 +159,6 @@ impl Disk {
                 Recorded::Sync(result) => medium.sync(result),
             }
             moments(moment, &medium);
-        }
-    }
-}
-
-impl State {
-    /// Lets an operation through, or says why not.
-    fn admit(&mut self, action: Action) -> io::Result<()> {
-        if action != Action::Read {
-            match &mut self.fuse {
-                Some(0) => self.dead = true,
-                Some(left) => *left -= 1,
-                None => {}
-            }
-        }
-        if self.dead {
-            return Err(io::Error::other("the process is dead"));
-        }
-        for fault in &mut self.faults {
-            if fault.strikes(action, &mut self.random) {
-                return Err(io::Error::new(fault.kind, "injected fault"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps an operation under the moment at which it takes effect.
-    fn remember(&mut self, operation: Recorded) {
-        let moment = self.counts.changes() + 1;
-        if let Some(recording) = &mut self.recording {
-            recording.operations.push((moment, operation));
-        }
-    }
-
-    fn change(&mut self, change: Change) {
-        if self.recording.is_some() {
-            self.remember(Recorded::Change(change.clone()));
-        }
-        self.medium.change(change);
-    }
-
-    fn sync(&mut self, result: SyncResult) {
-        self.remember(Recorded::Sync(result));
-        self.medium.sync(result);
-    }
-
-    /// What a failed write leaves: a random number of its first sectors, where there is room for them.
-    fn write_partly(&mut self, offset: usize, data: &[u8]) {
-        let parts: Vec<(usize, &[u8])> = sectors(offset, data).collect();
-        let arrived = self.random.below(parts.len() + 1);
-        for (at, part) in parts.into_iter().take(arrived) {
-            let room = self.space.as_mut().is_none_or(|space| space.take(at..at + part.len()).is_ok());
-            if room {
-                self.change(Change::Write { offset: at, data: part.to_vec() });
-            }
         }
     }
 }
