@@ -5,11 +5,11 @@
 //! `unshare -rm sh -c 'mount -t tmpfs -o size=400m none DIR && FORGEMESH_SMALL_FOLDER=DIR cargo test … full'`.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use forgemesh_storage::limits::{LOW_ROOM_BYTES, RESERVE_BYTES};
-use forgemesh_storage::testing::{Disk, Growth, Unsynced};
-use forgemesh_storage::{Batch, CommitError, OpenError, RESERVE_FILE_NAME, Room, Storage};
+use forgemesh_storage::testing::{Action, Disk, Growth, Unsynced, When};
+use forgemesh_storage::{Batch, CommitError, OpenError, RESERVE_FILE_NAME, Room, Storage, Volume};
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
@@ -32,7 +32,7 @@ impl Place for Disk {
     }
 
     fn has_reserve(&self) -> bool {
-        forgemesh_storage::Volume::has_reserve(self)
+        Volume::has_reserve(self)
     }
 }
 
@@ -175,6 +175,29 @@ fn a_disk_that_is_full_at_any_block_leaves_whole_batches() {
                 assert!(found == acknowledged || found == acknowledged + 1, "{found} of {acknowledged}");
                 check(&storage, found);
             }
+        }
+    }
+}
+
+#[test]
+fn opening_gives_the_reserve_back_when_it_finds_no_room() {
+    for reserve in [true, false] {
+        let disk = limited(Growth::Sparse);
+        let storage = disk.open().unwrap();
+        storage.commit(&batch(0, 300_000)).unwrap();
+        let disk = disk.power_loss(Unsynced::Kept);
+        if !reserve {
+            disk.release_reserve();
+        }
+        Disk::leave_free(&disk, MIB);
+        disk.fail(Action::Change, When::After(0), ErrorKind::StorageFull);
+        assert_eq!(Volume::has_reserve(&disk), reserve);
+        match disk.open() {
+            Ok(storage) => {
+                assert!(reserve && !Volume::has_reserve(&disk));
+                check(&storage, 1);
+            }
+            Err(error) => assert!(!reserve && matches!(error, OpenError::DiskFull { .. }), "{error}"),
         }
     }
 }
