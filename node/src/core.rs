@@ -277,7 +277,8 @@ impl Core {
                 }
             }
             Input::DiskLow(low) => {
-                agent.disk_low(low);
+                // What the hub has accepted it finishes in what is left; shards can be executed elsewhere.
+                agent.disk_low(low && node != leader);
                 hub.iter_mut().for_each(|hub| hub.disk_low(low));
             }
             Input::Tick => {}

@@ -464,9 +464,6 @@ impl HubRole {
             .filter(|job| !settling || job.state == State::Planned)
             .collect();
         ready.sort_by_key(|job| (job.accepted_ms, job.id));
-        if self.disk_low {
-            ready.clear();
-        }
         let log_ms = self.log_time(cx);
         let decisions = self.scheduler.decide(&ready, cx.now, log_ms);
         decisions.into_iter().for_each(|decision| self.carry_out(cx, decision));
@@ -482,7 +479,6 @@ impl HubRole {
     /// The disk has too little room for new work, or has room again.
     pub fn disk_low(&mut self, low: bool) {
         self.disk_low = low;
-        self.scheduler.touch();
     }
 
     /// Is there too little room for new work?
