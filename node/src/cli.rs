@@ -1,5 +1,6 @@
 //! The command line. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 verification failed. Every error names its cure.
 
+mod cancel;
 mod embedded;
 mod error;
 mod home;

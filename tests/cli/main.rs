@@ -2,6 +2,7 @@
 //! running node; what a library call checks here is a file that a process wrote.
 
 mod artifacts;
+mod cancel;
 mod data_folder;
 mod failed_job;
 mod flips;

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use forgemesh_consensus::machine::HubState;
 
 use crate::boot::{self, Membership, Parts};
+use crate::core::Reply;
 use crate::driver::{Driver, Handle};
 use crate::real::executor::ThreadPool;
 use crate::real::mesh::Alone;
@@ -61,6 +62,16 @@ pub fn serve<T>(
             },
         }
     })
+}
+
+/// Any answer but the one hoped for.
+pub fn unexpected(reply: Reply) -> CliError {
+    match reply {
+        Reply::Refused(reason) => CliError::Rejected(reason),
+        Reply::Elsewhere { hub } => CliError::Elsewhere(hub),
+        Reply::DiskLow => CliError::DiskLow,
+        Reply::Accepted(_) | Reply::Queues(_) => CliError::Stopped(crate::driver::Stopped),
+    }
 }
 
 /// Milliseconds since 1970.

@@ -58,6 +58,8 @@ pub enum CliError {
     NoJob(String),
     #[error("\"{0}\" matches more than one job; give more digits")]
     ManyJobs(String),
+    #[error("job {0} is final: there is nothing to cancel; `forgemesh job show` says how it ended")]
+    Final(JobId),
     #[error("job {0} is not final yet; `forgemesh job resume` finishes it")]
     NotFinal(JobId),
     #[error(
@@ -104,6 +106,7 @@ impl CliError {
             CliError::Interrupted(_) => "interrupted",
             CliError::NoJob(_) | CliError::ManyJobs(_) => "no_such_job",
             CliError::NotFinal(_) => "not_final",
+            CliError::Final(_) => "already_final",
             CliError::NoArtifact { .. } | CliError::Bundle(_) => "no_artifact",
             CliError::Damaged(_) => "damaged",
             CliError::Picture(_) | CliError::Replay(_) => "internal",

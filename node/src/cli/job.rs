@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use super::home::{self, Home};
 use super::view::{self, JobView};
-use super::{Common, embedded, print, print_json, render};
+use super::{Common, cancel, embedded, print, print_json, render};
 use crate::boot;
 use crate::bundle;
 use crate::job_file::JobFile;
@@ -41,6 +41,8 @@ pub enum JobCommand {
     Receipt { job: String },
     /// Finish every unfinished job.
     Resume,
+    /// Give an unfinished job up.
+    Cancel { job: String },
 }
 
 /// What to do with receipts.
@@ -77,6 +79,11 @@ pub fn job(common: &Common, command: &JobCommand) -> Result<(), CliError> {
             write_stdout(&view.file.receipt.to_bytes())
         }
         JobCommand::Resume => resume(common, &home),
+        JobCommand::Cancel { job } => match find(&home, job)? {
+            Found::Open(record) => cancel::cancel(common, &home, record.id),
+            Found::Final(view) => Err(CliError::Final(view.id())),
+            Found::Refused(_) => Err(CliError::NoJob(job.clone())),
+        },
     }
 }
 

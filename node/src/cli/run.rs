@@ -104,10 +104,7 @@ async fn submit(handle: &Handle, home: &Home, submission: Submission) -> Result<
     let signed = Signed::new(submission, handle.mesh(), &home.secret);
     match handle.request(Request::Submit(Box::new(signed))).await? {
         Reply::Accepted(id) => Ok(id),
-        Reply::Refused(reason) => Err(CliError::Rejected(reason)),
-        Reply::Elsewhere { hub } => Err(CliError::Elsewhere(hub)),
-        Reply::DiskLow => Err(CliError::DiskLow),
-        Reply::Queues(_) => Err(CliError::Stopped(crate::driver::Stopped)),
+        other => Err(embedded::unexpected(other)),
     }
 }
 
