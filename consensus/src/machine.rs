@@ -14,7 +14,7 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{KeyError, Signed};
 use forgemesh_protocol::limits;
-use forgemesh_protocol::plan::{StageKind, StageRun};
+use forgemesh_protocol::plan::StageRun;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
 use forgemesh_protocol::vote::{FinalResult, Outcome, ReductionVote};
@@ -172,7 +172,9 @@ pub enum VoteRefused {
     Twice,
     #[error("the stage voted for does not follow from the plan")]
     WrongStage,
-    #[error("the result voted for does not cover the plan, or its artifacts are not the ones asked for")]
+    #[error(
+        "the result voted for does not end where the plan lets the job end, or its artifacts are not the ones asked for"
+    )]
     WrongResult,
 }
 
@@ -520,27 +522,21 @@ fn move_on(job: &mut JobRecord) {
 
 /// What can be derived of an outcome is derived here, not believed.
 fn check_outcome(job: &JobRecord, outcome: &Outcome) -> Result<(), VoteRefused> {
-    let plan = &job.plan;
+    let (plan, run) = (&job.plan, job.run());
     match outcome {
         Outcome::Failed(_) => Ok(()),
-        Outcome::Next(run) => {
-            let number = job.run().number + 1;
-            let planned = plan.stages.get(number as usize);
-            let expected = match run.stage.kind {
-                StageKind::Repair => plan.stages.last().map(|last| planner::repair(last, plan.leaves())),
-                StageKind::Pilot | StageKind::Main => planned.cloned(),
-            };
-            let follows =
-                run.number == number && expected.as_ref() == Some(&run.stage) && run.input.is_some();
-            let bytes = run.input.as_ref().map_or(0, |input| input.brackets.0.len());
-            let bounded = number < limits::JOB_STAGES && bytes <= limits::STAGE_INPUT_BYTES;
-            if follows && bounded { Ok(()) } else { Err(VoteRefused::WrongStage) }
+        Outcome::Next(next) => {
+            let bytes = next.input.as_ref().map_or(0, |input| input.brackets.0.len());
+            let bounded = next.number < limits::JOB_STAGES && bytes <= limits::STAGE_INPUT_BYTES;
+            let follows = bounded && planner::may_follow(plan, run, next);
+            if follows { Ok(()) } else { Err(VoteRefused::WrongStage) }
         }
         Outcome::Final(result) => {
             let kinds = result.artifacts.iter().map(|artifact| artifact.kind);
-            let leaves = plan.leaves();
-            let covered = result.stop_leaf == leaves && result.work.leaves == leaves;
-            let whole = covered && result.work.iterations == plan.paths;
+            // A result is of all leaves before the end of this stage, and a job ends only where its plan says it may.
+            let end = run.stage.end();
+            let covered = result.stop_leaf == end && result.work.leaves == end && plan.is_stop(end);
+            let whole = covered && result.work.iterations == plan.paths_before(end);
             if whole && kinds.eq(job.terms.artifacts.include.iter().copied()) {
                 Ok(())
             } else {

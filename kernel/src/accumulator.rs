@@ -155,6 +155,11 @@ impl Accumulator {
         Ok(out)
     }
 
+    /// Bytes it takes in memory, about.
+    pub fn size(&self) -> usize {
+        256 + self.columns.iter().map(Column::size).sum::<usize>()
+    }
+
     /// The frozen bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::open(MAGIC);

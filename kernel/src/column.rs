@@ -12,3 +12,15 @@ pub struct Column {
     pub histogram: Option<Histogram>,
     pub order: Order,
 }
+
+impl Column {
+    /// Bytes it takes in memory, about.
+    pub fn size(&self) -> usize {
+        let kept = match &self.order {
+            Order::None => 0,
+            Order::Pilot(values) => values.len(),
+            Order::Bracketed(levels) => levels.iter().map(|level| level.inside.len() + 16).sum(),
+        };
+        8 * kept + 48 * self.histogram.as_ref().map_or(0, Histogram::len) + 256
+    }
+}

@@ -6,30 +6,29 @@ use std::sync::Arc;
 use forgemesh_protocol::attestation::Claim;
 use forgemesh_protocol::canon::{self, Bytes};
 use forgemesh_protocol::challenge::MismatchKind;
-use forgemesh_protocol::contract::{Contract, ResultBody, Work, replay_key};
+use forgemesh_protocol::contract::{Contract, Convergence, ResultBody, Work, replay_key};
 use forgemesh_protocol::envelope::{Envelope, SeedMode, Terms, canonical_json};
-use forgemesh_protocol::failure::{Failure, FailureCode};
+use forgemesh_protocol::failure::Failure;
 use forgemesh_protocol::hash::{Domain, Hash, Hasher};
 use forgemesh_protocol::json::Json;
 use forgemesh_protocol::op::Op;
-use forgemesh_protocol::plan::{Plan, ShardTask, Stage, StageInput, StageKind, StageRun};
+use forgemesh_protocol::plan::{Plan, ShardTask, StageKind, StageRun};
 use forgemesh_protocol::problem::Problems;
 use forgemesh_protocol::receipt::REDUCTION;
 use serde_json::{Value, json};
 
-use crate::accumulator::{Accumulator, LeafAccumulator, MergeError, Mode};
+use crate::accumulator::{Accumulator, LeafAccumulator, Mode};
 use crate::backend::Isa;
 use crate::bracket::Brackets;
 use crate::codec::DecodeError;
+use crate::converge::{self, Criteria};
 use crate::num::chacha::Key;
-use crate::profile::{ArgsError, Output, Prepared, Profile, excluded};
+use crate::profile::{ArgsError, Prepared, Profile, excluded};
+use crate::reduction::{FinalOutput, ReduceError, Reducer, Reduction};
 use crate::seeding::{GeneratorKey, root_derived, root_explicit};
-use crate::summary::{Incomplete, Summary};
+use crate::summary::Summary;
 use crate::tree::{Opening, OpeningError, Tree, TreeError};
 use crate::{planner, registry};
-
-/// More than one path in a thousand that entered no statistic fails the job.
-const MOST_EXCLUDED: u64 = 1_000;
 
 /// A contract, prepared.
 pub struct Job {
@@ -69,35 +68,6 @@ pub enum ClaimError {
     Paths { expected: u64, found: u64 },
 }
 
-/// Why stages cannot be reduced: a bug of ours, or evidence that does not fit together.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReduceError {
-    #[error("no stage was given")]
-    NoStage,
-    #[error("{0}")]
-    Run(#[from] RunError),
-    #[error("{0}")]
-    Merge(#[from] MergeError),
-    #[error("a repair stage missed its brackets too")]
-    RepairMissed,
-}
-
-/// What follows from reducing the stages so far.
-pub enum Reduction {
-    /// This stage has to be executed.
-    Next(StageRun),
-    /// Here is the result.
-    Final(Box<FinalOutput>),
-    /// There is none.
-    Failed(Failure),
-}
-
-/// A result in both forms.
-pub struct FinalOutput {
-    pub body: ResultBody,
-    pub output: Output,
-}
-
 /// An executed shard: its leaves, the tree over them, their sum.
 pub struct ShardRun {
     task: ShardTask,
@@ -128,13 +98,30 @@ impl Job {
         };
         let Op { name, version, profile: profile_name } = &contract.op;
         let generator = GeneratorKey::derive(&root_seed, name, *version, profile_name);
-        let plan = planner::plan(contract.hash(), &prepared.geometry());
+        let looks_from = prepared.criteria().map(Criteria::min_iterations);
+        let plan = planner::plan(contract.hash(), &prepared.geometry(), looks_from);
         Job { contract, plan, profile, prepared, root_seed, generator }
     }
 
     /// The canonical contract.
     pub fn contract(&self) -> &Contract {
         &self.contract
+    }
+
+    /// When the job may stop early; none: never.
+    pub fn criteria(&self) -> Option<&Criteria> {
+        self.prepared.criteria()
+    }
+
+    /// The job's arguments, prepared.
+    pub(crate) fn prepared(&self) -> &dyn Prepared {
+        &*self.prepared
+    }
+
+    /// The stage that every execution begins with.
+    pub fn first_run(&self) -> StageRun {
+        let stage = self.plan.stages.first().expect("invariant: every plan has a stage").clone();
+        StageRun { number: 0, stage, input: None }
     }
 
     /// How the job is cut.
@@ -157,13 +144,15 @@ impl Job {
         self.root_seed
     }
 
-    /// Digest of the frozen numerics and the profile's frozen specification.
+    /// Digest of the frozen numerics, the profile's frozen specification, and that of convergence if the contract has it.
     pub fn numerics_id(&self) -> Hash {
         let numerics = include_str!("num/numerics.v1.md");
-        Hasher::new(Domain::NUMERICS)
-            .bytes(numerics.as_bytes())
-            .bytes(self.profile.spec().as_bytes())
-            .finish()
+        let hasher =
+            Hasher::new(Domain::NUMERICS).bytes(numerics.as_bytes()).bytes(self.profile.spec().as_bytes());
+        match self.criteria() {
+            Some(_) => hasher.bytes(converge::SPEC.as_bytes()).finish(),
+            None => hasher.finish(),
+        }
     }
 
     /// What a replay must have in common with this job.
@@ -182,7 +171,7 @@ impl Job {
     }
 
     /// How leaves of this stage keep their order statistics.
-    fn mode(&self, run: &StageRun) -> Result<Mode, RunError> {
+    pub(crate) fn mode(&self, run: &StageRun) -> Result<Mode, RunError> {
         match (run.stage.kind, &run.input) {
             (StageKind::Pilot, _) => Ok(Mode::Pilot),
             (StageKind::Main | StageKind::Repair, Some(input)) => {
@@ -274,73 +263,24 @@ impl Job {
         Ok(accumulator)
     }
 
-    /// Reduces the stages so far: each with the sum of all its shards.
-    pub fn reduce(&self, stages: &[(StageRun, Accumulator)]) -> Result<Reduction, ReduceError> {
-        let (run, last) = stages.last().ok_or(ReduceError::NoStage)?;
-        let next = run.number + 1;
-        if last.excluded.iter().sum::<u64>() > last.paths / MOST_EXCLUDED {
-            return Ok(Reduction::Failed(self.degenerate(last)));
-        }
-        let total = match run.stage.kind {
-            StageKind::Pilot => match self.plan.stages.get(next as usize) {
-                Some(stage) => {
-                    let brackets = Brackets::from_pilot(last, &self.prepared.shape());
-                    return Ok(Reduction::Next(stage_run(next, stage.clone(), last, &brackets)));
-                }
-                None => last.clone(),
-            },
-            StageKind::Main => match stages.first() {
-                Some((first, pilot)) if first.stage.kind == StageKind::Pilot => {
-                    let mode = self.mode(run)?;
-                    let mut total = pilot.reclassify(&mode)?;
-                    total.merge(last)?;
-                    total
-                }
-                _ => last.clone(),
-            },
-            StageKind::Repair => last.clone(),
-        };
-        if total.excluded.iter().sum::<u64>() > total.paths / MOST_EXCLUDED {
-            return Ok(Reduction::Failed(self.degenerate(&total)));
-        }
-        match Summary::of(&total, &self.prepared.shape()) {
-            Ok(summary) => Ok(Reduction::Final(Box::new(self.finish(&total, &summary)))),
-            Err(Incomplete::NoPaths) => Ok(Reduction::Failed(self.degenerate(&total))),
-            Err(Incomplete::Missed(brackets)) => {
-                if run.stage.kind == StageKind::Repair {
-                    return Err(ReduceError::RepairMissed);
-                }
-                let stage = planner::repair(&run.stage, self.plan.leaves());
-                Ok(Reduction::Next(stage_run(next, stage, &total, &brackets)))
-            }
-        }
-    }
-
-    fn degenerate(&self, total: &Accumulator) -> Failure {
-        let counts = excluded(total);
-        let detail = format!(
-            "{} of {} paths entered no statistic: {} not a number, {} +infinite, {} -infinite, {} too large, {} degenerate",
-            counts.total(),
-            total.paths,
-            counts.nan,
-            counts.pos_inf,
-            counts.neg_inf,
-            counts.clamped,
-            counts.degenerate
-        );
-        Failure::new(FailureCode::NumericDegenerate, detail)
-    }
-
-    fn finish(&self, total: &Accumulator, summary: &Summary) -> FinalOutput {
+    /// The result, from the sum of all leaves before `leaves`.
+    pub(crate) fn finish(
+        &self,
+        total: &Accumulator,
+        summary: &Summary,
+        leaves: u64,
+        convergence: Option<Convergence>,
+    ) -> FinalOutput {
         let output = self.prepared.output(total, summary);
-        let work = Work { iterations: total.paths, leaves: self.plan.leaves(), excluded: excluded(total) };
-        let body = ResultBody { contract: self.plan.contract, output: Bytes(output.bytes.clone()), work };
+        let work = Work { iterations: total.paths, leaves, excluded: excluded(&total.excluded) };
+        let contract = self.plan.contract;
+        let body = ResultBody { contract, output: Bytes(output.bytes.clone()), work, convergence };
         FinalOutput { body, output }
     }
 
     /// `result.json`: the result, readable, with what identifies it.
     pub fn result_json(&self, result: &FinalOutput) -> Value {
-        json!({
+        let mut json = json!({
             "op": self.contract.op.to_string(),
             "contract_hash": self.plan.contract,
             "result_hash": result.body.hash(),
@@ -348,7 +288,11 @@ impl Job {
             "root_seed": self.root_seed,
             "work": result.body.work,
             "output": result.output.json,
-        })
+        });
+        if let Some(convergence) = &result.body.convergence {
+            json["convergence"] = json!(convergence);
+        }
+        json
     }
 
     /// The sum of a shard's leaves, without the tree that attests it.
@@ -364,24 +308,16 @@ impl Job {
         &self,
         mut stage: impl FnMut(&Job, &StageRun) -> Result<Accumulator, ReduceError>,
     ) -> Result<Result<FinalOutput, Failure>, ReduceError> {
-        let first = self.plan.stages.first().ok_or(ReduceError::NoStage)?;
-        let mut run = StageRun { number: 0, stage: first.clone(), input: None };
-        let mut stages: Vec<(StageRun, Accumulator)> = Vec::new();
+        let (mut run, mut reducer) = (self.first_run(), Reducer::default());
         loop {
             let total = stage(self, &run)?;
-            stages.push((run, total));
-            match self.reduce(&stages)? {
+            match reducer.push(self, &run, total)? {
                 Reduction::Next(next) => run = next,
                 Reduction::Final(result) => return Ok(Ok(*result)),
                 Reduction::Failed(failure) => return Ok(Err(failure)),
             }
         }
     }
-}
-
-fn stage_run(number: u64, stage: Stage, source: &Accumulator, brackets: &Brackets) -> StageRun {
-    let input = StageInput { source: source.digest(), brackets: Bytes(brackets.encode()) };
-    StageRun { number, stage, input: Some(input) }
 }
 
 impl ShardRun {

@@ -17,7 +17,9 @@ use serde_json::Value;
 
 use crate::accumulator::{Accumulator, LeafAccumulator, Shape};
 use crate::backend::Isa;
+use crate::converge::Criteria;
 use crate::num::chacha::Key;
+use crate::scale::Exclusion;
 use crate::summary::Summary;
 
 /// A registered profile.
@@ -62,6 +64,10 @@ pub trait Prepared: Send + Sync {
     fn args_json(&self) -> Value;
     /// How the paths are to be cut.
     fn geometry(&self) -> Geometry;
+    /// When the job may stop before its last path; none: never. A profile that has some keeps order statistics.
+    fn criteria(&self) -> Option<&Criteria> {
+        None
+    }
     /// What a leaf accumulates.
     fn shape(&self) -> Shape;
     /// Executes the paths of one leaf.
@@ -150,7 +156,7 @@ impl<T: Typed> Profile for T {
 }
 
 /// The sticky counters under their names.
-pub fn excluded(total: &Accumulator) -> Excluded {
-    let [nan, pos_inf, neg_inf, clamped, degenerate] = total.excluded;
+pub fn excluded(counts: &[u64; Exclusion::COUNT]) -> Excluded {
+    let [nan, pos_inf, neg_inf, clamped, degenerate] = *counts;
     Excluded { nan, pos_inf, neg_inf, clamped, degenerate }
 }

@@ -8,6 +8,7 @@ use crate::accumulator::{Accumulator, ColumnShape, Shape};
 use crate::bracket::{BILLION, Bracket, Brackets};
 use crate::column::Column;
 use crate::histogram;
+use crate::moments::Moments;
 use crate::order::{Order, Statistic, at_rank, rank};
 use crate::ratio::ratio_to_f64;
 use crate::scale::Scale;
@@ -23,9 +24,8 @@ pub struct Summary {
 pub struct ColumnSummary {
     /// Nearest double of Σq/(n·2^s).
     pub mean: f64,
-    /// Square root of the nearest double of (nΣq² − (Σq)²)/(n(n−1)·2^(2s)); 0 for one path.
+    /// See [`Spread`].
     pub std: f64,
-    /// `std` over the square root of n, two roundings.
     pub std_error: f64,
     /// In the order of the shape's levels.
     pub levels: Vec<Level>,
@@ -72,9 +72,40 @@ impl Summary {
     }
 }
 
+/// How far the values of a column lie apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// Nearest double of (nΣq² − (Σq)²)/(n(n−1)·2^(2s)); 0 for one path or none.
+    pub variance: f64,
+    /// Its square root.
+    pub std: f64,
+    /// `std` over the square root of n, two roundings; 0 for no path.
+    pub std_error: f64,
+}
+
+/// The spread of exact sums.
+pub fn spread(moments: &Moments, scale: Scale) -> Spread {
+    let n = BigUint::from(moments.n);
+    let sum = BigInt::from(moments.sum);
+    let squares = BigInt::from(&n * moments.squares.to_biguint()) - &sum * &sum;
+    let pairs = &n * BigUint::from(moments.n.saturating_sub(1));
+    // One path has no spread: the ratio has no value, and the deviation is zero.
+    let variance = ratio_to_f64(&squares, &pairs, -2 * scale.exponent()).unwrap_or(0.0);
+    let std = variance.sqrt();
+    let std_error = if moments.n == 0 { 0.0 } else { std / (moments.n as f64).sqrt() };
+    Spread { variance, std, std_error }
+}
+
 /// Nearest double of a sum of quantised values over a count.
 pub fn mean(sum: i128, count: u64, scale: Scale) -> f64 {
     ratio_to_f64(&BigInt::from(sum), &BigUint::from(count), -scale.exponent()).unwrap_or(0.0)
+}
+
+/// The multiple of 10⁻⁹ between 0 and 1 that a double stands for.
+pub fn parts_per_billion(level: f64) -> Option<u64> {
+    // Exact enough to find the one candidate; the division decides.
+    let ppb = (level * BILLION as f64 + 0.5) as u64;
+    ((1..BILLION).contains(&ppb) && ppb as f64 / BILLION as f64 == level).then_some(ppb)
 }
 
 /// Levels as parts per billion: ascending, each a multiple of 10⁻⁹ that its double stands for.
@@ -83,9 +114,7 @@ pub fn check_levels(levels: &[F64], path: &str) -> Result<Vec<u64>, Problems> {
     let mut out: Vec<u64> = Vec::new();
     for (i, level) in levels.iter().enumerate() {
         let path = format!("{path}[{i}]");
-        // Exact enough to find the one candidate; the division below decides.
-        let ppb = (level.get() * BILLION as f64 + 0.5) as u64;
-        if ppb == 0 || ppb >= BILLION || ppb as f64 / BILLION as f64 != level.get() {
+        let Some(ppb) = parts_per_billion(level.get()) else {
             let message = format!("found {}", level.get());
             problems.add(
                 ProblemCode::OutOfRange,
@@ -93,7 +122,9 @@ pub fn check_levels(levels: &[F64], path: &str) -> Result<Vec<u64>, Problems> {
                 message,
                 "expected a multiple of 1e-9 between 0 and 1",
             );
-        } else if out.last().is_some_and(|last| *last >= ppb) {
+            continue;
+        };
+        if out.last().is_some_and(|last| *last >= ppb) {
             let message = format!("{} does not exceed the level before it", level.get());
             problems.add(
                 ProblemCode::Inconsistent,
@@ -137,19 +168,13 @@ fn repair(total: &Accumulator, shape: &Shape, found: &[Vec<Option<Statistic>>]) 
 fn summarise(column: &Column, shape: &ColumnShape, found: &[Option<Statistic>]) -> ColumnSummary {
     let moments = &column.moments;
     let scale = shape.scale;
-    let n = BigUint::from(moments.n);
-    let sum = BigInt::from(moments.sum);
-    let spread = BigInt::from(&n * moments.squares.to_biguint()) - &sum * &sum;
-    let pairs = &n * (&n - 1u32);
-    // One path has no spread: the ratio has no value, and the deviation is zero.
-    let variance = ratio_to_f64(&spread, &pairs, -2 * scale.exponent()).unwrap_or(0.0);
-    let std = variance.sqrt();
+    let Spread { std, std_error, .. } = spread(moments, scale);
     let level =
         |(ppb, statistic): (&u64, &Option<Statistic>)| statistic.map(|at| level(*ppb, moments.n, at, scale));
     ColumnSummary {
         mean: mean(moments.sum, moments.n, scale),
         std,
-        std_error: std / (moments.n as f64).sqrt(),
+        std_error,
         levels: shape.levels.iter().zip(found).filter_map(level).collect(),
     }
 }

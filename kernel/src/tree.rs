@@ -187,19 +187,8 @@ fn build(
 }
 
 fn memory(node: &Node) -> usize {
-    let column = |column: &crate::column::Column| {
-        let kept = match &column.order {
-            crate::order::Order::None => 0,
-            crate::order::Order::Pilot(values) => values.len(),
-            crate::order::Order::Bracketed(levels) => {
-                levels.iter().map(|level| level.inside.len() + 16).sum()
-            }
-        };
-        8 * kept + 48 * column.histogram.as_ref().map_or(0, |histogram| histogram.len()) + 256
-    };
-    let own: usize = node.accumulator.columns.iter().map(column).sum();
     let below: usize = node.children.iter().flat_map(|children| children.iter()).map(memory).sum();
-    own + below + 256
+    node.accumulator.size() + below
 }
 
 /// The other child on the way up: enough to compute its hash from its accumulator.

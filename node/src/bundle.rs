@@ -28,6 +28,7 @@ use crate::job_file::JobFile;
 use crate::ports::Done;
 use crate::prepared::Jobs;
 use crate::reduce::{self, Blobs};
+use crate::reducers::Reducers;
 
 /// The receipt in a bundle, and beside the artifacts.
 pub const RECEIPT: &str = "receipt.json";
@@ -206,13 +207,9 @@ fn foreign(record: &JobRecord, job: &Job) -> Option<&'static str> {
     if record.contract != *job.contract() || record.plan != *plan {
         return Some("the record is of another contract or plan");
     }
-    let mut runs = record.runs.iter().enumerate();
-    let follows = runs.all(|(i, run)| {
-        let repair = plan.stages.last().map(|last| planner::repair(last, plan.leaves()));
-        run.number == i as u64
-            && (plan.stages.get(i) == Some(&run.stage) || repair.as_ref() == Some(&run.stage))
-    });
-    if !follows || record.runs.is_empty() || record.runs.len() as u64 > limits::JOB_STAGES {
+    let begins = record.runs.first() == Some(&job.first_run());
+    let follows = record.runs.windows(2).all(|pair| planner::may_follow(plan, &pair[0], &pair[1]));
+    if !begins || !follows || record.runs.len() as u64 > limits::JOB_STAGES {
         return Some("the record's stages are not those of the plan");
     }
     let known = record.batches.iter().all(|batch| {
@@ -383,7 +380,7 @@ fn check_reduction(
     let Some(result) = result else {
         return report.note("evidence.reduction", Status::NotChecked, "the job failed: there is no result");
     };
-    match reduce::reduce(record, &Jobs::default(), &Contents(entries)) {
+    match reduce::reduce(record, &Jobs::default(), &Reducers::default(), &Contents(entries)) {
         Ok(Done::Reduced { outcome: Outcome::Final(again), .. }) => report.expect(
             "evidence.reduction",
             again == *result,

@@ -20,6 +20,8 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::stop;
+
 /// What came of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -244,10 +246,13 @@ fn check_story(statement: &Statement, job: &Job, ppm: u64, report: &mut Report) 
     let metadata = &predicate.run_details.metadata;
     let outcome = match (predicate.state, &predicate.result, &predicate.failure) {
         (State::Finalized, Some(result), None) => {
-            let excluded = result.work.excluded.total();
-            let whole =
-                result.work.iterations == job.plan().paths && result.work.leaves == job.plan().leaves();
-            (whole && excluded <= result.work.iterations / 1_000).then(|| "finalized".to_owned())
+            let (plan, work) = (job.plan(), &result.work);
+            let whole = plan.is_stop(work.leaves) && work.iterations == plan.paths_before(work.leaves);
+            let told = match stop::describe(plan, work, None) {
+                Some(stopped) => format!("finalized, {stopped}"),
+                None => "finalized".to_owned(),
+            };
+            (whole && work.excluded.total() <= work.iterations / 1_000).then_some(told)
         }
         (State::Failed, None, Some(failure)) => {
             (failure.phase == failure.code.phase()).then(|| format!("failed: {failure}"))
@@ -271,7 +276,8 @@ fn check_story(statement: &Statement, job: &Job, ppm: u64, report: &mut Report) 
         Verify::Full => checked == leaves,
         Verify::Spotcheck => checked <= leaves && checked * 1_000_000 >= leaves * u128::from(ppm),
     };
-    let whole = found.leaves >= job.plan().leaves() && enough && found.mismatches == 0;
+    let reduced = predicate.result.as_ref().map_or(0, |result| result.work.leaves);
+    let whole = found.leaves >= reduced && enough && found.mismatches == 0;
     let holds = expected == *found && (predicate.result.is_none() || whole);
     report.expect(
         "receipt.verification",
@@ -326,23 +332,36 @@ pub fn check_artifacts(examined: &Examined, files: &BTreeMap<String, Vec<u8>>, r
 fn check_result(examined: &Examined, bytes: &[u8], report: &mut Report) {
     let name = "result.result_hash";
     let Some(stated) = examined.statement.predicate.result.as_ref() else { return };
-    match result_hash(&examined.job, bytes) {
-        Err(detail) => report.note(name, Status::Failed, detail),
-        Ok(hash) => report.expect(
-            name,
-            hash == stated.result_hash,
-            format!("{hash}, computed again from result.json"),
-            format!("result.json gives {hash}, the receipt states {}", stated.result_hash),
-        ),
+    let body = match result_body(&examined.job, bytes) {
+        Err(detail) => return report.note(name, Status::Failed, detail),
+        Ok(body) => body,
+    };
+    let hash = body.hash();
+    report.expect(
+        name,
+        hash == stated.result_hash,
+        format!("{hash}, computed again from result.json"),
+        format!("result.json gives {hash}, the receipt states {}", stated.result_hash),
+    );
+    let convergence = body.convergence.as_ref();
+    match stop::contradiction(&examined.job, &body.work, convergence) {
+        Some(detail) => report.note("result.convergence", Status::Failed, detail),
+        None => {
+            if let Some(told) = stop::describe(examined.job.plan(), &body.work, convergence) {
+                report.note("result.convergence", Status::Ok, told);
+            }
+        }
     }
 }
 
-/// The result hash of a rendered result.
-fn result_hash(job: &Job, bytes: &[u8]) -> Result<Hash, String> {
+/// What a rendered result is the rendering of.
+fn result_body(job: &Job, bytes: &[u8]) -> Result<ResultBody, String> {
     let json: Value = serde_json::from_slice(bytes).map_err(|error| format!("result.json: {error}"))?;
     let profile = registry::find(&job.contract().op).ok_or("no such profile")?;
     let output = profile.encode_output(&json["output"]).map_err(|error| error.to_string())?;
     let work: Work =
         serde_json::from_value(json["work"].clone()).map_err(|error| format!("work: {error}"))?;
-    Ok(ResultBody { contract: job.plan().contract, output: Bytes(output), work }.hash())
+    let convergence = json.get("convergence").cloned().map(serde_json::from_value).transpose();
+    let convergence = convergence.map_err(|error| format!("convergence: {error}"))?;
+    Ok(ResultBody { contract: job.plan().contract, output: Bytes(output), work, convergence })
 }

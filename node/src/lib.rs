@@ -17,3 +17,5 @@ pub mod ports;
 pub mod prepared;
 pub mod real;
 pub mod reduce;
+pub mod reducers;
+pub mod stop;

@@ -19,6 +19,7 @@ use forgemesh_protocol::plan::StageRun;
 use crate::ports::{Done, Work};
 use crate::prepared::Jobs;
 use crate::reduce::{self, Blobs};
+use crate::reducers::Reducers;
 
 /// Bytes of leaf accumulators that are kept for openings; what is not here is executed again.
 const TREE_BYTES: usize = 256 << 20;
@@ -27,6 +28,7 @@ const TREE_BYTES: usize = 256 << 20;
 pub struct Performer {
     isa: Isa,
     jobs: Jobs,
+    reducers: Reducers,
     trees: Mutex<Trees>,
 }
 
@@ -40,7 +42,7 @@ struct Trees {
 impl Performer {
     /// One that computes with `isa`.
     pub fn new(isa: Isa) -> Performer {
-        Performer { isa, jobs: Jobs::default(), trees: Mutex::default() }
+        Performer { isa, jobs: Jobs::default(), reducers: Reducers::default(), trees: Mutex::default() }
     }
 
     /// What it computes with.
@@ -56,7 +58,7 @@ impl Performer {
             Work::Check { contract, run, claims, leaves, openings } => {
                 self.check(&contract, &run, &claims, &leaves, &openings)
             }
-            Work::Reduce { job } => reduce::reduce(&job, &self.jobs, blobs),
+            Work::Reduce { job } => reduce::reduce(&job, &self.jobs, &self.reducers, blobs),
             Work::Load { blobs: asked } => Ok(load(&asked, blobs)),
         };
         result.unwrap_or_else(|detail| Done::Failed { detail })

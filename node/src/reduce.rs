@@ -6,8 +6,10 @@
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::settle;
 use forgemesh_kernel::accumulator::Accumulator;
-use forgemesh_kernel::job::{Job, Reduction};
+use forgemesh_kernel::job::Job;
+use forgemesh_kernel::reduction::{FinalOutput, Reducer, Reduction};
 use forgemesh_protocol::attestation::{Claim, decode_claims};
+use forgemesh_protocol::canon;
 use forgemesh_protocol::envelope::ArtifactKind;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
@@ -19,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ports::Done;
 use crate::prepared::Jobs;
+use crate::reducers::{Merged, Reducers};
 
 /// A credited shard with who executed it, with what, and under which attestation.
 struct Execution {
@@ -41,16 +44,17 @@ impl Blobs for Storage {
     }
 }
 
-/// Reduces the current stage of `record`.
-pub fn reduce(record: &JobRecord, jobs: &Jobs, storage: &impl Blobs) -> Result<Done, String> {
+/// Reduces the current stage of `record`, and holds every stage before it against what follows from those before it: a
+/// record that went on beyond its stop, or stopped before it, is refused.
+pub fn reduce(
+    record: &JobRecord,
+    jobs: &Jobs,
+    reducers: &Reducers,
+    storage: &impl Blobs,
+) -> Result<Done, String> {
     let job = jobs.get(&record.contract).map_err(|error| error.to_string())?;
     let executions = executions(record, storage)?;
-    let mut stages: Vec<(StageRun, Accumulator)> = Vec::new();
-    for run in &record.runs {
-        let of_stage = executions.iter().filter(|execution| execution.stage == run.number);
-        stages.push((run.clone(), merge(&job, run, of_stage, storage)?));
-    }
-    let outcome = match job.reduce(&stages).map_err(|error| error.to_string())? {
+    let outcome = match reduce_stages(record, &job, &executions, reducers, storage)? {
         Reduction::Failed(failure) => {
             return Ok(Done::Reduced { outcome: Outcome::Failed(failure), artifacts: Vec::new() });
         }
@@ -63,7 +67,7 @@ pub fn reduce(record: &JobRecord, jobs: &Jobs, storage: &impl Blobs) -> Result<D
     let render = |kind: &ArtifactKind| match kind {
         ArtifactKind::ResultJson => job.result_json(&outcome),
         ArtifactKind::ExecutionsJson => executions_json(record, &job, &executions),
-        ArtifactKind::MetricsJson => metrics_json(record, &executions),
+        ArtifactKind::MetricsJson => metrics_json(record, &executions, &outcome),
         ArtifactKind::VerificationJson => verification_json(record),
     };
     let rendered: Vec<(ArtifactKind, Vec<u8>)> =
@@ -75,13 +79,48 @@ pub fn reduce(record: &JobRecord, jobs: &Jobs, storage: &impl Blobs) -> Result<D
         sha256: Hash(Sha256::digest(bytes).into()),
     };
     let result = FinalResult {
-        stop_leaf: record.plan.leaves(),
+        stop_leaf: outcome.body.work.leaves,
         result_hash,
         work: outcome.body.work.clone(),
         artifacts: rendered.iter().map(artifact).collect(),
     };
     let artifacts = rendered.into_iter().map(|(_, bytes)| bytes).collect();
     Ok(Done::Reduced { outcome: Outcome::Final(result), artifacts })
+}
+
+fn reduce_stages(
+    record: &JobRecord,
+    job: &Job,
+    executions: &[Execution],
+    reducers: &Reducers,
+    storage: &impl Blobs,
+) -> Result<Reduction, String> {
+    let last = record.runs.len() - 1;
+    let (mut reducer, mut next, first) = match reducers.take(&key(record, executions, last)) {
+        Some(merged) => (merged.reducer, merged.next, last),
+        None => (Reducer::default(), job.first_run(), 0),
+    };
+    for (i, run) in record.runs.iter().enumerate().skip(first) {
+        if *run != next {
+            return Err(format!("stage {i} is not the one that follows from the stages before it"));
+        }
+        let of_stage = executions.iter().filter(|execution| execution.stage == run.number);
+        let total = merge(job, run, of_stage, storage)?;
+        next = match reducer.push(job, run, total).map_err(|error| error.to_string())? {
+            Reduction::Next(next) => next,
+            end if i == last => return Ok(end),
+            _ => return Err(format!("the job ends with stage {i}, and more stages were executed")),
+        };
+    }
+    reducers.keep(key(record, executions, last + 1), Merged { reducer, next: next.clone() });
+    Ok(Reduction::Next(next))
+}
+
+/// What the first so many stages of a job were merged from.
+fn key(record: &JobRecord, executions: &[Execution], stages: usize) -> Hash {
+    let of_stages = executions.iter().filter(|execution| execution.stage < stages as u64);
+    let merged: Vec<_> = of_stages.map(|e| (e.stage, e.claim.shard, e.claim.totals, e.claim.blob)).collect();
+    Hash::blob(&canon::to_bytes(&(record.plan.contract, &record.runs[..stages], merged)))
 }
 
 /// JSON for people: indented, keys sorted, a line feed at the end.
@@ -147,7 +186,7 @@ fn executions_json(record: &JobRecord, job: &Job, executions: &[Execution]) -> V
     executions.iter().filter_map(execution).collect()
 }
 
-fn metrics_json(record: &JobRecord, executions: &[Execution]) -> Value {
+fn metrics_json(record: &JobRecord, executions: &[Execution], result: &FinalOutput) -> Value {
     let sum = |of: fn(&Claim) -> u64| executions.iter().map(|execution| of(&execution.claim)).sum::<u64>();
     let cpu_us = sum(|claim| claim.cpu_us);
     json!({
@@ -156,7 +195,7 @@ fn metrics_json(record: &JobRecord, executions: &[Execution]) -> Value {
         "stages": record.runs.len(),
         "shards": executions.len(),
         "attestations": record.batches.len(),
-        "iterations": record.plan.paths,
+        "iterations": result.body.work.iterations,
         "shard_wall_us": sum(|claim| claim.wall_us),
         "shard_cpu_us": cpu_us,
         "estimate_us": record.plan.estimate_ns / 1000,

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::canon::{self, Bytes};
+use crate::canon::{self, Bytes, F64};
 use crate::envelope::Seed;
 use crate::hash::{Domain, Hash, Hasher};
 use crate::op::Op;
@@ -72,6 +72,40 @@ impl Excluded {
     }
 }
 
+/// How a job that may stop early came to its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Convergence {
+    pub reason: StopReason,
+    /// How often it was decided whether to go on, the last time included.
+    pub looks: u64,
+    /// Of the two-sided interval of the mean, as the contract states it.
+    pub confidence: F64,
+    /// Half the width of that interval at the last look, in the unit of the output.
+    pub half_width: F64,
+    pub coverage: Coverage,
+}
+
+/// Why a job went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// Every criterion held.
+    Converged,
+    /// All iterations were executed, and not every criterion held.
+    Budget,
+}
+
+/// What the confidence is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Coverage {
+    /// The interval is that of a sample of fixed size, and the size was chosen by looking at the sample: the share of such
+    /// intervals that hold the mean is the stated confidence only in the limit of narrow ones (Chow & Robbins, "On the
+    /// asymptotic theory of fixed-width sequential confidence intervals for the mean", 1965), and below it before.
+    Nominal,
+}
+
 /// What the result hash covers: never a manifest, an execution, a timing or a verification.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,6 +114,9 @@ pub struct ResultBody {
     /// The profile's typed output in canonical CBOR, floats as their bits.
     pub output: Bytes,
     pub work: Work,
+    /// Present exactly if the contract asks for convergence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convergence: Option<Convergence>,
 }
 
 impl ResultBody {

@@ -31,8 +31,11 @@ pub const JOB_PATHS: u64 = 1_000_000_000_000;
 pub const STAGE_SHARDS: u64 = 1 << 20;
 /// Leaves of one shard.
 pub const SHARD_LEAVES: u64 = 1 << 16;
-/// Stages of one job: pilot, main, and repairs of missed brackets.
-pub const JOB_STAGES: u64 = 8;
+/// Stages of one job. A job that may stop early has one for each checkpoint: from 8 leaves to 10¹² paths in the shortest
+/// leaves there are (16 paths) it takes 103 steps of a quarter; one more ends at the pilot's end, one repairs.
+pub const JOB_STAGES: u64 = 128;
+/// Looks over which a job may ask its variance to be steady.
+pub const VARIANCE_LOOKS: u64 = 32;
 /// Shards of one attestation.
 pub const BATCH_SHARDS: usize = 256;
 /// How long an agent collects finished shards at least before it attests them.

@@ -19,6 +19,10 @@ pub struct Plan {
     pub leaf_paths: u64,
     /// In order; a stage starts when the one before it is reduced.
     pub stages: Vec<Stage>,
+    /// Present if the job may stop early: it looks whether it has converged after every stage that ends at this leaf or
+    /// beyond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_look: Option<u64>,
     /// Static cost of one core's work, in nanoseconds: an estimate for scheduling and quotes, never settled.
     pub estimate_ns: u64,
 }
@@ -39,6 +43,22 @@ impl Plan {
         let first = leaf * self.leaf_paths;
         first..(first + self.leaf_paths).min(self.paths)
     }
+
+    /// Paths of the leaves before `leaf`.
+    pub fn paths_before(&self, leaf: u64) -> u64 {
+        leaf.saturating_mul(self.leaf_paths).min(self.paths)
+    }
+
+    /// Where the job looks whether it has converged, ascending: one past the last leaf that such a look is over.
+    pub fn looks(&self) -> impl Iterator<Item = u64> {
+        let first = self.first_look.unwrap_or(u64::MAX);
+        self.stages.iter().map(Stage::end).filter(move |end| *end >= first)
+    }
+
+    /// Whether a job may end with `leaf` one past its last leaf: at the end of the plan, or where it looks.
+    pub fn is_stop(&self, leaf: u64) -> bool {
+        leaf == self.leaves() || self.looks().any(|end| end == leaf)
+    }
 }
 
 /// What a stage is for.
@@ -49,7 +69,7 @@ pub enum StageKind {
     Pilot,
     /// Counts against the pilot's brackets.
     Main,
-    /// All leaves again, against the bracket of a histogram bin, since the pilot's missed.
+    /// All leaves up to the stop again, against the bracket of a histogram bin, since the pilot's missed.
     Repair,
 }
 
@@ -64,6 +84,11 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// One past its last leaf.
+    pub fn end(&self) -> u64 {
+        self.first_leaf.saturating_add(self.leaves)
+    }
+
     /// How many shards there are.
     pub fn shards(&self) -> u64 {
         self.leaves.div_ceil(self.leaves_per_shard)
@@ -71,7 +96,7 @@ impl Stage {
 
     /// The leaves of one shard, as numbers within the job; empty for a shard that is not there.
     pub fn shard_leaves(&self, shard: u64) -> Range<u64> {
-        let end = self.first_leaf + self.leaves;
+        let end = self.end();
         let first = shard.checked_mul(self.leaves_per_shard).and_then(|n| n.checked_add(self.first_leaf));
         let first = first.map_or(end, |first| first.min(end));
         first..first.saturating_add(self.leaves_per_shard).min(end)

@@ -2,11 +2,13 @@
 //! `FORGEMESH_BLESS=1` writes the vectors; a change that needs it breaks every receipt there is.
 
 use forgemesh_protocol::attestation::{Attestation, Claim};
-use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::canon::{self, Bytes, F64};
 use forgemesh_protocol::challenge::{
     CheckOutcome, Draw, LeafRef, Mismatch, MismatchKind, Verdict, beacon_step, drawn_digest,
 };
-use forgemesh_protocol::contract::{Contract, Excluded, ResultBody, Work, replay_key};
+use forgemesh_protocol::contract::{
+    Contract, Convergence, Coverage, Excluded, ResultBody, StopReason, Work, replay_key,
+};
 use forgemesh_protocol::envelope::{ArtifactKind, Seed, SeedMode, Verify};
 use forgemesh_protocol::genesis::{Genesis, HubMember, Parameters};
 use forgemesh_protocol::hash::{Domain, Hash};
@@ -64,6 +66,16 @@ fn lease(agent: NodeId) -> Lease {
     }
 }
 
+fn convergence() -> Convergence {
+    Convergence {
+        reason: StopReason::Converged,
+        looks: 12,
+        confidence: F64::new(0.95).expect("finite"),
+        half_width: F64::new(1.5).expect("finite"),
+        coverage: Coverage::Nominal,
+    }
+}
+
 fn lines() -> Vec<String> {
     let agent = secret().public().id();
     let genesis = Genesis {
@@ -85,6 +97,7 @@ fn lines() -> Vec<String> {
         paths: 167_000,
         leaf_paths: 1024,
         stages: vec![run().stage],
+        first_look: None,
         estimate_ns: 5,
     };
     let task = ShardTask::new(&plan, &run(), 2).expect("there is such a shard");
@@ -135,7 +148,14 @@ fn lines() -> Vec<String> {
     };
     let work =
         Work { iterations: 100, leaves: 2, excluded: Excluded { degenerate: 1, ..Excluded::default() } };
-    let result = ResultBody { contract: contract().hash(), output: Bytes(vec![0xa0]), work: work.clone() };
+    let result = ResultBody {
+        contract: contract().hash(),
+        output: Bytes(vec![0xa0]),
+        work: work.clone(),
+        convergence: None,
+    };
+    let stopping = Plan { first_look: Some(164), ..plan.clone() };
+    let stopped = ResultBody { convergence: Some(convergence()), ..result.clone() };
     let artifact =
         Artifact { kind: ArtifactKind::ResultJson, bytes: 3, blake3: Hash([13; 32]), sha256: Hash([14; 32]) };
     let last = FinalResult { stop_leaf: 2, result_hash: result.hash(), work, artifacts: vec![artifact] };
@@ -163,6 +183,8 @@ fn lines() -> Vec<String> {
         format!("beacon_step {}", beacon_step(&Hash([17; 32]))),
         format!("draw {}", drawn.join(" ")),
         format!("domains {}", Domain::ALL.iter().map(|domain| domain.tag()).collect::<Vec<_>>().join("|")),
+        plain("plan_with_looks", &stopping, stopping.hash()),
+        plain("result_converged", &stopped, stopped.hash()),
     ]
 }
 

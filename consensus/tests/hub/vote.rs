@@ -4,12 +4,13 @@ use forgemesh_consensus::command::Command;
 use forgemesh_consensus::machine::{Event, Rejected, VoteRefused};
 use forgemesh_kernel::planner;
 use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::contract::Work;
 use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId};
 use forgemesh_protocol::keys::{KeyError, SecretKey, Signed};
 use forgemesh_protocol::limits;
-use forgemesh_protocol::plan::{StageInput, StageRun};
+use forgemesh_protocol::plan::{StageInput, StageKind, StageRun};
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::vote::{FinalResult, Outcome, ReductionVote};
 
@@ -146,21 +147,149 @@ fn the_next_stage_is_the_plans_own() {
 }
 
 #[test]
-fn repairs_are_bounded() {
+fn one_repair_follows_the_last_stage_and_nothing_follows_a_repair() {
     let mut bench = Bench::new(1);
     let id = bench.submit(&reserve());
     bench.verify_stage(&id);
+    let plan = bench.job(&id).plan.clone();
+    let stage = planner::repair(plan.stages.last().unwrap(), plan.leaves());
+    let early =
+        bench.vote(&id, 0, Outcome::Next(StageRun { number: 1, stage: stage.clone(), input: input() }));
+    assert_eq!(refusal(&mut bench, early), VoteRefused::WrongStage, "a pilot misses no bracket");
     open_second_stage(&mut bench, &id);
-    for number in 2..limits::JOB_STAGES {
-        bench.verify_stage(&id);
-        let plan = &bench.job(&id).plan;
-        let stage = planner::repair(plan.stages.last().unwrap(), plan.leaves());
-        let command = bench.vote(&id, 0, Outcome::Next(StageRun { number, stage, input: input() }));
-        assert_eq!(bench.accept(command), Event::StageOpened { job: id, stage: number });
-    }
     bench.verify_stage(&id);
-    let again = StageRun { number: limits::JOB_STAGES, ..bench.job(&id).run().clone() };
+    let command = bench.vote(&id, 0, Outcome::Next(StageRun { number: 2, stage, input: input() }));
+    assert_eq!(bench.accept(command), Event::StageOpened { job: id, stage: 2 });
+    bench.verify_stage(&id);
+    let again = StageRun { number: 3, ..bench.job(&id).run().clone() };
     let command = bench.vote(&id, 0, Outcome::Next(again));
+    assert_eq!(refusal(&mut bench, command), VoteRefused::WrongStage);
+    let command = bench.vote(&id, 0, Outcome::Final(bench.result(&id)));
+    assert_eq!(bench.accept(command), Event::Finished { job: id });
+}
+
+/// A reserve that looks from 28 leaves on: the stages of its pilot end at 28, 35, 44, 55 and 64 leaves, then come 80 and
+/// the 98 there are.
+fn looking() -> String {
+    r#"{"op":{"name":"mc","version":1,"profile":"reserve.v1"},
+        "args":{"triangle":[[100,150,170],[110,160],[120]],"iterations":100000,
+                "convergence":{"relative_half_width":0.5,"min_iterations":28000}}}"#
+        .to_owned()
+}
+
+/// Verifies the current stage and opens the plan's next, which needs no new brackets.
+fn go_on(bench: &mut Bench, id: &JobId) {
+    bench.verify_stage(id);
+    let run = bench.job(id).run().clone();
+    let stage = bench.job(id).plan.stages[run.number as usize + 1].clone();
+    let input = match (stage.kind, run.stage.kind) {
+        (StageKind::Pilot, _) => None,
+        (_, StageKind::Pilot) => input(),
+        _ => run.input,
+    };
+    let command = bench.vote(id, 0, Outcome::Next(StageRun { number: run.number + 1, stage, input }));
+    assert_eq!(bench.accept(command), Event::StageOpened { job: *id, stage: run.number + 1 });
+}
+
+/// A result of all leaves before this one.
+fn stopped(bench: &Bench, id: &JobId, stop_leaf: u64) -> FinalResult {
+    let (whole, plan) = (bench.result(id), &bench.job(id).plan);
+    let iterations = (stop_leaf * plan.leaf_paths).min(plan.paths);
+    FinalResult { stop_leaf, work: Work { iterations, leaves: stop_leaf, ..whole.work.clone() }, ..whole }
+}
+
+#[test]
+fn a_job_stops_where_its_plan_looks_and_nowhere_else() {
+    let ends = [28, 35, 44, 55, 64, 80, 98];
+    for stage in 0..ends.len() {
+        let mut bench = Bench::new(1);
+        let id = bench.submit(&looking());
+        assert!(bench.job(&id).plan.looks().eq(ends), "{:?}", bench.job(&id).plan);
+        (0..stage).for_each(|_| go_on(&mut bench, &id));
+        bench.verify_stage(&id);
+        let here = stopped(&bench, &id, ends[stage]);
+        let near = ends.iter().flat_map(|end| [end - 1, *end, end + 1]).filter(|leaf| *leaf != ends[stage]);
+        let elsewhere = near.map(|leaf| stopped(&bench, &id, leaf));
+        let mut wrong: Vec<FinalResult> = elsewhere.collect();
+        wrong.push(FinalResult { stop_leaf: here.stop_leaf - 1, ..here.clone() });
+        for change in [|work: &mut Work| work.leaves -= 1, |work: &mut Work| work.iterations -= 1] {
+            let mut other = here.clone();
+            change(&mut other.work);
+            wrong.push(other);
+        }
+        for result in wrong {
+            let command = bench.vote(&id, 0, Outcome::Final(result.clone()));
+            assert_eq!(refusal(&mut bench, command), VoteRefused::WrongResult, "stage {stage}: {result:?}");
+        }
+        let command = bench.vote(&id, 0, Outcome::Final(here));
+        assert_eq!(bench.accept(command), Event::Finished { job: id }, "stage {stage}");
+    }
+}
+
+#[test]
+fn a_job_that_does_not_look_stops_at_its_end_alone() {
+    let mut bench = Bench::new(1);
+    let id = bench.submit(&reserve());
+    bench.verify_stage(&id);
+    let command = bench.vote(&id, 0, Outcome::Final(stopped(&bench, &id, 64)));
+    assert_eq!(
+        refusal(&mut bench, command),
+        VoteRefused::WrongResult,
+        "its pilot ends there, and no look is due"
+    );
+}
+
+#[test]
+fn before_its_first_look_a_job_does_not_stop() {
+    let mut bench = Bench::new(1);
+    let id = bench.submit(&looking().replace("28000", "70000"));
+    assert!(bench.job(&id).plan.looks().eq([69, 87, 98]), "{:?}", bench.job(&id).plan);
+    bench.verify_stage(&id);
+    let command = bench.vote(&id, 0, Outcome::Final(stopped(&bench, &id, 64)));
+    assert_eq!(refusal(&mut bench, command), VoteRefused::WrongResult);
+}
+
+#[test]
+fn all_main_stages_have_the_brackets_of_the_pilot_and_a_repair_ends_where_the_job_stopped() {
+    let mut bench = Bench::new(1);
+    let id = bench.submit(&looking());
+    (0..5).for_each(|_| go_on(&mut bench, &id));
+    bench.verify_stage(&id);
+    let (run, plan) = (bench.job(&id).run().clone(), bench.job(&id).plan.clone());
+    assert_eq!((run.number, run.stage.end()), (5, 80));
+    let next = StageRun { number: 6, stage: plan.stages[6].clone(), input: run.input.clone() };
+    let other = Some(StageInput { source: Hash([5; 32]), brackets: Bytes(vec![1, 2, 3]) });
+    let repair = |end| StageRun { number: 6, stage: planner::repair(&run.stage, end), input: other.clone() };
+    let wrong = [
+        StageRun { input: other.clone(), ..next.clone() },
+        StageRun { input: None, ..next.clone() },
+        StageRun { stage: plan.stages[5].clone(), ..next.clone() },
+        StageRun { number: 7, ..next },
+        repair(98),
+        repair(64),
+        repair(79),
+        StageRun { input: None, ..repair(80) },
+    ];
+    for run in wrong {
+        let command = bench.vote(&id, 0, Outcome::Next(run.clone()));
+        assert_eq!(refusal(&mut bench, command), VoteRefused::WrongStage, "{run:?}");
+    }
+    let command = bench.vote(&id, 0, Outcome::Next(repair(80)));
+    assert_eq!(bench.accept(command), Event::StageOpened { job: id, stage: 6 });
+    bench.verify_stage(&id);
+    let command = bench.vote(&id, 0, Outcome::Final(stopped(&bench, &id, 98)));
+    assert_eq!(refusal(&mut bench, command), VoteRefused::WrongResult);
+    let command = bench.vote(&id, 0, Outcome::Final(stopped(&bench, &id, 80)));
+    assert_eq!(bench.accept(command), Event::Finished { job: id });
+}
+
+#[test]
+fn a_pilot_stage_takes_no_input() {
+    let mut bench = Bench::new(1);
+    let id = bench.submit(&looking());
+    bench.verify_stage(&id);
+    let stage = bench.job(&id).plan.stages[1].clone();
+    let command = bench.vote(&id, 0, Outcome::Next(StageRun { number: 1, stage, input: input() }));
     assert_eq!(refusal(&mut bench, command), VoteRefused::WrongStage);
 }
 

@@ -18,6 +18,7 @@ use super::output::{Bin, distribution, number};
 use crate::accumulator::{Accumulator, ColumnShape, LeafAccumulator, Shape};
 use crate::backend::{Isa, dispatch};
 use crate::block::{BLOCK, Block, LeafBody, Paths};
+use crate::converge::{self, Criteria};
 use crate::num::chacha::{Key, blocks};
 use crate::num::func::{exp, min};
 use crate::num::normal::{inverse_cdf, inverse_cdf_array};
@@ -43,6 +44,8 @@ pub struct Args {
     cat_sig: F64,
     policy_limit: F64,
     aggregate_limit: F64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    convergence: Option<Criteria>,
 }
 
 const fn field(name: &'static str, doc: &'static str, kind: Kind, default: &'static str) -> Field {
@@ -70,6 +73,7 @@ static SCHEMA: Schema = Schema {
             "50000.0",
         ),
         field("aggregate_limit", "The most that a year costs.", LIMIT, "250000.0"),
+        converge::FIELD,
     ],
 };
 
@@ -135,6 +139,9 @@ impl Typed for Insurance {
         let scale = Scale::for_magnitude(args.aggregate_limit.get()).map_err(|error| {
             out_of_range("$.args.aggregate_limit", error.to_string(), "choose another unit")
         })?;
+        if let Some(criteria) = &args.convergence {
+            criteria.check(args.iterations, "$.args.convergence")?;
+        }
         let model = Model {
             poisson,
             mu: args.claim_severity_mu.get(),
@@ -183,6 +190,10 @@ impl Prepared for PreparedInsurance {
             pilot_paths: 1 << 20,
             path_cost,
         }
+    }
+
+    fn criteria(&self) -> Option<&Criteria> {
+        self.args.convergence.as_ref()
     }
 
     fn shape(&self) -> Shape {

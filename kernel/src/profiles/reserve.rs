@@ -19,6 +19,7 @@ use super::triangle::Triangle;
 use crate::accumulator::{Accumulator, ColumnShape, LeafAccumulator, Shape};
 use crate::backend::{Isa, dispatch};
 use crate::block::{BLOCK, Block, LeafBody, Paths};
+use crate::converge::{self, Criteria};
 use crate::num::chacha::{Key, blocks};
 use crate::num::gamma;
 use crate::num::uniform::bounded;
@@ -37,6 +38,8 @@ pub struct Args {
     iterations: u64,
     process: Process,
     levels: Vec<F64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    convergence: Option<Criteria>,
 }
 
 /// Whether the projected cells vary beyond their means.
@@ -78,6 +81,7 @@ static SCHEMA: Schema = Schema {
             Kind::List { of: &LEVEL, min: 1, max: limits::LEVELS },
             Need::Default("[0.5,0.75,0.9,0.95,0.99,0.995]"),
         ),
+        converge::FIELD,
     ],
 };
 
@@ -121,6 +125,9 @@ impl Typed for Reserve {
 
     fn prepare(&self, args: Args) -> Result<Arc<dyn Prepared>, Problems> {
         let levels = crate::summary::check_levels(&args.levels, "$.args.levels")?;
+        if let Some(criteria) = &args.convergence {
+            criteria.check(args.iterations, "$.args.convergence")?;
+        }
         let rows: Vec<Vec<f64>> =
             args.triangle.iter().map(|row| row.iter().map(|c| c.get()).collect()).collect();
         let triangle = Triangle::fit(&rows)?;
@@ -183,6 +190,10 @@ impl Prepared for PreparedReserve {
             pilot_paths: 1 << 16,
             path_cost: 1024 * 8 * cells,
         }
+    }
+
+    fn criteria(&self) -> Option<&Criteria> {
+        self.args.convergence.as_ref()
     }
 
     fn shape(&self) -> Shape {

@@ -2,8 +2,9 @@
 
 use forgemesh_kernel::accumulator::{Accumulator, Mode, Shape};
 use forgemesh_kernel::backend::Isa;
-use forgemesh_kernel::job::{ClaimError, Job, ReduceError, Reduction, RunError, ShardRun};
+use forgemesh_kernel::job::{ClaimError, Job, RunError, ShardRun};
 use forgemesh_kernel::num::chacha::Key;
+use forgemesh_kernel::reduction::{ReduceError, Reduction};
 use forgemesh_protocol::attestation::Claim;
 use forgemesh_protocol::challenge::MismatchKind;
 use forgemesh_protocol::failure::FailureCode;
@@ -12,7 +13,7 @@ use forgemesh_protocol::limits;
 use forgemesh_protocol::plan::{StageInput, StageKind, StageRun};
 use serde_json::json;
 
-use crate::support::{Paths, job, parts, raa};
+use crate::support::{Paths, job, parts, raa, reduce};
 
 fn mix() -> Job {
     job("diag@1/mix.v1", &json!({ "iterations": 500 }), "claims")
@@ -146,11 +147,12 @@ fn a_missed_bracket_leads_to_a_repair_within_the_bounds_of_a_stage() {
     let shape = parts(&job).0.shape();
     let pilot = StageRun { number: 0, stage: pilot.clone(), input: None };
     let mut stages = vec![(pilot, sum(&shape, &Mode::Pilot, 1.0, 2_000))];
-    let Ok(Reduction::Next(main)) = job.reduce(&stages) else { panic!("a main stage") };
+    let Ok(Reduction::Next(main)) = reduce(&job, &stages) else { panic!("a main stage") };
     assert_eq!((main.number, main.stage.kind), (1, StageKind::Main));
     let mode = bracketed(&main, &shape);
     stages.push((main, sum(&shape, &mode, 5_000.0, 9_000)));
-    let Ok(Reduction::Next(repair)) = job.reduce(&stages) else { panic!("a repair") };
+    let Ok(Reduction::Next(repair)) = reduce(&job, &stages) else { panic!("a repair") };
+    let missed = stages[1].clone();
     assert_eq!((repair.number, repair.stage.kind), (2, StageKind::Repair));
     assert_eq!((repair.stage.first_leaf, repair.stage.leaves), (0, job.plan().leaves()));
     assert!(repair.stage.shards() <= limits::STAGE_SHARDS, "{} shards", repair.stage.shards());
@@ -159,12 +161,19 @@ fn a_missed_bracket_leads_to_a_repair_within_the_bounds_of_a_stage() {
     total.merge(&sum(&shape, &mode, 5_000.0, 9_000)).unwrap();
     let mut repaired = stages.clone();
     repaired.push((repair.clone(), total));
-    let Ok(Reduction::Final(result)) = job.reduce(&repaired) else { panic!("a result") };
+    let Ok(Reduction::Final(result)) = reduce(&job, &repaired) else { panic!("a result") };
     assert_eq!(result.output.json["percentiles"][0]["value"], 5_000.0);
+    repaired.push(repaired[2].clone());
+    assert_eq!(reduce(&job, &repaired).err(), Some(ReduceError::Over(2)));
     // Sums that a repair cannot come to: evidence that does not fit together.
-    stages.push((repair, sum(&shape, &mode, 77.0, 11_000)));
-    assert_eq!(job.reduce(&stages).err(), Some(ReduceError::RepairMissed));
-    assert_eq!(job.reduce(&[]).err(), Some(ReduceError::NoStage));
+    let mut differs = stages.clone();
+    differs.push((repair.clone(), sum(&shape, &mode, 77.0, 11_000)));
+    assert_eq!(reduce(&job, &differs).err(), Some(ReduceError::RepairDiffers));
+    // The brackets that were missed already.
+    let mut total = stages[0].1.reclassify(&bracketed(&missed.0, &shape)).unwrap();
+    total.merge(&missed.1).unwrap();
+    stages.push((StageRun { input: missed.0.input, ..repair }, total));
+    assert_eq!(reduce(&job, &stages).err(), Some(ReduceError::RepairMissed));
 }
 
 fn bracketed(run: &StageRun, shape: &Shape) -> Mode {
@@ -182,7 +191,7 @@ fn more_than_one_excluded_path_in_a_thousand_fails_the_job() {
         let mut paths = Paths { columns: vec![vec![1.0; count]], degenerate: vec![false; count] };
         paths.columns[0][..excluded].fill(f64::NAN);
         let total = paths.leaf(&shape, &Mode::Plain, 0..count);
-        match job.reduce(&[(run.clone(), total)]).unwrap() {
+        match reduce(&job, &[(run.clone(), total)]).unwrap() {
             Reduction::Failed(failure) => {
                 assert!(fails, "{excluded} of {count}");
                 assert_eq!(failure.code, FailureCode::NumericDegenerate);

@@ -1,8 +1,9 @@
 //! The profiles' figures are those of all their paths, computed and sorted; and their corners do what they should.
 
 use forgemesh_kernel::backend::Isa;
-use forgemesh_kernel::job::{FinalOutput, Job};
+use forgemesh_kernel::job::Job;
 use forgemesh_kernel::profile::Prepared;
+use forgemesh_kernel::reduction::FinalOutput;
 use forgemesh_protocol::failure::FailureCode;
 use serde_json::{Value, json};
 

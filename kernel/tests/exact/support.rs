@@ -11,14 +11,16 @@ use std::sync::Arc;
 use forgemesh_kernel::accumulator::{Accumulator, ColumnShape, LeafAccumulator, Mode, Shape};
 use forgemesh_kernel::backend::Isa;
 use forgemesh_kernel::block::{BLOCK, Block};
-use forgemesh_kernel::job::{FinalOutput, Job};
+use forgemesh_kernel::job::Job;
 use forgemesh_kernel::num::chacha::Key;
 use forgemesh_kernel::order::Order;
 use forgemesh_kernel::profile::Prepared;
+use forgemesh_kernel::reduction::{FinalOutput, ReduceError, Reducer, Reduction};
 use forgemesh_kernel::registry;
 use forgemesh_kernel::scale::Scale;
 use forgemesh_kernel::seeding::GeneratorKey;
 use forgemesh_protocol::failure::Failure;
+use forgemesh_protocol::plan::StageRun;
 use num_bigint::{BigInt, Sign};
 use serde_json::{Value, json};
 
@@ -192,9 +194,16 @@ pub fn all_kept(job: &Job, isa: Isa) -> Accumulator {
     Accumulator::merge_all(Accumulator::empty(&shape, &Mode::Pilot), leaves).expect("leaves of one stage")
 }
 
+/// What the sums of these stages come to, one after the other.
+pub fn reduce(job: &Job, stages: &[(StageRun, Accumulator)]) -> Result<Reduction, ReduceError> {
+    let mut reducer = Reducer::default();
+    let pushed = stages.iter().map(|(run, total)| reducer.push(job, run, total.clone()));
+    pushed.last().expect("at least one stage")
+}
+
 /// Executes the job as planned, shard after shard.
 pub fn execute(job: &Job, isa: Isa) -> Result<FinalOutput, Failure> {
-    let stage = |job: &Job, run: &forgemesh_protocol::plan::StageRun| {
+    let stage = |job: &Job, run: &StageRun| {
         let mut total = job.empty(run)?;
         for shard in 0..run.stage.shards() {
             total.merge(&job.shard_totals(isa, run, shard)?)?;
