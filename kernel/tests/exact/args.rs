@@ -66,6 +66,22 @@ fn every_spelling_of_a_number_is_the_same_contract() {
 }
 
 #[test]
+fn convergence_changes_a_contract_by_being_there_and_its_defaults_are_materialised() {
+    let without = job("mc@1/insurance.v1", &json!({}), "defaults");
+    assert!(without.args_json().get("convergence").is_none());
+    let spellings = [
+        r#"{"convergence":{"relative_half_width":0.01}}"#,
+        r#"{"convergence":{"min_iterations":0.0,"relative_half_width":1e-2,"confidence":0.950}}"#,
+    ]
+    .map(|spelling| contract("mc@1/insurance.v1", spelling));
+    assert_eq!(spellings[0], spellings[1]);
+    let with = Job::of_contract(spellings[0].clone()).unwrap();
+    let expected = json!({ "relative_half_width": 0.01, "confidence": 0.95, "min_iterations": 0 });
+    assert_eq!(with.args_json()["convergence"], expected);
+    assert_ne!((with.numerics_id(), with.plan().contract), (without.numerics_id(), without.plan().contract));
+}
+
+#[test]
 fn defaults_are_materialised() {
     let full = r#"{"iterations":1000000,"claim_freq":2.0,"claim_severity_mu":6.0,"claim_severity_sig":1.0,
         "cat_prob":0.02,"cat_mu":10.0,"cat_sig":1.5,"policy_limit":50000.0,"aggregate_limit":250000.0}"#;
@@ -85,6 +101,41 @@ fn float(source: &mut Source, min: f64, max: f64) -> f64 {
         2 => source.between(min, max).round().clamp(min, max),
         3 => (source.between(min, max) * 1e-6).clamp(min, max),
         _ => source.between(min, max),
+    }
+}
+
+/// Criteria of any kind, or none.
+fn convergence(source: &mut Source, iterations: u64) -> Option<Value> {
+    let mut out = json!({});
+    let which = below(source, 8);
+    if which & 1 != 0 {
+        out["relative_half_width"] = json!(float(source, 1e-9, 1.0));
+    }
+    if which & 2 != 0 {
+        out["absolute_half_width"] = json!(float(source, 5e-324, 1e15));
+    }
+    if which & 4 != 0 {
+        out["variance_window"] = json!(2 + below(source, 31));
+        out["variance_tolerance"] = json!(float(source, 1e-9, 1.0));
+    }
+    if below(source, 2) == 0 {
+        out["confidence"] = json!((1 + below(source, 999_999_999)) as f64 / 1e9);
+    }
+    if below(source, 2) == 0 {
+        out["min_iterations"] = json!(below(source, iterations + 1).min(iterations));
+    }
+    (which > 0).then_some(out)
+}
+
+/// What was given, with the defaults that are shown beside it.
+fn check_shown(shown: &Value, given: &Value, what: &str) {
+    match given.as_object() {
+        None => assert_eq!(shown, given, "{what}"),
+        Some(fields) => {
+            for (name, value) in fields {
+                assert_eq!(shown[name], *value, "{what}: {name}");
+            }
+        }
     }
 }
 
@@ -111,6 +162,9 @@ fn args(op: &str, source: &mut Source) -> Value {
                     out[name] = json!(float(source, min, max));
                 }
             }
+            if let Some(criteria) = convergence(source, iterations) {
+                out["convergence"] = criteria;
+            }
             out
         }
         _ => {
@@ -131,7 +185,11 @@ fn args(op: &str, source: &mut Source) -> Value {
             levels.dedup();
             let levels: Vec<f64> = levels.iter().map(|ppb| *ppb as f64 / 1e9).collect();
             let process = if below(source, 2) == 0 { "gamma" } else { "none" };
-            json!({ "triangle": triangle, "iterations": iterations, "process": process, "levels": levels })
+            let mut out = json!({ "triangle": triangle, "iterations": iterations, "process": process, "levels": levels });
+            if let Some(criteria) = convergence(source, iterations) {
+                out["convergence"] = criteria;
+            }
+            out
         }
     }
 }
@@ -145,7 +203,7 @@ fn random_arguments_survive_json_and_canonical_bytes() {
             let job = job(op, &args, "round trip");
             let shown = job.args_json();
             for (name, value) in args.as_object().unwrap() {
-                assert_eq!(shown[name], *value, "{op} {args}: {name}");
+                check_shown(&shown[name], value, &format!("{op} {args}: {name}"));
             }
             let again = Job::of_contract(job.contract().clone()).unwrap();
             assert_eq!(again.args_json(), shown, "{op}, round {round}");
@@ -174,7 +232,15 @@ fn changed_canonical_arguments_are_refused_or_are_other_arguments() {
         ("diag@1/mix.v1", json!({ "iterations": 1000 })),
         ("diag@1/noop.v1", json!({ "shards": 30 })),
         ("mc@1/insurance.v1", json!({})),
+        ("mc@1/insurance.v1", json!({ "convergence": { "relative_half_width": 0.01 } })),
         ("mc@1/reserve.v1", json!({ "triangle": small, "levels": [0.5] })),
+        (
+            "mc@1/reserve.v1",
+            json!({
+                "triangle": small,
+                "convergence": { "variance_window": 2, "variance_tolerance": 0.5, "min_iterations": 7 }
+            }),
+        ),
     ];
     for (op, args) in cases {
         let honest = job(op, &args, "changed").contract().clone();

@@ -29,7 +29,7 @@ fn vector(job: &Job, isa: Isa, figures: &[&str]) -> Value {
         ((*pointer).to_owned(), shown)
     };
     let contract = job.contract();
-    json!({
+    let mut vector = json!({
         "op": contract.op.to_string(),
         "args": job.args_json(),
         "seed": contract.seed,
@@ -37,12 +37,27 @@ fn vector(job: &Job, isa: Isa, figures: &[&str]) -> Value {
         "root_seed": job.root_seed(),
         "result_hash": result.body.hash(),
         "figures": figures.iter().map(figure).collect::<serde_json::Map<_, _>>(),
-    })
+    });
+    if let Some(convergence) = &result.body.convergence {
+        let half_width = format!("{:016x}", convergence.half_width.get().to_bits());
+        vector["stop"] = json!({
+            "leaves": result.body.work.leaves, "looks": convergence.looks, "reason": convergence.reason,
+            "half_width": half_width,
+        });
+        vector["numerics_id"] = json!(job.numerics_id());
+    }
+    vector
 }
 
 fn golden(op: &str, figures: &[&str], jobs: [Value; 3]) {
+    let name = op.split_once('/').expect("family@1/profile").1;
+    compare(&format!("profiles/{name}.json"), &jobs.map(|args| (op, args)), figures);
+}
+
+/// Holds the vectors of these jobs against a committed file, or writes it.
+fn compare(file: &str, jobs: &[(&str, Value)], figures: &[&str]) {
     let mut vectors = Vec::new();
-    for (i, args) in jobs.iter().enumerate() {
+    for (i, (op, args)) in jobs.iter().enumerate() {
         let job = job(op, args, &format!("golden {i}"));
         let portable = vector(&job, Isa::Portable, figures);
         for isa in Isa::available() {
@@ -50,8 +65,7 @@ fn golden(op: &str, figures: &[&str], jobs: [Value; 3]) {
         }
         vectors.push(portable);
     }
-    let name = op.split_once('/').expect("family@1/profile").1;
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("vectors/profiles/{name}.json"));
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vectors").join(file);
     let text = serde_json::to_string_pretty(&vectors).expect("vectors are JSON") + "\n";
     if std::env::var_os("FORGEMESH_BLESS").is_some_and(|value| value == "1") {
         std::fs::write(&path, &text).expect("the vectors can be written");
@@ -61,9 +75,9 @@ fn golden(op: &str, figures: &[&str], jobs: [Value; 3]) {
         panic!("{}: {error}; write it with FORGEMESH_BLESS=1 if the profile is new", path.display())
     });
     for (number, (expected, found)) in committed.lines().zip(text.lines()).enumerate() {
-        assert_eq!(found, expected, "{name}.json, line {}", number + 1);
+        assert_eq!(found, expected, "{file}, line {}", number + 1);
     }
-    assert_eq!(text.lines().count(), committed.lines().count(), "{name}.json: number of lines");
+    assert_eq!(text.lines().count(), committed.lines().count(), "{file}: number of lines");
 }
 
 #[test]
@@ -144,4 +158,42 @@ fn reserve() {
             }),
         ],
     );
+}
+
+#[test]
+fn convergence() {
+    let (insurance, reserve) = ("mc@1/insurance.v1", "mc@1/reserve.v1");
+    let triangle = json!([[100, 150, 175], [110, 168], [120]]);
+    let jobs = [
+        // In the pilot, in the main stages, at the budget.
+        (
+            reserve,
+            json!({
+                "triangle": raa(), "iterations": 50_000,
+                "convergence": { "relative_half_width": 0.006, "confidence": 0.9 }
+            }),
+        ),
+        (
+            reserve,
+            json!({
+                "triangle": triangle, "iterations": 200_000, "process": "none",
+                "convergence": { "relative_half_width": 1, "min_iterations": 66_000 }
+            }),
+        ),
+        (
+            insurance,
+            json!({
+                "iterations": 4_000, "claim_freq": 731.25, "claim_severity_mu": 2.5,
+                "convergence": { "absolute_half_width": 5, "variance_window": 3, "variance_tolerance": 0.05 }
+            }),
+        ),
+        (
+            insurance,
+            json!({
+                "iterations": 600_000, "claim_freq": 0.001, "cat_prob": 0.0001,
+                "convergence": { "relative_half_width": 1e-4 }
+            }),
+        ),
+    ];
+    compare("convergence.v1.json", &jobs, &["/mean", "/loss_distribution/0/count"]);
 }

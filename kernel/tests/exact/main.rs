@@ -6,6 +6,7 @@
 
 mod args;
 mod claims;
+mod convergence;
 mod decoding;
 mod golden;
 mod opening;

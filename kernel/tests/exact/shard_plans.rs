@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use crate::support::{Source, below, execute, job, merge_randomly, raa, shuffle};
 
 /// Runs one configuration again: `FORGEMESH_PLAN_SEED=<seed> cargo test -p forgemesh-kernel --test exact <test>`.
-const SEED: &str = "FORGEMESH_PLAN_SEED";
+pub const SEED: &str = "FORGEMESH_PLAN_SEED";
 
 /// The sum of a stage that is cut, executed and merged at random, partly by way of the encoded bytes.
-fn stage(job: &Job, planned: &StageRun, source: &mut Source) -> Accumulator {
+pub fn stage(job: &Job, planned: &StageRun, source: &mut Source) -> Accumulator {
     let leaves_per_shard = 1 + below(source, planned.stage.leaves.min(40));
     let run = StageRun { stage: Stage { leaves_per_shard, ..planned.stage.clone() }, ..planned.clone() };
     let isas = Isa::available();

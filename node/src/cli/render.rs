@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::view::JobView;
 use crate::picture::{self, Bin, Mark, Picture};
+use crate::stop;
 
 /// A number with thousands separators and as many decimals as are worth reading.
 pub fn number(value: f64) -> String {
@@ -47,6 +48,11 @@ pub fn text(view: &JobView, receipt: &str) -> String {
             work["excluded"].as_object().map_or(0, |map| map.values().filter_map(Value::as_u64).sum());
         if excluded > 0 {
             row("excluded paths", number(excluded as f64));
+        }
+        let convergence = serde_json::from_value(result["convergence"].clone()).ok();
+        let work = finished.result.as_ref().map(|result| &result.work);
+        if let Some(told) = work.and_then(|work| stop::describe(&record.plan, work, convergence.as_ref())) {
+            lines.push(format!("  {told}"));
         }
         for name in ["result_hash", "replay_key"] {
             lines.push(format!("  {name:<13} {}", result[name].as_str().unwrap_or_default()));

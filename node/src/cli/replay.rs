@@ -20,6 +20,7 @@ use super::error::CliError;
 use super::verify::{examine, pin};
 use super::{Common, home, print, print_json};
 use crate::evidence::Report;
+use crate::stop;
 
 /// Arguments of `replay`.
 #[derive(Args)]
@@ -52,22 +53,30 @@ pub fn replay(common: &Common, args: &ReplayArgs) -> Result<(), CliError> {
     let again =
         again.map_err(|error| CliError::Replay(format!("the contract cannot be executed: {error}")))?;
     let seconds = started.elapsed().as_secs_f64();
-    let hash = again.map(|output| output.body.hash()).map_err(|failure| CliError::ReplayDiffers {
+    let body = again.map(|output| output.body).map_err(|failure| CliError::ReplayDiffers {
         what: what.clone(),
         detail: format!("executing it again fails: {failure}"),
     })?;
+    let hash = body.hash();
     if hash != result.result_hash {
         let detail = format!("executing it again gives {hash}, the receipt states {}", result.result_hash);
         return Err(CliError::ReplayDiffers { what, detail });
     }
     if common.json {
-        print_json(&json!({
+        let mut json = json!({
             "ok": true, "result_hash": hash, "replay_key": examined.job.replay_key(), "isa": isa.to_string(),
             "threads": threads, "seconds": seconds,
-        }));
+        });
+        if let Some(convergence) = &body.convergence {
+            json["convergence"] = json!(convergence);
+        }
+        print_json(&json);
     } else {
         let paths = result.work.iterations;
         print(&format!("replayed {paths} paths on {threads} threads ({isa}) in {seconds:.2} s"));
+        if let Some(told) = stop::describe(examined.job.plan(), &body.work, body.convergence.as_ref()) {
+            print(&told);
+        }
         print(&format!("identical: result_hash {hash}"));
     }
     Ok(())

@@ -67,7 +67,8 @@ impl JobView {
             })
         };
         let artifacts: Vec<Value> = finished.result.iter().flat_map(|r| &r.artifacts).map(artifact).collect();
-        Ok(json!({
+        let rendered = self.result();
+        let mut json = json!({
             "job_id": record.id,
             "client_job_id": record.terms.ctx.job_id,
             "state": record.state,
@@ -83,12 +84,16 @@ impl JobView {
                 "ledger_seq": finished.entry.seq,
                 "path": receipt_path.map(|path| path.display().to_string()),
             },
-            "output": self.result().map(|result| result["output"].clone()),
+            "output": rendered.as_ref().map(|result| result["output"].clone()),
             "work": finished.result.as_ref().map(|result| &result.work),
             "verification": settle::verification(record),
             "failure": finished.failure,
             "artifacts": artifacts,
-        }))
+        });
+        if let Some(convergence) = rendered.and_then(|result| result.get("convergence").cloned()) {
+            json["convergence"] = convergence;
+        }
+        Ok(json)
     }
 
     /// Writes receipt, artifacts and picture into a folder, each file whole or not at all.
