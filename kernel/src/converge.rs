@@ -170,10 +170,13 @@ impl Criteria {
     pub fn hold(&self, looks: &[Look]) -> bool {
         // Without spread nothing is known of the width.
         let Some(look) = looks.last().filter(|look| look.variance > 0.0) else { return false };
-        let half_width = self.half_width(look);
+        self.is_narrow(self.half_width(look), look.mean) && self.is_steady(looks)
+    }
+
+    /// Whether an interval of this half-width about this mean is as narrow as was asked for.
+    pub fn is_narrow(&self, half_width: f64, mean: f64) -> bool {
         let absolute = self.absolute_half_width.is_none_or(|most| half_width <= most.get());
-        let relative = self.relative_half_width.is_none_or(|most| half_width <= most.get() * look.mean.abs());
-        absolute && relative && self.is_steady(looks)
+        absolute && self.relative_half_width.is_none_or(|most| half_width <= most.get() * mean.abs())
     }
 
     fn is_steady(&self, looks: &[Look]) -> bool {

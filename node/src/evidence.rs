@@ -332,9 +332,9 @@ pub fn check_artifacts(examined: &Examined, files: &BTreeMap<String, Vec<u8>>, r
 fn check_result(examined: &Examined, bytes: &[u8], report: &mut Report) {
     let name = "result.result_hash";
     let Some(stated) = examined.statement.predicate.result.as_ref() else { return };
-    let body = match result_body(&examined.job, bytes) {
+    let (body, mean) = match result_body(&examined.job, bytes) {
         Err(detail) => return report.note(name, Status::Failed, detail),
-        Ok(body) => body,
+        Ok(read) => read,
     };
     let hash = body.hash();
     report.expect(
@@ -344,7 +344,7 @@ fn check_result(examined: &Examined, bytes: &[u8], report: &mut Report) {
         format!("result.json gives {hash}, the receipt states {}", stated.result_hash),
     );
     let convergence = body.convergence.as_ref();
-    match stop::contradiction(&examined.job, &body.work, convergence) {
+    match stop::contradiction(&examined.job, &body.work, convergence, mean) {
         Some(detail) => report.note("result.convergence", Status::Failed, detail),
         None => {
             if let Some(told) = stop::describe(examined.job.plan(), &body.work, convergence) {
@@ -354,8 +354,8 @@ fn check_result(examined: &Examined, bytes: &[u8], report: &mut Report) {
     }
 }
 
-/// What a rendered result is the rendering of.
-fn result_body(job: &Job, bytes: &[u8]) -> Result<ResultBody, String> {
+/// What a rendered result is the rendering of, and the mean that it states, if it has one.
+fn result_body(job: &Job, bytes: &[u8]) -> Result<(ResultBody, Option<f64>), String> {
     let json: Value = serde_json::from_slice(bytes).map_err(|error| format!("result.json: {error}"))?;
     let profile = registry::find(&job.contract().op).ok_or("no such profile")?;
     let output = profile.encode_output(&json["output"]).map_err(|error| error.to_string())?;
@@ -363,5 +363,6 @@ fn result_body(job: &Job, bytes: &[u8]) -> Result<ResultBody, String> {
         serde_json::from_value(json["work"].clone()).map_err(|error| format!("work: {error}"))?;
     let convergence = json.get("convergence").cloned().map(serde_json::from_value).transpose();
     let convergence = convergence.map_err(|error| format!("convergence: {error}"))?;
-    Ok(ResultBody { contract: job.plan().contract, output: Bytes(output), work, convergence })
+    let body = ResultBody { contract: job.plan().contract, output: Bytes(output), work, convergence };
+    Ok((body, json["output"]["mean"].as_f64()))
 }

@@ -4,8 +4,13 @@ use forgemesh_kernel::job::Job;
 use forgemesh_protocol::contract::{Convergence, StopReason, Work};
 use forgemesh_protocol::plan::Plan;
 
-/// What is wrong with the end that a result states; none if it can be that of this contract.
-pub fn contradiction(job: &Job, work: &Work, convergence: Option<&Convergence>) -> Option<&'static str> {
+/// What is wrong with the end that a result with this mean states; none if it can be that of this contract.
+pub fn contradiction(
+    job: &Job,
+    work: &Work,
+    convergence: Option<&Convergence>,
+    mean: Option<f64>,
+) -> Option<&'static str> {
     let plan = job.plan();
     let (Some(criteria), Some(found)) = (job.criteria(), convergence) else {
         let same = job.criteria().is_some() == convergence.is_some();
@@ -19,6 +24,10 @@ pub fn contradiction(job: &Job, work: &Work, convergence: Option<&Convergence>) 
     }
     if found.reason == StopReason::Budget && work.leaves != plan.leaves() {
         return Some("the budget was not used up");
+    }
+    let narrow = mean.is_some_and(|mean| criteria.is_narrow(found.half_width.get(), mean));
+    if found.reason == StopReason::Converged && !narrow {
+        return Some("the interval is wider than the contract asks for");
     }
     if found.confidence != criteria.confidence() {
         return Some("the contract asks for another confidence");
@@ -63,7 +72,7 @@ pub fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut grouped = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);

@@ -11,15 +11,20 @@ use forgemesh_protocol::canon;
 use forgemesh_protocol::hash::{Domain, Hash};
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::receipt::Receipt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::node::Node;
 
 /// A small job's bundle, taken apart, and the key that signed it.
 fn parts() -> (BTreeMap<String, Vec<u8>>, SecretKey) {
-    let node = Node::new();
     let op = json!({"name": "diag", "version": 1, "profile": "mix.v1"});
-    let id = node.run(&json!({"op": op, "args": {"iterations": 64}}), "out")["job_id"].clone();
+    parts_of(&json!({"op": op, "args": {"iterations": 64}}))
+}
+
+/// A job's bundle, taken apart, and the key that signed it.
+pub fn parts_of(job: &Value) -> (BTreeMap<String, Vec<u8>>, SecretKey) {
+    let node = Node::new();
+    let id = node.run(job, "out")["job_id"].clone();
     node.ok(&["receipt", "bundle", id.as_str().expect("an id"), "--out", "b.tar"]);
     let bytes = std::fs::read(node.path("b.tar")).expect("the bundle");
     let mut entries = BTreeMap::new();
@@ -36,7 +41,7 @@ fn parts() -> (BTreeMap<String, Vec<u8>>, SecretKey) {
     (entries, SecretKey::from_bytes(&secret.0))
 }
 
-fn pack(entries: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+pub fn pack(entries: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, bytes) in entries {
         let mut header = tar::Header::new_ustar();
@@ -50,7 +55,7 @@ fn pack(entries: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
     builder.into_inner().expect("a vector")
 }
 
-fn failures(bytes: &[u8]) -> Vec<String> {
+pub fn failures(bytes: &[u8]) -> Vec<String> {
     let mut report = Report::default();
     bundle::check(bytes, None, &mut report);
     let failed = report.checks.into_iter().filter(|check| check.status == Status::Failed);

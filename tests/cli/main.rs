@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod cancel;
+mod convergence;
 mod data_folder;
 mod failed_job;
 mod flips;
