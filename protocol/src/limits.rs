@@ -31,8 +31,8 @@ pub const JOB_PATHS: u64 = 1_000_000_000_000;
 pub const STAGE_SHARDS: u64 = 1 << 20;
 /// Leaves of one shard.
 pub const SHARD_LEAVES: u64 = 1 << 16;
-/// Stages of one job. A job that may stop early has one for each checkpoint: from 8 leaves to 10¹² paths in the shortest
-/// leaves there are (16 paths) it takes 103 steps of a quarter; one more ends at the pilot's end, one repairs.
+/// Stages of one job. A job that may stop early has one for each checkpoint: with 10¹² paths in the shortest leaves there
+/// are (16 paths) that is 102, and a repair may come on top.
 pub const JOB_STAGES: u64 = 128;
 /// Looks over which a job may ask its variance to be steady.
 pub const VARIANCE_LOOKS: u64 = 32;
