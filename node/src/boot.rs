@@ -215,7 +215,7 @@ fn members(storage: &Storage, hub: &Hub) -> Result<BTreeMap<Hash, Bytes>, BootEr
     let mut members = BTreeMap::new();
     for job in hub.state().open.values() {
         for batch in job.current_batches().filter(|batch| !job.is_settled(batch)) {
-            if let Some(bytes) = storage.blob(&batch.attestation.body.members)? {
+            if let Some(bytes) = whole(storage, &batch.attestation.body.members)? {
                 members.insert(batch.digest, Bytes(bytes));
             }
         }
@@ -284,12 +284,21 @@ pub fn blobs_of(storage: &Storage, file: &JobFile) -> Result<Vec<Hash>, ReadErro
     Ok(blobs)
 }
 
+/// A blob, if it is here and not damaged: a rotten one must not keep the node from its life.
+fn whole(storage: &Storage, blob: &Hash) -> Result<Option<Vec<u8>>, ReadError> {
+    match storage.blob(blob) {
+        Err(ReadError::CorruptBlob { .. }) => Ok(None),
+        other => other,
+    }
+}
+
 /// Claims and accumulators of a job.
 fn record_blobs(storage: &Storage, record: &JobRecord) -> Result<Vec<Hash>, ReadError> {
     let mut blobs = Vec::new();
     for batch in &record.batches {
         let members = batch.attestation.body.members;
-        let claims = storage.blob(&members)?.and_then(|bytes| decode_claims(&bytes).ok()).unwrap_or_default();
+        let claims =
+            whole(storage, &members)?.and_then(|bytes| decode_claims(&bytes).ok()).unwrap_or_default();
         blobs.extend(claims.iter().map(|claim| claim.blob));
         blobs.push(members);
     }

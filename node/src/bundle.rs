@@ -22,12 +22,13 @@ use forgemesh_protocol::state::State;
 use forgemesh_protocol::vote::{FinalResult, Outcome};
 use forgemesh_storage::{ReadError, Storage};
 
+use crate::blobs::{BlobError, Blobs};
 use crate::boot;
 use crate::evidence::{self, Examined, Report, Status};
 use crate::job_file::JobFile;
 use crate::ports::Done;
 use crate::prepared::Jobs;
-use crate::reduce::{self, Blobs};
+use crate::reduce;
 use crate::reducers::Reducers;
 
 /// The receipt in a bundle, and beside the artifacts.
@@ -111,14 +112,10 @@ pub fn is_bundle(bytes: &[u8]) -> bool {
 struct Contents<'a>(&'a BTreeMap<String, Vec<u8>>);
 
 impl Blobs for Contents<'_> {
-    fn blob(&self, address: &Hash) -> Result<Vec<u8>, String> {
-        let bytes =
-            self.0.get(&format!("{BLOBS}{address}")).ok_or(format!("blob {address} is not in the bundle"))?;
-        if Hash::blob(bytes) == *address {
-            Ok(bytes.clone())
-        } else {
-            Err(format!("blob {address} was changed"))
-        }
+    fn blob(&self, address: &Hash) -> Result<Vec<u8>, BlobError> {
+        let bytes = self.0.get(&format!("{BLOBS}{address}"));
+        let whole = bytes.filter(|bytes| Hash::blob(bytes) == *address);
+        whole.cloned().ok_or(BlobError::Gone(*address))
     }
 }
 
@@ -394,6 +391,7 @@ fn check_reduction(
                 again.result_hash, result.result_hash
             ),
         ),
+        Ok(Done::Lacking { detail, .. }) => report.note("evidence.reduction", Status::Failed, detail),
         Ok(_) => {
             report.note("evidence.reduction", Status::Failed, "the accumulators do not reduce to a result")
         }

@@ -11,6 +11,7 @@ pub mod checker;
 pub mod gateway;
 pub mod hub;
 mod intake;
+mod keeper;
 mod leases;
 pub mod placement;
 mod roster;
@@ -156,6 +157,7 @@ pub struct Core {
     agent: agent::AgentRole,
     checker: checker::CheckerRole,
     gateway: gateway::GatewayRole,
+    keeper: keeper::KeeperRole,
     tokens: Tokens,
 }
 
@@ -204,6 +206,7 @@ pub(crate) enum AfterWork {
     Check(forgemesh_protocol::hash::Hash),
     Reduction { job: JobId, stage: u64 },
     Load(Vec<forgemesh_protocol::hash::Hash>),
+    Scrub,
 }
 
 impl Context<'_> {
@@ -243,6 +246,7 @@ impl Core {
             leader: recovered.leader,
             checker: checker::CheckerRole::default(),
             gateway: gateway::GatewayRole::default(),
+            keeper: keeper::KeeperRole::new(),
             tokens: Tokens::default(),
             identity,
         }
@@ -251,7 +255,7 @@ impl Core {
     /// The one entrance: what follows from `input` at `now_ms` is appended to `out`.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let (mut inbox, mut replies) = (VecDeque::new(), VecDeque::new());
-        let Core { identity, leader, hub, agent, checker, gateway, tokens } = self;
+        let Core { identity, leader, hub, agent, checker, gateway, keeper, tokens } = self;
         let (node, leader) = (identity.node, *leader);
         let mut cx = Context { identity, leader, now, tokens, out, inbox: &mut inbox, replies: &mut replies };
         match input {
@@ -271,11 +275,11 @@ impl Core {
                     stored(&mut cx, hub.as_mut(), agent, after);
                 }
             }
-            Input::Worked { ticket, done } => {
-                if let Some(after) = cx.tokens.works.remove(&ticket) {
-                    worked(&mut cx, hub.as_mut(), agent, checker, after, done);
-                }
-            }
+            Input::Worked { ticket, done } => match cx.tokens.works.remove(&ticket) {
+                Some(AfterWork::Scrub) => keeper.scrubbed(&mut cx, done),
+                Some(after) => worked(&mut cx, hub.as_mut(), agent, checker, after, done),
+                None => {}
+            },
             Input::DiskLow(low) => {
                 // What the hub has accepted it finishes in what is left; shards can be executed elsewhere.
                 agent.disk_low(low && node != leader);
@@ -292,6 +296,7 @@ impl Core {
             }
             agent.advance(&mut cx);
             checker.advance(&mut cx);
+            keeper.advance(&mut cx);
             if let Some(hub) = hub {
                 hub.advance(&mut cx);
             }
@@ -304,7 +309,9 @@ impl Core {
     /// In how many milliseconds `handle` wants a tick even if nothing happens.
     pub fn next_deadline(&self, now: Now) -> u64 {
         let hub = self.hub.as_ref().map_or(u64::MAX, |hub| hub.next_deadline(now));
-        hub.min(self.agent.next_deadline(now)).min(self.checker.next_deadline(now))
+        hub.min(self.agent.next_deadline(now))
+            .min(self.checker.next_deadline(now))
+            .min(self.keeper.next_deadline(now))
     }
 
     /// The replicated state, for readers; none in a node that is no hub member.
@@ -347,7 +354,7 @@ fn worked(
         (AfterWork::Check(attestation), _) => checker.checked(cx, attestation, done),
         (AfterWork::Reduction { job, stage }, Some(hub)) => hub.reduced(cx, job, stage, done),
         (AfterWork::Load(blobs), _) => agent.loaded(cx, blobs, done),
-        (AfterWork::Reduction { .. }, None) => {}
+        (AfterWork::Scrub | AfterWork::Reduction { .. }, _) => {}
     }
 }
 

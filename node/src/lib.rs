@@ -1,6 +1,7 @@
 //! The node: one sans-I/O core, one event loop, three ports. With default features off there is no command line, no
 //! picture and no network here: that is what the simulator builds.
 
+pub mod blobs;
 pub mod boot;
 #[cfg(feature = "cli")]
 pub mod bundle;

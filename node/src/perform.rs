@@ -14,11 +14,13 @@ use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::{LeafRef, Mismatch};
 use forgemesh_protocol::contract::Contract;
 use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::limits;
 use forgemesh_protocol::plan::StageRun;
 
+use crate::blobs::{Blobs, Shelf};
 use crate::ports::{Done, Work};
 use crate::prepared::Jobs;
-use crate::reduce::{self, Blobs};
+use crate::reduce;
 use crate::reducers::Reducers;
 
 /// Bytes of leaf accumulators that are kept for openings; what is not here is executed again.
@@ -51,7 +53,7 @@ impl Performer {
     }
 
     /// Does a piece of work; accumulators and claims come from `blobs`. The claim's timings are the caller's to fill in.
-    pub fn perform(&self, work: Work, blobs: &impl Blobs) -> Done {
+    pub fn perform(&self, work: Work, blobs: &impl Shelf) -> Done {
         let result = match work {
             Work::Run { contract, run, shard } => self.run(&contract, &run, shard),
             Work::Open { contract, run, leaves } => self.open(&contract, &run, &leaves),
@@ -60,6 +62,7 @@ impl Performer {
             }
             Work::Reduce { job } => reduce::reduce(&job, &self.jobs, &self.reducers, blobs),
             Work::Load { blobs: asked } => Ok(load(&asked, blobs)),
+            Work::Scrub { after } => scrub(after, blobs),
         };
         result.unwrap_or_else(|detail| Done::Failed { detail })
     }
@@ -144,6 +147,12 @@ impl Performer {
 /// The blobs that are there and whole.
 fn load(asked: &[Hash], blobs: &impl Blobs) -> Done {
     Done::Loaded { blobs: asked.iter().map(|blob| blobs.blob(blob).ok().map(Bytes)).collect() }
+}
+
+/// Reads a slice of what is kept.
+fn scrub(after: Option<Hash>, blobs: &impl Shelf) -> Result<Done, String> {
+    let page = blobs.scrub(after, limits::SCRUB_BYTES).map_err(|error| error.to_string())?;
+    Ok(Done::Scrubbed { corrupt: page.corrupt, next: page.next })
 }
 
 impl Trees {

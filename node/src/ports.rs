@@ -66,6 +66,8 @@ pub enum Work {
     Reduce { job: Box<JobRecord> },
     /// Read blobs.
     Load { blobs: Vec<Hash> },
+    /// Read a slice of all blobs, from the one after this, to see whether they have rotted.
+    Scrub { after: Option<Hash> },
 }
 
 /// How a piece of work ended.
@@ -79,10 +81,12 @@ pub enum Done {
     Checked { mismatches: Vec<Mismatch> },
     /// What follows from the reduction, and the artifacts' bytes.
     Reduced { outcome: Outcome, artifacts: Vec<Vec<u8>> },
-    /// Nothing follows: what these batches claim is not here, or is not what was claimed.
-    Lacking { batches: Vec<Hash>, detail: String },
+    /// Nothing follows: these blobs of these batches are not here, or are not what was claimed.
+    Lacking { batches: Vec<Hash>, blobs: Vec<Hash>, detail: String },
     /// The blobs in the order asked for; none where there is none.
     Loaded { blobs: Vec<Option<Bytes>> },
+    /// A slice is read: what has rotted, and where to go on.
+    Scrubbed { corrupt: Vec<Hash>, next: Option<Hash> },
     /// It could not be done.
     Failed { detail: String },
 }

@@ -3,6 +3,8 @@
 //! Every hub member runs this on the same record and must get the same bytes: nothing here may depend on the member,
 //! the clock, or the order in which blobs were found.
 
+use std::collections::BTreeSet;
+
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::settle;
 use forgemesh_kernel::accumulator::Accumulator;
@@ -15,32 +17,54 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::plan::StageRun;
 use forgemesh_protocol::vote::{Artifact, FinalResult, Outcome};
-use forgemesh_storage::Storage;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::blobs::{BlobError, Blobs};
 use crate::ports::Done;
 use crate::prepared::Jobs;
 use crate::reducers::{Merged, Reducers};
 
 /// A credited shard with who executed it, with what, and under which attestation.
 struct Execution {
+    batch: Hash,
     claim: Claim,
     agent: NodeId,
     backend: String,
     stage: u64,
 }
 
-/// Where claims and accumulators come from: a store, or a bundle of evidence.
-pub trait Blobs {
-    /// The blob at this address, its bytes checked against it.
-    fn blob(&self, address: &Hash) -> Result<Vec<u8>, String>;
+/// Why nothing was reduced.
+enum NotReduced {
+    /// These batches' blobs are missing, or are not what was claimed.
+    Lacking(Lack),
+    /// Anything else.
+    Fault(String),
 }
 
-impl Blobs for Storage {
-    fn blob(&self, address: &Hash) -> Result<Vec<u8>, String> {
-        let blob = Storage::blob(self, address).map_err(|error| error.to_string())?;
-        blob.ok_or_else(|| format!("blob {address} is missing"))
+/// Batches that cannot be reduced, with the blobs at fault and what is wrong with the first.
+#[derive(Default)]
+struct Lack {
+    batches: BTreeSet<Hash>,
+    blobs: Vec<Hash>,
+    detail: Option<String>,
+}
+
+impl Lack {
+    fn add(&mut self, batch: Hash, blob: Hash, detail: String) {
+        self.batches.insert(batch);
+        self.blobs.push(blob);
+        self.detail.get_or_insert(detail);
+    }
+
+    fn into_result(self) -> Result<(), NotReduced> {
+        if self.batches.is_empty() { Ok(()) } else { Err(NotReduced::Lacking(self)) }
+    }
+}
+
+impl From<String> for NotReduced {
+    fn from(detail: String) -> Self {
+        NotReduced::Fault(detail)
     }
 }
 
@@ -52,6 +76,23 @@ pub fn reduce(
     reducers: &Reducers,
     storage: &impl Blobs,
 ) -> Result<Done, String> {
+    match try_reduce(record, jobs, reducers, storage) {
+        Ok(done) => Ok(done),
+        Err(NotReduced::Fault(detail)) => Err(detail),
+        Err(NotReduced::Lacking(lack)) => Ok(Done::Lacking {
+            batches: lack.batches.into_iter().collect(),
+            blobs: lack.blobs,
+            detail: lack.detail.unwrap_or_default(),
+        }),
+    }
+}
+
+fn try_reduce(
+    record: &JobRecord,
+    jobs: &Jobs,
+    reducers: &Reducers,
+    storage: &impl Blobs,
+) -> Result<Done, NotReduced> {
     let job = jobs.get(&record.contract).map_err(|error| error.to_string())?;
     let executions = executions(record, storage)?;
     let outcome = match reduce_stages(record, &job, &executions, reducers, storage)? {
@@ -94,7 +135,7 @@ fn reduce_stages(
     executions: &[Execution],
     reducers: &Reducers,
     storage: &impl Blobs,
-) -> Result<Reduction, String> {
+) -> Result<Reduction, NotReduced> {
     let last = record.runs.len() - 1;
     let (mut reducer, mut next, first) = match reducers.take(&key(record, executions, last)) {
         Some(merged) => (merged.reducer, merged.next, last),
@@ -102,14 +143,14 @@ fn reduce_stages(
     };
     for (i, run) in record.runs.iter().enumerate().skip(first) {
         if *run != next {
-            return Err(format!("stage {i} is not the one that follows from the stages before it"));
+            return Err(format!("stage {i} is not the one that follows from the stages before it").into());
         }
         let of_stage = executions.iter().filter(|execution| execution.stage == run.number);
         let total = merge(job, run, of_stage, storage)?;
         next = match reducer.push(job, run, total).map_err(|error| error.to_string())? {
             Reduction::Next(next) => next,
             end if i == last => return Ok(end),
-            _ => return Err(format!("the job ends with stage {i}, and more stages were executed")),
+            _ => return Err(format!("the job ends with stage {i}, and more stages were executed").into()),
         };
     }
     reducers.keep(key(record, executions, last + 1), Merged { reducer, next: next.clone() });
@@ -131,17 +172,29 @@ pub fn pretty(value: &Value) -> Vec<u8> {
     bytes
 }
 
-fn executions(record: &JobRecord, storage: &impl Blobs) -> Result<Vec<Execution>, String> {
-    let mut out = Vec::new();
+fn executions(record: &JobRecord, storage: &impl Blobs) -> Result<Vec<Execution>, NotReduced> {
+    let (mut out, mut lack) = (Vec::new(), Lack::default());
     for batch in &record.batches {
         let attestation = &batch.attestation.body;
-        let bytes = storage.blob(&attestation.members)?;
-        let claims = decode_claims(&bytes).map_err(|error| format!("the claims blob: {error}"))?;
+        let members = attestation.members;
+        let claims = match storage.blob(&members) {
+            Ok(bytes) => decode_claims(&bytes).map_err(|error| format!("the claims blob: {error}")),
+            Err(BlobError::Disk(detail)) => return Err(NotReduced::Fault(detail)),
+            Err(gone) => Err(gone.to_string()),
+        };
+        let claims = match claims {
+            Ok(claims) => claims,
+            Err(detail) => {
+                lack.add(batch.digest, members, detail);
+                continue;
+            }
+        };
         for claim in claims.into_iter().filter(|claim| batch.credited.contains(&claim.shard)) {
             let (agent, backend) = (attestation.agent, attestation.backend.clone());
-            out.push(Execution { claim, agent, backend, stage: attestation.stage });
+            out.push(Execution { batch: batch.digest, claim, agent, backend, stage: attestation.stage });
         }
     }
+    lack.into_result()?;
     out.sort_by_key(|execution| (execution.stage, execution.claim.shard));
     Ok(out)
 }
@@ -151,18 +204,29 @@ fn merge<'a>(
     run: &StageRun,
     executions: impl Iterator<Item = &'a Execution>,
     storage: &impl Blobs,
-) -> Result<Accumulator, String> {
-    let shard = |execution: &Execution| {
+) -> Result<Accumulator, NotReduced> {
+    let (mut lack, mut fault) = (Lack::default(), None);
+    let mut shard = |execution: &Execution| {
         let claim = &execution.claim;
-        let bytes = storage.blob(&claim.blob)?;
-        job.decode(run, claim, &bytes).map_err(|error| format!("shard {}: {error}", claim.shard))
+        let decoded = match storage.blob(&claim.blob) {
+            Ok(bytes) => job.decode(run, claim, &bytes).map_err(|error| error.to_string()),
+            Err(BlobError::Disk(detail)) => {
+                fault.get_or_insert(detail);
+                return None;
+            }
+            Err(gone) => Err(gone.to_string()),
+        };
+        let wrong =
+            |detail| lack.add(execution.batch, claim.blob, format!("shard {}: {detail}", claim.shard));
+        decoded.map_err(wrong).ok()
     };
     let empty = job.empty(run).map_err(|error| error.to_string())?;
-    let mut failed = None;
-    let shards =
-        executions.map_while(|execution| shard(execution).map_err(|error| failed = Some(error)).ok());
-    let total = Accumulator::merge_all(empty, shards).map_err(|error| error.to_string())?;
-    failed.map_or(Ok(total), Err)
+    let total = Accumulator::merge_all(empty, executions.filter_map(&mut shard));
+    if let Some(detail) = fault {
+        return Err(NotReduced::Fault(detail));
+    }
+    lack.into_result()?;
+    Ok(total.map_err(|error| error.to_string())?)
 }
 
 fn executions_json(record: &JobRecord, job: &Job, executions: &[Execution]) -> Value {

@@ -85,6 +85,10 @@ pub const AGENTS: usize = 10_000;
 pub const HOLDINGS: usize = 4_096;
 /// Bytes of one message.
 pub const MESSAGE_BYTES: usize = ACCUMULATOR_BYTES + (1 << 20);
+/// How often a slice of the blobs is read to see whether they have rotted.
+pub const SCRUB_MS: u64 = 60_000;
+/// Bytes of such a slice.
+pub const SCRUB_BYTES: usize = 64 << 20;
 /// Batches that are checked at the same time.
 pub const CHECKS: usize = 256;
 /// Batches of one job that may be set aside before it is given up.

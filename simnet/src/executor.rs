@@ -50,6 +50,7 @@ impl ModelledExecutor {
                 Work::Open { .. } | Work::Check { .. } => (1, 40),
                 Work::Reduce { .. } => (1, 80),
                 Work::Load { .. } => (1, 10),
+                Work::Scrub { .. } => (10, 100),
             };
             let takes = Duration::from_millis(self.draws.between(low, high));
             self.running.push((Instant::now() + takes, ticket, takes, work));
@@ -67,7 +68,7 @@ impl Executor for ModelledExecutor {
         self.trace.step(kind, ticket, digest);
         // As in production: checks and reductions go before shards.
         match work {
-            Work::Run { .. } => self.waiting.push_back((ticket, work)),
+            Work::Run { .. } | Work::Scrub { .. } => self.waiting.push_back((ticket, work)),
             Work::Open { .. } | Work::Check { .. } | Work::Reduce { .. } | Work::Load { .. } => {
                 self.waiting.push_front((ticket, work));
             }

@@ -94,6 +94,7 @@ pub fn work_digest(work: &Work) -> (&'static str, Hash) {
         }
         Work::Reduce { job } => ("reduce", digest(&**job)),
         Work::Load { blobs } => ("load", digest(blobs)),
+        Work::Scrub { after } => ("scrub", digest(after)),
     }
 }
 
@@ -110,7 +111,8 @@ pub fn done_digest(done: &Done) -> (&'static str, Hash) {
             let artifacts: Vec<Hash> = artifacts.iter().map(|bytes| Hash::blob(bytes)).collect();
             ("reduced", digest(&(outcome, artifacts)))
         }
-        Done::Lacking { batches, detail } => ("lacking", digest(&(batches, detail))),
+        Done::Lacking { batches, blobs, detail } => ("lacking", digest(&(batches, blobs, detail))),
+        Done::Scrubbed { corrupt, next } => ("scrubbed", digest(&(corrupt, next))),
         Done::Loaded { blobs } => ("loaded", digest(blobs)),
         Done::Failed { detail } => ("failed", Hash::blob(detail.as_bytes())),
     }

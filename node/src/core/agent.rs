@@ -19,6 +19,7 @@ use forgemesh_protocol::plan::StageRun;
 use forgemesh_protocol::wire::{Attested, Challenge, Hello, Holding, LeaseOffer, Message};
 use forgemesh_storage::Batch;
 
+use super::keeper::quarantine;
 use super::{AfterStore, AfterWork, Context, Now, Queue};
 use crate::ports::{Done, Work};
 
@@ -370,13 +371,18 @@ impl AgentRole {
     /// The blobs are read.
     pub fn loaded(&mut self, cx: &mut Context<'_>, asked: Vec<Hash>, done: Done) {
         let Done::Loaded { blobs } = done else { return };
+        let mut gone = Vec::new();
         for (blob, bytes) in asked.into_iter().zip(blobs) {
             let message = match bytes {
                 Some(bytes) => Message::Blob { bytes },
-                None => Message::NoBlob { blob },
+                None => {
+                    gone.push(blob);
+                    Message::NoBlob { blob }
+                }
             };
             cx.send(cx.leader, message);
         }
+        quarantine(cx, &gone);
     }
 
     /// A checker wants leaves of one of this agent's batches opened.

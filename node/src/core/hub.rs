@@ -31,6 +31,7 @@ use super::beacon::BeaconChain;
 use super::books::books;
 use super::gateway::Settled;
 use super::intake::Intake;
+use super::keeper::quarantine;
 use super::scheduler::{Decision, Scheduler};
 use super::{AfterStore, AfterWork, Context, Now, Output, Progress, Queue};
 use crate::ports::{Done, Work};
@@ -312,7 +313,10 @@ impl HubRole {
     pub fn reduced(&mut self, cx: &mut Context<'_>, job: JobId, stage: u64, done: Done) {
         let (outcome, artifacts) = match done {
             Done::Reduced { outcome, artifacts } => (outcome, artifacts),
-            Done::Lacking { batches, detail } => return self.lacking(cx, job, &batches, detail),
+            Done::Lacking { batches, blobs, detail } => {
+                quarantine(cx, &blobs);
+                return self.lacking(cx, job, &batches, detail);
+            }
             // A fault of this node's: it tries again, but not for ever.
             Done::Failed { detail } => {
                 self.under_way.remove(&Todo::Reduce { job, stage });
@@ -324,7 +328,7 @@ impl HubRole {
                 }
                 return;
             }
-            Done::Ran { .. } | Done::Opened { .. } | Done::Checked { .. } | Done::Loaded { .. } => return,
+            _ => return,
         };
         let vote = ReductionVote { job, stage, outcome };
         let mut batch = Batch::new();
@@ -409,9 +413,12 @@ impl HubRole {
                     return false;
                 };
                 let stage = batch.attestation.body.stage;
-                let (Some(run), Some(members)) = (record.stage_run(stage), self.members.get(attestation))
-                else {
-                    return false;
+                let Some(run) = record.stage_run(stage) else { return false };
+                let Some(members) = self.members.get(attestation) else {
+                    // Its claims were lost with a blob: without them it can't be checked, ever.
+                    let (job, attestation) = (*job, *attestation);
+                    self.lacking(cx, job, &[attestation], "a batch's claims are lost".to_owned());
+                    return true;
                 };
                 let challenge = Challenge {
                     attestation: batch.attestation.clone(),

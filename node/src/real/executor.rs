@@ -68,7 +68,7 @@ impl Executor for ThreadPool {
         let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         // Checks and reductions are what everything else waits for: they go before shards.
         match work {
-            Work::Run { .. } => queue.work.push_back((ticket, work)),
+            Work::Run { .. } | Work::Scrub { .. } => queue.work.push_back((ticket, work)),
             Work::Open { .. } | Work::Check { .. } | Work::Reduce { .. } | Work::Load { .. } => {
                 queue.work.push_front((ticket, work))
             }

@@ -1,0 +1,43 @@
+//! Where claims and accumulators come from: a store, or a bundle of evidence.
+
+use forgemesh_protocol::hash::Hash;
+use forgemesh_storage::{ReadError, ScrubPage, Storage};
+
+/// Why a blob can't be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BlobError {
+    /// It is not here, or its bytes are others: it must be fetched or made again.
+    #[error("blob {0} is missing or damaged")]
+    Gone(Hash),
+    /// The disk cannot say.
+    #[error("the disk cannot be read: {0}")]
+    Disk(String),
+}
+
+/// Blobs to be read.
+pub trait Blobs {
+    /// The blob at this address, its bytes checked against it.
+    fn blob(&self, address: &Hash) -> Result<Vec<u8>, BlobError>;
+}
+
+/// Blobs that are kept, and may rot.
+pub trait Shelf: Blobs {
+    /// Reads and hashes a slice of them, from the one after `after`.
+    fn scrub(&self, after: Option<Hash>, bytes: usize) -> Result<ScrubPage, BlobError>;
+}
+
+impl Blobs for Storage {
+    fn blob(&self, address: &Hash) -> Result<Vec<u8>, BlobError> {
+        match Storage::blob(self, address) {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) | Err(ReadError::CorruptBlob { .. }) => Err(BlobError::Gone(*address)),
+            Err(error) => Err(BlobError::Disk(error.to_string())),
+        }
+    }
+}
+
+impl Shelf for Storage {
+    fn scrub(&self, after: Option<Hash>, bytes: usize) -> Result<ScrubPage, BlobError> {
+        Storage::scrub(self, after, bytes).map_err(|error| BlobError::Disk(error.to_string()))
+    }
+}
