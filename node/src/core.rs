@@ -239,10 +239,11 @@ impl Context<'_> {
 impl Core {
     /// A node with what it found on its disk; `capacity` and `backend` are the executor's.
     pub fn new(identity: Identity, recovered: Recovered, capacity: u64, backend: String) -> Core {
+        let node = identity.node;
         let head = recovered.hub.as_ref().map(|(hub, _)| hub.chain(&identity.node));
         Core {
             agent: agent::AgentRole::new(head, recovered.outbox, capacity, backend),
-            hub: recovered.hub.map(|(hub, found)| hub::HubRole::new(hub, found)),
+            hub: recovered.hub.map(|(hub, found)| hub::HubRole::new(hub, found, node)),
             leader: recovered.leader,
             checker: checker::CheckerRole::default(),
             gateway: gateway::GatewayRole::default(),

@@ -31,7 +31,7 @@ pub trait Executor {
     fn start(&mut self, ticket: u64, work: Work);
     /// The next piece of work that ended.
     fn next(&mut self) -> impl Future<Output = (u64, Done)>;
-    /// How many pieces of work run at once.
+    /// How many shards run at once; a node with none is no agent.
     fn capacity(&self) -> u64;
     /// What computes, as attestations name it: `cpu/avx512`.
     fn backend(&self) -> String;

@@ -52,6 +52,7 @@ struct DoneShard {
 
 /// What the agent is doing.
 pub(crate) struct AgentRole {
+    /// Shards executed at once; 0 in a node that is no agent.
     capacity: u64,
     backend: String,
     /// The newest link of this agent's own chain, persisted or about to be. None before the hub has said what it has
@@ -85,7 +86,7 @@ impl AgentRole {
         let logged_seq = logged.map_or(0, |logged| logged.seq);
         let is_unlogged = |attested: &Attested| attested.attestation.body.seq > logged_seq;
         AgentRole {
-            capacity: capacity.max(1),
+            capacity,
             backend,
             head,
             unlogged: outbox.into_iter().filter(is_unlogged).collect(),
@@ -198,7 +199,8 @@ impl AgentRole {
                 cx.send(cx.leader, Message::Attest(Box::new(attested.clone())));
             }
         }
-        if now_ms >= self.hello_ms {
+        // A node that executes nothing is no agent.
+        if self.capacity > 0 && now_ms >= self.hello_ms {
             let hello = self.hello();
             let busy = !hello.holds.is_empty();
             self.hello_ms = now_ms + if busy { limits::HELLO_BUSY_MS } else { limits::HELLO_IDLE_MS };
@@ -423,7 +425,8 @@ impl AgentRole {
         let flush = self.oldest_done_ms.filter(|_| self.head.is_some()).map(|oldest_ms| oldest_ms + delay_ms);
         let resend =
             self.resent_ms.filter(|_| !self.unlogged.is_empty()).map(|at_ms| at_ms + limits::RETRY_MS);
-        let due = [flush, resend, Some(self.hello_ms)].into_iter().flatten().min();
+        let hello = (self.capacity > 0).then_some(self.hello_ms);
+        let due = [flush, resend, hello].into_iter().flatten().min();
         due.unwrap_or(u64::MAX).saturating_sub(now.up_ms)
     }
 

@@ -18,7 +18,7 @@ use forgemesh_protocol::challenge::Verdict;
 use forgemesh_protocol::envelope::Verify;
 use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::hash::Hash;
-use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
@@ -69,6 +69,8 @@ pub(crate) struct HubRole {
     /// Jobs whose outstanding steps may have changed.
     touched: BTreeSet<JobId>,
     disk_low: bool,
+    /// Jobs that were running when this node was started: their agents say first what they hold.
+    settling: BTreeSet<JobId>,
     /// Claims of attested batches, until their job is final.
     members: BTreeMap<Hash, Bytes>,
     /// Entries below this index are in a snapshot.
@@ -78,7 +80,7 @@ pub(crate) struct HubRole {
 }
 
 impl HubRole {
-    pub fn new(machine: Hub, found: Found) -> Self {
+    pub fn new(machine: Hub, found: Found, node: NodeId) -> Self {
         let Found { compacted, members, beacon } = found;
         let quorum = Solo::new(machine.state().term.max(1), machine.state().next);
         HubRole {
@@ -95,6 +97,7 @@ impl HubRole {
             discarding: BTreeSet::new(),
             touched: machine.state().open.keys().copied().collect(),
             disk_low: false,
+            settling: others_at_work(&machine, node),
             members,
             compacted,
             unrecorded: 0,
@@ -260,7 +263,7 @@ impl HubRole {
             job: id,
             state,
             stage: finished.record.run().number,
-            done_leaves: finished.record.plan.leaves(),
+            done_leaves: finished.result.as_ref().map_or(finished.record.plan.leaves(), |r| r.stop_leaf),
             leaves: finished.record.plan.leaves(),
             unverified: 0,
             recorded: true,
@@ -319,12 +322,13 @@ impl HubRole {
             }
             // A fault of this node's: it tries again, but not for ever.
             Done::Failed { detail } => {
-                self.under_way.remove(&Todo::Reduce { job, stage });
-                self.touched.insert(job);
                 let attempts = self.unreduced.entry(job).or_default();
                 *attempts += 1;
                 if *attempts >= limits::REDUCE_ATTEMPTS {
                     self.give_up(cx, job, Failure::new(FailureCode::EvidenceLost, detail));
+                } else {
+                    self.under_way.remove(&Todo::Reduce { job, stage });
+                    self.touched.insert(job);
                 }
                 return;
             }
@@ -459,24 +463,22 @@ impl HubRole {
 
     /// Lends shards to the agents, and has them give some back.
     fn lend(&mut self, cx: &mut Context<'_>) {
+        if cx.now.up_ms >= limits::SETTLE_MS && !self.settling.is_empty() {
+            self.settling.clear();
+            self.scheduler.touch();
+        }
         let state = self.machine.state();
-        let settling =
-            cx.now.up_ms < limits::SETTLE_MS && state.chains.keys().any(|of| *of != cx.identity.node);
         let mut ready: Vec<&JobRecord> = state
             .open
             .values()
             .filter(|job| matches!(job.state, State::Planned | State::Running))
             .filter(|job| !self.failing.contains(&job.id))
-            // Agents that were at work when this node was started anew say first what they hold.
-            .filter(|job| !settling || job.state == State::Planned)
+            .filter(|job| !self.settling.contains(&job.id))
             .collect();
         ready.sort_by_key(|job| (job.accepted_ms, job.id));
         let log_ms = self.log_time(cx);
         let decisions = self.scheduler.decide(&ready, cx.now, log_ms);
         decisions.into_iter().for_each(|decision| self.carry_out(cx, decision));
-        if settling {
-            self.scheduler.touch();
-        }
     }
 
     fn checks(&self) -> usize {
@@ -528,10 +530,18 @@ impl HubRole {
         let timeouts = self.machine.state().open.values().filter_map(timeout).min();
         let timeout = timeouts.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(now.wall_ms));
         let log_ms = now.wall_ms.max(self.machine.state().now_ms);
-        let settled = limits::SETTLE_MS.checked_sub(now.up_ms).filter(|left_ms| *left_ms > 0);
+        let settled = (!self.settling.is_empty()).then(|| limits::SETTLE_MS.saturating_sub(now.up_ms));
         timeout
             .min(self.scheduler.next_deadline(now, log_ms))
             .min(self.intake.next_deadline(now.up_ms))
             .min(settled.unwrap_or(u64::MAX))
     }
+}
+
+/// The jobs at which other agents than this node may be at work.
+fn others_at_work(machine: &Hub, node: NodeId) -> BTreeSet<JobId> {
+    let state = machine.state();
+    let running = state.open.values().filter(|job| job.state == State::Running);
+    let others = state.chains.keys().any(|agent| *agent != node);
+    running.filter(|_| others).map(|job| job.id).collect()
 }

@@ -71,6 +71,13 @@ impl Roster {
         changed
     }
 
+    /// The agent gave a sign of life.
+    pub fn seen(&mut self, node: &NodeId, up_ms: u64) {
+        if let Some(agent) = self.agents.get_mut(node) {
+            agent.heard_ms = up_ms;
+        }
+    }
+
     /// The agent's shards took `wall_us` where `estimate_ns` was estimated.
     pub fn paced(&mut self, node: &NodeId, wall_us: u64, estimate_ns: u64) {
         let Some(agent) = self.agents.get_mut(node) else { return };

@@ -92,6 +92,11 @@ impl Scheduler {
         }
     }
 
+    /// An agent gave a sign of life.
+    pub fn seen(&mut self, node: &NodeId, up_ms: u64) {
+        self.roster.seen(node, up_ms);
+    }
+
     /// An agent's shards took so long where so much was estimated.
     pub fn paced(&mut self, node: &NodeId, wall_us: u64, estimate_ns: u64) {
         self.roster.paced(node, wall_us, estimate_ns);

@@ -33,9 +33,11 @@ impl HubRole {
         let (body, head) = (&attestation.body, self.machine.chain(&attestation.body.agent));
         let own = from == cx.identity.node;
         // Nothing unsigned is kept, fetched for, or proposed.
-        if from != body.agent || (!own && attestation.verify(cx.identity.mesh).is_err()) {
+        let signed = || attestation.key.id() == from && attestation.verify(cx.identity.mesh).is_ok();
+        if from != body.agent || !(own || signed()) {
             return;
         }
+        self.scheduler.seen(&from, cx.now.up_ms);
         if body.seq <= head.seq {
             return self.answer(cx, from);
         }
@@ -73,6 +75,11 @@ impl HubRole {
         }
         let machine = &self.machine;
         for Attested { attestation, members } in self.intake.ready(|agent| machine.chain(agent)) {
+            if attestation.body.agent != cx.identity.node {
+                let mut batch = Batch::new();
+                batch.put_blob(members.0.clone());
+                cx.store(batch, AfterStore::Nothing);
+            }
             self.members.insert(attestation.body.digest(), members);
             self.propose(cx, Command::Attest { attestation });
         }

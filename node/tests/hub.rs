@@ -1,0 +1,10 @@
+//! The hub's core, driven by hand: a test plays the agents, and says what it expects of the hub, and that nothing
+//! else happened.
+
+mod hub {
+    mod bench;
+
+    mod attesting;
+    mod lending;
+    mod losing;
+}

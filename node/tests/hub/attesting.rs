@@ -1,0 +1,153 @@
+//! From an attestation to the log: in order, with its blobs, and an answer whatever became of it.
+
+use forgemesh_consensus::command::Command;
+use forgemesh_consensus::job::Reason;
+use forgemesh_node::core::Input;
+use forgemesh_node::ports::{Done, Work};
+use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::challenge::CheckOutcome;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::keys::{SecretKey, Signed};
+use forgemesh_protocol::limits;
+use forgemesh_protocol::state::State;
+use forgemesh_protocol::wire::Message;
+
+use super::bench::{Agent, Bench, mix};
+
+fn attests(command: &Command) -> bool {
+    matches!(command, Command::Attest { .. })
+}
+
+/// One agent with all three shards of a job.
+fn lent(verify: &str) -> (Bench, Agent, forgemesh_protocol::id::JobId) {
+    let mut bench = Bench::new();
+    let mut agent = Agent::new(10, 1);
+    bench.hello(&[&agent]);
+    let id = bench.submit(&mix(3, &format!(r#"{{"verify":"{verify}"}}"#)));
+    assert_eq!(bench.deliver(&mut agent), 3);
+    bench.sent.clear();
+    (bench, agent, id)
+}
+
+#[test]
+fn an_attestation_is_logged_once_its_blobs_are_here() {
+    let (mut bench, mut agent, _) = lent("none");
+    let offer = agent.leases[0].clone();
+    let (message, blobs) = agent.attest(&bench, &offer, &[0, 1]);
+    bench.from(&agent, message.clone());
+    let addresses: Vec<Hash> = blobs.iter().map(|bytes| Hash::blob(bytes)).collect();
+    let told = bench.told(&agent);
+    let [Message::Fetch { blobs: asked }] = told.as_slice() else { panic!("{told:?}") };
+    assert!(asked.len() == 2 && asked.iter().all(|blob| addresses.contains(blob)));
+    bench.from(&agent, Message::Blob { bytes: Bytes(b"nobody asked for this".to_vec()) });
+    bench.from(&agent, Message::Blob { bytes: Bytes(blobs[0].clone()) });
+    assert_eq!(bench.logged(attests), 0);
+    // Nobody answers: it asks again for what is missing.
+    bench.pass(limits::RETRY_MS + 1, &[&agent]);
+    assert_eq!(bench.told(&agent), [Message::Fetch { blobs: vec![addresses[1]] }]);
+    bench.from(&agent, Message::Blob { bytes: Bytes(blobs[1].clone()) });
+    assert_eq!(bench.logged(attests), 1);
+    let Message::Attest(attested) = message else { panic!("an attestation") };
+    let members = attested.attestation.body.members;
+    assert!(addresses.iter().chain([&members]).all(|blob| bench.blobs.contains(blob)), "all of it is kept");
+    assert!(!bench.blobs.contains(&Hash::blob(b"nobody asked for this")));
+}
+
+#[test]
+fn links_that_come_out_of_order_are_logged_in_order() {
+    let (mut bench, mut agent, id) = lent("none");
+    let offer = agent.leases[0].clone();
+    let links: Vec<_> = (0..3).map(|shard| agent.attest(&bench, &offer, &[shard])).collect();
+    for (message, blobs) in links.iter().rev() {
+        assert_eq!(bench.logged(attests), 0);
+        bench.from(&agent, message.clone());
+        bench.from(&agent, Message::Blob { bytes: Bytes(blobs[0].clone()) });
+    }
+    assert_eq!(bench.logged(attests), 3);
+    let credited: Vec<_> = bench.job(&id).expect("open").batches.iter().map(|b| b.credited[0]).collect();
+    assert_eq!(credited, [0, 1, 2]);
+    // A repetition is answered, not logged.
+    bench.sent.clear();
+    bench.from(&agent, links[0].0.clone());
+    assert!(matches!(bench.sent.pop_front(), Some((_, Message::Logged { seq: 3, .. }))));
+    assert_eq!(bench.logged(attests), 3);
+}
+
+#[test]
+fn a_blob_that_is_gone_does_not_stop_the_chain() {
+    let (mut bench, mut agent, id) = lent("none");
+    let offer = agent.leases[0].clone();
+    let (message, blobs) = agent.attest(&bench, &offer, &[0, 1, 2]);
+    bench.from(&agent, message);
+    bench.from(&agent, Message::Blob { bytes: Bytes(blobs[0].clone()) });
+    bench.from(&agent, Message::Blob { bytes: Bytes(blobs[1].clone()) });
+    bench.from(&agent, Message::NoBlob { blob: Hash::blob(&blobs[2]) });
+    assert_eq!((bench.logged(attests), bench.job(&id).expect("open").state), (1, State::Aggregating));
+    // The reduction says what it lacks; the batch is given up and its shards lent again.
+    let Some((ticket, Work::Reduce { job })) = bench.works.pop_front() else { panic!("a reduction") };
+    let (batches, blobs) = (vec![job.batches[0].digest], vec![Hash::blob(&blobs[2])]);
+    let done = Done::Lacking { batches, blobs, detail: "gone".to_owned() };
+    bench.hand(Input::Worked { ticket, done });
+    let job = bench.job(&id).expect("open");
+    assert_eq!((job.state, job.set_aside[0].reason), (State::Running, Reason::Lost));
+    assert_eq!(bench.deliver(&mut agent), 3, "there is no other agent: the same does them over");
+    let offer = agent.leases.last().expect("a lease").clone();
+    bench.attest(&mut agent, &offer, &[0, 1, 2]);
+    assert!(matches!(bench.works.pop_front(), Some((_, Work::Reduce { .. }))));
+}
+
+#[test]
+fn a_reduction_that_fails_is_tried_again_but_not_for_ever() {
+    let (mut bench, mut agent, id) = lent("none");
+    let offer = agent.leases[0].clone();
+    bench.attest(&mut agent, &offer, &[0, 1, 2]);
+    for attempt in 0..limits::REDUCE_ATTEMPTS {
+        let Some((ticket, Work::Reduce { .. })) = bench.works.pop_front() else {
+            panic!("attempt {attempt}")
+        };
+        bench.hand(Input::Worked { ticket, done: Done::Failed { detail: "the disk failed".to_owned() } });
+    }
+    assert!(bench.job(&id).is_none() && bench.works.is_empty());
+    assert_eq!(bench.finished().failure.map(|failure| failure.code.as_str()), Some("evidence_lost"));
+}
+
+#[test]
+fn who_does_not_open_loses_the_batch_and_nothing_else() {
+    let (mut bench, mut agent, id) = lent("spotcheck");
+    let offer = agent.leases[0].clone();
+    bench.attest(&mut agent, &offer, &[0, 1, 2]);
+    let asked = |told: &[Message]| told.iter().filter(|message| matches!(message, Message::Open(_))).count();
+    let told = bench.told(&agent);
+    assert_eq!(asked(&told), 1);
+    bench.pass(limits::OPEN_MS - 1_000, &[&agent]);
+    assert!(asked(&bench.told(&agent)) >= 10, "it asks again and again");
+    bench.pass(2_000, &[&agent]);
+    let job = bench.job(&id).expect("open");
+    assert_eq!((job.set_aside[0].reason, job.convicted.len()), (Reason::Unopened, 0));
+    let verdict = job.set_aside[0].batch.verdict.as_ref().expect("a verdict");
+    assert_eq!(verdict.body.outcome, CheckOutcome::Unopened);
+    assert_eq!(bench.deliver(&mut agent), 3);
+}
+
+#[test]
+fn only_the_agent_itself_opens_and_attests() {
+    let (mut bench, mut agent, id) = lent("spotcheck");
+    let stranger = Agent::new(11, 1);
+    let offer = agent.leases[0].clone();
+    let (message, blobs) = agent.attest(&bench, &offer, &[0, 1, 2]);
+    bench.from(&stranger, message.clone());
+    let Message::Attest(mut forged) = message.clone() else { panic!("an attestation") };
+    let body = forged.attestation.body.clone();
+    forged.attestation = Signed::new(body, bench.genesis.mesh_id(), &SecretKey::from_bytes(&[77; 32]));
+    bench.from(&agent, Message::Attest(forged));
+    assert!(bench.told(&agent).is_empty() && bench.told(&stranger).is_empty(), "nothing is fetched for it");
+    bench.from(&agent, message);
+    for bytes in blobs {
+        bench.from(&agent, Message::Blob { bytes: Bytes(bytes) });
+    }
+    let digest = bench.job(&id).expect("open").batches[0].digest;
+    bench.told(&agent);
+    let openings = Message::Opened { job: id, attestation: digest, openings: Vec::new() };
+    bench.from(&stranger, openings);
+    assert_eq!(bench.job(&id).expect("open").set_aside.len(), 0, "a stranger speaks for nobody");
+}
