@@ -10,6 +10,7 @@ mod op;
 mod plan;
 mod progress;
 mod render;
+mod reopen;
 mod replay;
 mod run;
 mod verify;

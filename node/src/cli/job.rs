@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::error::CliError;
 use super::home::{self, Home};
+use super::reopen::surviving_io_errors;
 use super::view::{self, JobView};
 use super::{Common, cancel, embedded, print, print_json, render};
 use crate::boot;
@@ -78,7 +79,7 @@ pub fn job(common: &Common, command: &JobCommand) -> Result<(), CliError> {
             let view = require_final(&home, job)?;
             write_stdout(&view.file.receipt.to_bytes())
         }
-        JobCommand::Resume => resume(common, &home),
+        JobCommand::Resume => resume(common, home),
         JobCommand::Cancel { job } => match find(&home, job)? {
             Found::Open(record) => cancel::cancel(common, &home, record.id),
             Found::Final(view) => Err(CliError::Final(view.id())),
@@ -268,10 +269,25 @@ fn by_client_name(home: &Home, name: &str) -> Result<Option<JobId>, CliError> {
     }
 }
 
-fn resume(common: &Common, home: &Home) -> Result<(), CliError> {
+fn resume(common: &Common, home: Home) -> Result<(), CliError> {
+    let mut all: Option<Vec<JobId>> = None;
+    let (_, ()) = surviving_io_errors(common, home, |home| finish_open(common, home, &mut all))?;
+    let all = all.unwrap_or_default();
+    if common.json {
+        print_json(&json!({ "finished": all }));
+    } else if all.is_empty() {
+        print("nothing to resume: every job is final");
+    } else {
+        all.iter().for_each(|id| print(&format!("finished {id}")));
+    }
+    Ok(())
+}
+
+/// One life of the node: until every open job is in the books. `all`: those that were open at first.
+fn finish_open(common: &Common, home: &Home, all: &mut Option<Vec<JobId>>) -> Result<(), CliError> {
     let driver = embedded::boot(common, home)?;
     let mut waiting: Vec<JobId> = embedded::state(&driver).open.keys().copied().collect();
-    let all = waiting.clone();
+    all.get_or_insert_with(|| waiting.clone());
     if !waiting.is_empty() {
         embedded::serve(driver, async |handle| {
             let mut reports = handle.watch();
@@ -296,13 +312,6 @@ fn resume(common: &Common, home: &Home) -> Result<(), CliError> {
             }
             Ok(())
         })?;
-    }
-    if common.json {
-        print_json(&json!({ "finished": all }));
-    } else if all.is_empty() {
-        print("nothing to resume: every job is final");
-    } else {
-        all.iter().for_each(|id| print(&format!("finished {id}")));
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use super::error::CliError;
 use super::home::{self, Home};
 use super::input::{self, JobInput};
 use super::progress::{Display, ProgressMode};
+use super::reopen::surviving_io_errors;
 use super::view::JobView;
 use super::{Common, print, print_json, render};
 use crate::bundle::RECEIPT;
@@ -56,27 +57,53 @@ pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
         nonce: Bytes(home::random::<16>().map_err(CliError::Entropy)?.to_vec()),
         expires_ms: 0,
     };
-    let driver = embedded::boot(common, &home)?;
-    // Log time may be ahead of a clock that was set back.
-    submission.expires_ms = now_ms().max(embedded::state(&driver).now_ms) + limits::SUBMISSION_TTL_MS;
-    let unfinished = embedded::state(&driver).open.values().find(|record| {
-        let same = record.submission.body.work_hash() == submission.work_hash();
-        same && record.submission.key == home.secret.public()
-    });
-    let unfinished = unfinished.map(|record| record.id);
     let mut display = Display::new(
         if common.json && args.progress == ProgressMode::Auto { ProgressMode::None } else { args.progress },
         job.plan().leaves(),
     );
-    let id = embedded::serve(driver, async |handle| {
+    let mut accepted = None;
+    let done = surviving_io_errors(common, home, |home| {
+        live(common, home, &mut submission, &mut accepted, &mut display)
+    });
+    display.finish();
+    let (home, id) = done?;
+    show(common, &home, &id, args.out)
+}
+
+/// One life of the node: until the job is in the books.
+fn live(
+    common: &Common,
+    home: &Home,
+    submission: &mut Submission,
+    accepted: &mut Option<JobId>,
+    display: &mut Display,
+) -> Result<JobId, CliError> {
+    let driver = embedded::boot(common, home)?;
+    let state = embedded::state(&driver);
+    if submission.expires_ms == 0 {
+        // Log time may be ahead of a clock that was set back.
+        submission.expires_ms = now_ms().max(state.now_ms) + limits::SUBMISSION_TTL_MS;
+    }
+    let unfinished = state.open.values().find(|record| {
+        let same = record.submission.body.work_hash() == submission.work_hash();
+        same && record.submission.key == home.secret.public()
+    });
+    let unfinished = unfinished.map(|record| record.id);
+    embedded::serve(driver, async |handle| {
         let mut reports = handle.watch();
         let id = match unfinished {
             Some(id) => id,
-            None => submit(&handle, &home, submission).await?,
+            // Asked again after an I/O error it is the same job, whether or not the first time was durable.
+            None => submit(&handle, home, submission.clone()).await?,
         };
-        display.accepted(&id, unfinished.is_some());
-        if !common.json {
-            print(&format!("{} {id}", if unfinished.is_some() { "resumed" } else { "accepted" }));
+        if accepted.replace(id).is_none() {
+            display.accepted(&id, unfinished.is_some());
+            if !common.json {
+                print(&format!("{} {id}", if unfinished.is_some() { "resumed" } else { "accepted" }));
+            }
+        }
+        if home.storage.job(&id.0)?.is_some() {
+            return Ok(id);
         }
         loop {
             tokio::select! {
@@ -95,9 +122,7 @@ pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
                 _ = tokio::signal::ctrl_c() => return Err(CliError::Interrupted(id)),
             }
         }
-    });
-    display.finish();
-    show(common, &home, &id?, args.out)
+    })
 }
 
 async fn submit(handle: &Handle, home: &Home, submission: Submission) -> Result<JobId, CliError> {

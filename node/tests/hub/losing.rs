@@ -63,7 +63,7 @@ fn a_restarted_hub_lets_agents_keep_what_they_hold() {
     bench.pass(limits::SETTLE_MS + 1_000, &[&one, &two]);
     assert!(bench.leases(&one).is_empty() && bench.leases(&two).is_empty());
     let offer = two.leases[0].clone();
-    let held: Vec<u64> = shards(&[offer.clone()]).into_iter().collect();
+    let held: Vec<u64> = shards(std::slice::from_ref(&offer)).into_iter().collect();
     bench.attest(&mut two, &offer, &held);
     let batches = &bench.job(&id).expect("open").batches;
     assert_eq!(batches[1].credited, held, "leases of before the restart hold");
