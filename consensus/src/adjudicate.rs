@@ -107,11 +107,12 @@ pub fn check_chain(
     Ok(())
 }
 
-/// Whether one shard of an attestation counts for `job`.
+/// Whether one shard of an attestation counts for `job`, whose current stage has this input.
 pub fn check_shard(
     attestation: &Attestation,
     shard: u64,
     job: &JobRecord,
+    input: Option<Hash>,
     genesis: &Genesis,
     mesh: MeshId,
     now_ms: u64,
@@ -127,7 +128,7 @@ pub fn check_shard(
     }
     let covers = attestation.leases.iter().any(|signed| {
         let lease = &signed.body;
-        let names = lease.job == job.id && lease.stage == attestation.stage;
+        let names = lease.job == job.id && lease.stage == attestation.stage && lease.input == input;
         let valid = lease.covers(shard) && now_ms <= lease.expires_ms && lease.shards <= limits::LEASE_SHARDS;
         names && valid && is_lent(signed, &attestation.agent, genesis, mesh)
     });

@@ -14,7 +14,7 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{KeyError, Signed};
 use forgemesh_protocol::limits;
-use forgemesh_protocol::plan::StageRun;
+use forgemesh_protocol::plan::{StageInput, StageRun};
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
 use forgemesh_protocol::vote::{FinalResult, Outcome, ReductionVote};
@@ -314,8 +314,9 @@ impl Hub {
         let (genesis, mesh, now_ms) = (&self.genesis, self.mesh, self.state.now_ms);
         let mut credited = Vec::new();
         if let Some(job) = self.state.open.get_mut(&attestation.job) {
+            let input = job.run().input.as_ref().map(StageInput::hash);
             for &shard in &attestation.shards {
-                if adjudicate::check_shard(attestation, shard, job, genesis, mesh, now_ms).is_ok() {
+                if adjudicate::check_shard(attestation, shard, job, input, genesis, mesh, now_ms).is_ok() {
                     credited.push(shard);
                 }
             }
@@ -452,7 +453,8 @@ impl Hub {
         signed.verify(self.mesh).map_err(VoteRefused::Signature)?;
         self.genesis.member(&signed.key).ok_or(VoteRefused::NotAMember)?;
         let job = self.state.open.get_mut(&vote.job).ok_or(VoteRefused::NotAwaited)?;
-        if job.state != State::Aggregating || vote.stage != job.run().number {
+        let stale = vote.stage != job.run().number || vote.set_aside != job.set_aside.len() as u64;
+        if job.state != State::Aggregating || stale {
             return Err(VoteRefused::NotAwaited.into());
         }
         let mut of_stage = job.votes.iter().filter(|old| old.body.stage == vote.stage);

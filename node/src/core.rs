@@ -204,9 +204,17 @@ pub(crate) enum AfterWork {
     Shard(agent::Assignment),
     Opening { to: NodeId, job: JobId, attestation: forgemesh_protocol::hash::Hash },
     Check(forgemesh_protocol::hash::Hash),
-    Reduction { job: JobId, stage: u64 },
+    Reduction(Reduction),
     Load(Vec<forgemesh_protocol::hash::Hash>),
     Scrub,
+}
+
+/// A reduction under way, and what it is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reduction {
+    pub job: JobId,
+    pub stage: u64,
+    pub set_aside: u64,
 }
 
 impl Context<'_> {
@@ -353,9 +361,9 @@ fn worked(
         (AfterWork::Shard(assignment), _) => agent.ran(cx, assignment, done),
         (AfterWork::Opening { to, job, attestation }, _) => agent.opened(cx, to, job, attestation, done),
         (AfterWork::Check(attestation), _) => checker.checked(cx, attestation, done),
-        (AfterWork::Reduction { job, stage }, Some(hub)) => hub.reduced(cx, job, stage, done),
+        (AfterWork::Reduction(reduction), Some(hub)) => hub.reduced(cx, reduction, done),
         (AfterWork::Load(blobs), _) => agent.loaded(cx, blobs, done),
-        (AfterWork::Scrub | AfterWork::Reduction { .. }, _) => {}
+        (AfterWork::Scrub | AfterWork::Reduction(_), _) => {}
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::hash::Domain;
+use crate::hash::{Domain, Hash};
 use crate::id::{JobId, NodeId};
 use crate::keys::Signable;
 
@@ -23,6 +23,10 @@ pub struct Lease {
     pub term: u64,
     /// Milliseconds of log time.
     pub expires_ms: u64,
+    /// Digest of the stage's input, if it has one: a stage that is planned anew has another, and what was done for the
+    /// first does not count for the second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Hash>,
 }
 
 impl Lease {

@@ -19,6 +19,13 @@ pub struct ReductionVote {
     /// The stage that was reduced.
     pub stage: u64,
     pub outcome: Outcome,
+    /// How many batches of the job were set aside when it was reduced: a vote does not outlive what it was made from.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub set_aside: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Signable for ReductionVote {

@@ -63,6 +63,7 @@ fn lease(agent: NodeId) -> Lease {
         attempt: 1,
         term: 1,
         expires_ms: 1_700_000_000_000,
+        input: None,
     }
 }
 
@@ -159,7 +160,7 @@ fn lines() -> Vec<String> {
     let artifact =
         Artifact { kind: ArtifactKind::ResultJson, bytes: 3, blake3: Hash([13; 32]), sha256: Hash([14; 32]) };
     let last = FinalResult { stop_leaf: 2, result_hash: result.hash(), work, artifacts: vec![artifact] };
-    let vote = |outcome| ReductionVote { job: JOB, stage: 1, outcome };
+    let vote = |outcome| ReductionVote { job: JOB, stage: 1, outcome, set_aside: 0 };
     let key = replay_key(&contract().hash(), &Hash([15; 32]), &Hash([16; 32]), "exact.v1");
     let drawn: Vec<String> = leaves.iter().map(|at| format!("{}:{}", at.shard, at.leaf)).collect();
     vec![

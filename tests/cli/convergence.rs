@@ -183,7 +183,7 @@ impl Forger {
     }
 
     fn vote(&self, stage: u64, outcome: Outcome) -> Signed<ReductionVote> {
-        let vote = ReductionVote { job: self.record.id, stage, outcome };
+        let vote = ReductionVote { job: self.record.id, stage, outcome, set_aside: 0 };
         Signed::new(vote, self.genesis.mesh_id(), &self.secret)
     }
 

@@ -16,6 +16,7 @@ use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::plan::StageInput;
 use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::vote::{Artifact, FinalResult, Outcome, ReductionVote};
 
@@ -168,6 +169,7 @@ impl Bench {
             attempt: 1,
             term: 1,
             expires_ms: self.now_ms + limits::LEASE_MS,
+            input: run.input.as_ref().map(StageInput::hash),
         }
     }
 
@@ -274,7 +276,9 @@ impl Bench {
 
     /// A member's vote on the current stage.
     pub fn vote(&self, id: &JobId, member: usize, outcome: Outcome) -> Command {
-        let vote = ReductionVote { job: *id, stage: self.job(id).run().number, outcome };
+        let job = self.job(id);
+        let set_aside = job.set_aside.len() as u64;
+        let vote = ReductionVote { job: *id, stage: job.run().number, outcome, set_aside };
         Command::Vote { vote: Signed::new(vote, self.hub.mesh(), &self.members[member]) }
     }
 

@@ -3,7 +3,7 @@
 use forgemesh_consensus::adjudicate::{AttestationRefused, NoSuchBatch};
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::job::Reason;
-use forgemesh_consensus::machine::{Event, Rejected};
+use forgemesh_consensus::machine::{Event, Rejected, VoteRefused};
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::{CheckOutcome, Mismatch, MismatchKind, Verdict};
 use forgemesh_protocol::failure::FailureCode;
@@ -127,6 +127,42 @@ fn a_conviction_reaches_back_to_the_stage_that_rests_on_the_convicted() {
     bench.accept(bench.reveal());
     bench.accept(bench.judge(bench.verdict(&id, again)));
     assert_eq!(bench.job(&id).state, State::Aggregating);
+}
+
+#[test]
+fn what_was_done_for_a_stage_does_not_count_for_the_one_planned_in_its_place() {
+    let (mut bench, id, _) = in_the_main_stage();
+    // Done in good faith, on its way when the stage was planned anew.
+    bench.agent = SecretKey::from_bytes(&HONEST);
+    let mut late = bench.attestation(&id, vec![2]);
+    let stale_vote = |bench: &Bench| bench.vote(&id, 0, Outcome::Final(bench.result(&id)));
+    let (_, found) = attest_as(&mut bench, CHEAT, &id, vec![1]);
+    bench.accept(bench.reveal());
+    let vote_before = stale_vote(&bench);
+    let verdict = differs(&bench, &id, found, MismatchKind::LeafDiffers);
+    bench.accept(bench.judge(verdict));
+    let missing: Vec<u64> =
+        bench.shards(&id).into_iter().filter(|&shard| !bench.job(&id).attested.contains(shard)).collect();
+    let (_, again) = attest_as(&mut bench, HONEST, &id, missing);
+    bench.accept(bench.reveal());
+    bench.accept(bench.judge(bench.verdict(&id, again)));
+    let stage = bench.job(&id).plan.stages[1].clone();
+    let input = StageInput { source: Hash([6; 32]), brackets: Bytes(vec![2]) };
+    let vote = bench.vote(&id, 0, Outcome::Next(StageRun { number: 1, stage, input: Some(input) }));
+    assert_eq!(bench.accept(vote), Event::StageOpened { job: id, stage: 1 });
+    let head = bench.hub.chain(&node(HONEST));
+    (late.seq, late.prev) = (head.seq + 1, head.digest);
+    assert_eq!(bench.attest(late).0, 0, "another input: neither credited nor held against anybody");
+    // All of the stage, verified: only a vote on what counts now ends it.
+    let all = bench.shards(&id);
+    let (_, digest) = attest_as(&mut bench, HONEST, &id, all);
+    bench.accept(bench.reveal());
+    bench.accept(bench.judge(bench.verdict(&id, digest)));
+    assert_eq!(bench.job(&id).state, State::Aggregating);
+    let refused = bench.refuse(vote_before);
+    assert_eq!(refused, Rejected::Vote(VoteRefused::NotAwaited));
+    let vote = stale_vote(&bench);
+    assert_eq!(bench.accept(vote), Event::Finished { job: id });
 }
 
 #[test]

@@ -14,7 +14,6 @@ use forgemesh_consensus::quorum::{Quorum, Solo};
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_consensus::todo::{self, Todo};
 use forgemesh_protocol::canon::Bytes;
-use forgemesh_protocol::challenge::Verdict;
 use forgemesh_protocol::envelope::Verify;
 use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::hash::Hash;
@@ -22,6 +21,7 @@ use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::plan::StageInput;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::vote::ReductionVote;
 use forgemesh_protocol::wire::{Challenge, LeaseOffer, Message};
@@ -33,7 +33,7 @@ use super::gateway::Settled;
 use super::intake::Intake;
 use super::keeper::quarantine;
 use super::scheduler::{Decision, Scheduler};
-use super::{AfterStore, AfterWork, Context, Now, Output, Progress, Queue};
+use super::{AfterStore, AfterWork, Context, Now, Output, Progress, Queue, Reduction};
 use crate::ports::{Done, Work};
 
 /// What the hub finds on its disk beside the log.
@@ -179,19 +179,33 @@ impl HubRole {
             }
             (Command::Start { .. }, _) => {}
         }
-        if let (Command::Judge { verdict: Signed { body: Verdict { job, .. }, .. } }, Err(reason)) =
-            (&entry.command, &applied)
+        if let Err(reason) = &applied
+            && let Some(job) = self.still_waits(&entry.command)
         {
-            self.rejected(cx, *job, reason);
-        }
-        if let (Command::Vote { vote }, Err(reason)) = (&entry.command, &applied) {
-            self.rejected(cx, vote.body.job, reason);
+            self.rejected(cx, job, reason);
         }
         let Ok(applied) = applied else { return };
         self.follow(cx, &applied.event);
         match applied.finished {
             Some(finished) => self.record(cx, &finished),
             None => applied.event.job().into_iter().for_each(|job| self.report(cx, job)),
+        }
+    }
+
+    /// The job that waits for this very step all the same; none if it has become pointless meanwhile.
+    fn still_waits(&self, command: &Command) -> Option<JobId> {
+        match command {
+            Command::Judge { verdict: Signed { body, .. } } => {
+                let job = self.machine.job(&body.job)?;
+                let batch = job.batches.iter().find(|batch| batch.digest == body.attestation)?;
+                batch.verdict.is_none().then_some(body.job)
+            }
+            Command::Vote { vote: Signed { body, .. } } => {
+                let job = self.machine.job(&body.job)?;
+                let current = (job.run().number, job.set_aside.len() as u64) == (body.stage, body.set_aside);
+                (current && job.state == State::Aggregating).then_some(body.job)
+            }
+            _ => None,
         }
     }
 
@@ -291,6 +305,7 @@ impl HubRole {
                     attempt,
                     term: self.quorum.term(),
                     expires_ms,
+                    input: record.run().input.as_ref().map(StageInput::hash),
                 };
                 let lease = Signed::new(lease, cx.identity.mesh, &cx.identity.secret);
                 let offer =
@@ -313,7 +328,13 @@ impl HubRole {
     }
 
     /// This member's reduction of a stage is done: artifacts first, then the vote.
-    pub fn reduced(&mut self, cx: &mut Context<'_>, job: JobId, stage: u64, done: Done) {
+    pub fn reduced(&mut self, cx: &mut Context<'_>, reduction: Reduction, done: Done) {
+        let Reduction { job, stage, set_aside } = reduction;
+        let now = self.machine.job(&job).map(|record| (record.run().number, record.set_aside.len() as u64));
+        if now != Some((stage, set_aside)) {
+            // What it was made from no longer counts.
+            return;
+        }
         let (outcome, artifacts) = match done {
             Done::Reduced { outcome, artifacts } => (outcome, artifacts),
             Done::Lacking { batches, blobs, detail } => {
@@ -334,7 +355,7 @@ impl HubRole {
             }
             _ => return,
         };
-        let vote = ReductionVote { job, stage, outcome };
+        let vote = ReductionVote { job, stage, outcome, set_aside };
         let mut batch = Batch::new();
         for bytes in artifacts {
             batch.put_blob(bytes);
@@ -438,7 +459,8 @@ impl HubRole {
             Todo::Reduce { job, stage } => {
                 let Some(record) = self.machine.job(job) else { return false };
                 let work = Work::Reduce { job: Box::new(record.clone()) };
-                cx.work(work, AfterWork::Reduction { job: *job, stage: *stage });
+                let set_aside = record.set_aside.len() as u64;
+                cx.work(work, AfterWork::Reduction(Reduction { job: *job, stage: *stage, set_aside }));
                 true
             }
         }

@@ -5,9 +5,10 @@ use forgemesh_consensus::job::Reason;
 use forgemesh_node::core::Input;
 use forgemesh_node::ports::{Done, Work};
 use forgemesh_protocol::canon::Bytes;
-use forgemesh_protocol::challenge::CheckOutcome;
+use forgemesh_protocol::challenge::{CheckOutcome, Mismatch, MismatchKind};
 use forgemesh_protocol::hash::Hash;
-use forgemesh_protocol::keys::{SecretKey, Signed};
+use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::wire::Message;
@@ -19,7 +20,7 @@ fn attests(command: &Command) -> bool {
 }
 
 /// One agent with all three shards of a job.
-fn lent(verify: &str) -> (Bench, Agent, forgemesh_protocol::id::JobId) {
+fn lent(verify: &str) -> (Bench, Agent, JobId) {
     let mut bench = Bench::new();
     let mut agent = Agent::new(10, 1);
     bench.hello(&[&agent]);
@@ -150,4 +151,55 @@ fn only_the_agent_itself_opens_and_attests() {
     let openings = Message::Opened { job: id, attestation: digest, openings: Vec::new() };
     bench.from(&stranger, openings);
     assert_eq!(bench.job(&id).expect("open").set_aside.len(), 0, "a stranger speaks for nobody");
+}
+
+/// The agent opens all that it is asked for; the first of its batches is found false, the others good.
+fn accuse_the_first(bench: &mut Bench, cheat: &Agent, id: JobId) {
+    for message in bench.told(cheat) {
+        if let Message::Open(challenge) = message {
+            let openings = vec![Bytes(vec![1]); challenge.leaves.len()];
+            let attestation = challenge.attestation.body.digest();
+            bench.from(cheat, Message::Opened { job: id, attestation, openings });
+        }
+    }
+    let checks = std::mem::take(&mut bench.works);
+    assert_eq!(checks.len(), 8);
+    for (i, (ticket, work)) in checks.into_iter().enumerate() {
+        let Work::Check { leaves, .. } = work else { panic!("a check") };
+        let mismatch = Mismatch { at: leaves[0], kind: MismatchKind::LeafDiffers, recomputed: Hash([3; 32]) };
+        let mismatches = if i == 0 { vec![mismatch] } else { Vec::new() };
+        bench.hand(Input::Worked { ticket, done: Done::Checked { mismatches } });
+    }
+}
+
+#[test]
+fn verdicts_on_batches_that_no_longer_count_do_not_end_the_job() {
+    let mut bench = Bench::new();
+    let (mut cheat, mut honest) = (Agent::new(10, 1), Agent::new(11, 1));
+    bench.hello(&[&cheat]);
+    let id = bench.submit(&mix(8, r#"{"verify":"spotcheck"}"#));
+    bench.deliver(&mut cheat);
+    let offer = cheat.leases[0].clone();
+    for shard in 0..8 {
+        bench.attest(&mut cheat, &offer, &[shard]);
+    }
+    accuse_the_first(&mut bench, &cheat, id);
+    let job = bench.job(&id);
+    // All that are known were convicted: in this mesh of one agent the job is over, and for that reason alone.
+    assert!(job.is_none());
+    let failure = bench.finished().failure.expect("a failure");
+    assert_eq!(failure.code.as_str(), "verification_mismatch");
+
+    // With another agent it goes on.
+    let id = bench.submit(&mix(8, r#"{"verify":"spotcheck"}"#));
+    bench.deliver(&mut cheat);
+    bench.hello(&[&honest]);
+    let offer = cheat.leases.last().expect("a lease").clone();
+    for shard in 0..8 {
+        bench.attest(&mut cheat, &offer, &[shard]);
+    }
+    accuse_the_first(&mut bench, &cheat, id);
+    let job = bench.job(&id).expect("it goes on");
+    assert_eq!((job.convicted.len(), job.set_aside.len(), job.state), (1, 8, State::Running));
+    assert_eq!(bench.deliver(&mut honest), 8);
 }
