@@ -100,10 +100,12 @@ pub enum Event {
     Judged {
         job: JobId,
     },
-    /// Batches of this agent no longer count; the job goes on without them.
+    /// So many batches no longer count, the last ones of the record's list, on this agent's account; the job goes on
+    /// without them.
     SetAside {
         job: JobId,
         agent: NodeId,
+        batches: u64,
     },
     Voted {
         job: JobId,
@@ -423,12 +425,14 @@ impl Hub {
     /// Sets batches of an open job aside; ends it, if that has happened too often.
     fn set_aside(&mut self, id: JobId, agent: NodeId, reason: impl Fn(&Batch) -> Option<Reason>) -> Applied {
         let job = self.state.open.get_mut(&id).expect("invariant: the caller has just looked it up");
+        let before = job.set_aside.len();
         job.set_aside(reason);
+        let batches = (job.set_aside.len() - before) as u64;
         if job.set_aside.len() > limits::SET_ASIDE {
             let detail = format!("more than {} batches were set aside", limits::SET_ASIDE);
             return self.finish(id, Err(Failure::new(FailureCode::AttemptsExhausted, detail)));
         }
-        Applied::event(Event::SetAside { job: id, agent })
+        Applied::event(Event::SetAside { job: id, agent, batches })
     }
 
     fn discard(&mut self, id: &JobId, attestation: &Hash) -> Result<Applied, Rejected> {

@@ -55,7 +55,7 @@ fn a_convicted_agents_work_is_executed_again_by_others_and_only_they_are_paid() 
         bench.accept(bench.judge(bench.verdict(&id, first)));
         let verdict = differs(&bench, &id, second, kind);
         let event = bench.accept(bench.judge(verdict.clone()));
-        assert_eq!(event, Event::SetAside { job: id, agent: node(CHEAT) });
+        assert_eq!(event, Event::SetAside { job: id, agent: node(CHEAT), batches: 2 });
         let job = bench.job(&id);
         assert_eq!((job.state, &job.convicted), (State::Running, &vec![node(CHEAT)]));
         let aside: Vec<_> = job.set_aside.iter().map(|aside| (aside.batch.digest, aside.reason)).collect();

@@ -73,7 +73,7 @@ fn a_verdict_names_a_bounded_number_of_mismatches() {
     mismatches.pop();
     let agent = bench.agent.public().id();
     let event = bench.accept(bench.judge(Verdict { mismatches, ..verdict }));
-    assert_eq!(event, Event::SetAside { job: id, agent });
+    assert_eq!(event, Event::SetAside { job: id, agent, batches: 1 });
 }
 
 #[test]

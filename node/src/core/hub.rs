@@ -216,7 +216,7 @@ impl HubRole {
             Some(job) => drop(self.touched.insert(job)),
             None => self.touched.extend(self.machine.state().open.keys()),
         }
-        if let Event::SetAside { job, agent } = event
+        if let Event::SetAside { job, agent, batches } = event
             && let Some(record) = self.machine.job(job)
         {
             let (id, stage) = (record.id, record.run().number);
@@ -224,7 +224,7 @@ impl HubRole {
             self.under_way.retain(
                 |todo| !matches!(todo, Todo::Reduce { job, stage: of } if *job == id && *of >= stage),
             );
-            if let Some(decision) = self.scheduler.set_aside(record, *agent) {
+            if let Some(decision) = self.scheduler.set_aside(record, *agent, *batches) {
                 self.carry_out(cx, decision);
             }
         }

@@ -130,8 +130,8 @@ impl Scheduler {
         Some(Decision::GiveUp { job: job.id, failure: Failure::new(FailureCode::AttemptsExhausted, detail) })
     }
 
-    /// Batches of `agent` no longer count: their shards go to somebody else, if there is anybody.
-    pub fn set_aside(&mut self, job: &JobRecord, agent: NodeId) -> Option<Decision> {
+    /// So many more batches no longer count: the shards of `agent` among them go to somebody else, if there is anybody.
+    pub fn set_aside(&mut self, job: &JobRecord, agent: NodeId, batches: u64) -> Option<Decision> {
         self.dirty = true;
         let stage = job.run().number;
         let lent = self.jobs.entry(job.id).or_default();
@@ -141,7 +141,8 @@ impl Scheduler {
         if job.convicted.contains(&agent) {
             lent.abandoned(&agent);
         }
-        let of_agent = job.set_aside.iter().filter(|aside| {
+        let new = job.set_aside.iter().rev().take(batches as usize);
+        let of_agent = new.filter(|aside| {
             let body = &aside.batch.attestation.body;
             body.agent == agent && body.stage == stage && aside.reason != Reason::Superseded
         });

@@ -203,3 +203,23 @@ fn verdicts_on_batches_that_no_longer_count_do_not_end_the_job() {
     assert_eq!((job.convicted.len(), job.set_aside.len(), job.state), (1, 8, State::Running));
     assert_eq!(bench.deliver(&mut honest), 8);
 }
+
+/// Each batch is a failure of its own shards alone.
+#[test]
+fn an_agent_that_is_cut_off_for_long_wears_no_job_out() {
+    let mut bench = Bench::new();
+    let (mut gone, mut other) = (Agent::new(10, 1), Agent::new(11, 1));
+    bench.hello(&[&gone]);
+    let id = bench.submit(&mix(8, r#"{"verify":"spotcheck"}"#));
+    bench.deliver(&mut gone);
+    let offer = gone.leases[0].clone();
+    for shard in 0..8 {
+        bench.attest(&mut gone, &offer, &[shard]);
+        bench.pass(100, &[&gone]);
+    }
+    // It opens nothing any more.
+    bench.pass(limits::OPEN_MS + 2_000, &[&other]);
+    let job = bench.job(&id).expect("it goes on");
+    assert_eq!((job.set_aside.len(), job.convicted.len()), (8, 0));
+    assert_eq!(bench.deliver(&mut other), 8);
+}
