@@ -1,0 +1,214 @@
+//! A crash at every write, resize and sync of a job's life, on the real node: what was acknowledged is there, nothing is
+//! half visible, and the job comes to the same end.
+//!
+//! `FORGEMESH_EVERY_WRITE=all` finishes the job from every image, not from a sample.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::pending;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use forgemesh_kernel::backend::Isa;
+use forgemesh_kernel::job::Job;
+use forgemesh_node::boot::{Membership, Parts, boot, found};
+use forgemesh_node::core::{Reply, Request};
+use forgemesh_node::job_file::JobFile;
+use forgemesh_node::perform::Performer;
+use forgemesh_node::ports::{Done, Executor, Store, Work};
+use forgemesh_node::real::mesh::Alone;
+use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::keys::{SecretKey, Signed};
+use forgemesh_protocol::submission::{Offer, Submission};
+use forgemesh_storage::testing::{Disk, Unsynced};
+use forgemesh_storage::{Batch, CommitError, Storage};
+use tokio::sync::broadcast::error::RecvError;
+
+const NOW_MS: u64 = 1_767_225_600_000;
+const WAYS: [Unsynced; 5] =
+    [Unsynced::Lost, Unsynced::Kept, Unsynced::Torn(1), Unsynced::Torn(2), Unsynced::Torn(3)];
+
+/// Computes at once.
+struct Now {
+    performer: Performer,
+    storage: Arc<Storage>,
+    done: VecDeque<(u64, Done)>,
+}
+
+impl Executor for Now {
+    fn start(&mut self, ticket: u64, work: Work) {
+        let done = self.performer.perform(work, &*self.storage);
+        self.done.push_back((ticket, done));
+    }
+
+    async fn next(&mut self) -> (u64, Done) {
+        match self.done.pop_front() {
+            Some(done) => done,
+            None => pending().await,
+        }
+    }
+
+    fn capacity(&self) -> u64 {
+        2
+    }
+
+    fn backend(&self) -> String {
+        "cpu/test".to_owned()
+    }
+}
+
+/// Commits at once.
+struct AtOnce {
+    storage: Arc<Storage>,
+    done: VecDeque<Result<u64, CommitError>>,
+}
+
+impl Store for AtOnce {
+    fn submit(&mut self, token: u64, batch: Batch) {
+        self.done.push_back(self.storage.commit(&batch).map(|()| token));
+    }
+
+    async fn next(&mut self) -> Result<u64, CommitError> {
+        match self.done.pop_front() {
+            Some(done) => done,
+            None => pending().await,
+        }
+    }
+
+    fn is_low(&self) -> bool {
+        false
+    }
+}
+
+struct World {
+    secret: SecretKey,
+    genesis: Genesis,
+    submission: Signed<Submission>,
+}
+
+/// The job's id, and when (in changes of the disk) it was accepted and recorded.
+struct Life {
+    job: JobId,
+    accepted: u64,
+    recorded: u64,
+}
+
+impl World {
+    fn new(envelope: &str) -> World {
+        let secret = SecretKey::from_bytes(&[5; 32]);
+        let (genesis, _) = found(&secret, "crashes".to_owned(), [1; 16], 64);
+        let (job, terms) = Job::read(envelope.as_bytes()).expect("a job");
+        let submission = Submission {
+            envelope: Bytes(job.envelope(&terms)),
+            offer: Offer::default(),
+            nonce: Bytes(vec![7; 16]),
+            expires_ms: NOW_MS + 60_000,
+        };
+        let submission = Signed::new(submission, genesis.mesh_id(), &SecretKey::from_bytes(&[6; 32]));
+        World { secret, genesis, submission }
+    }
+
+    /// One life on `disk`, until the job is in the books.
+    fn live(&self, disk: &Disk) -> Life {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let storage = Arc::new(Storage::with_backend(disk.clone()).expect("it opens"));
+            let performer = Performer::new(Isa::best());
+            let parts = Parts {
+                secret: self.secret.clone(),
+                membership: Membership::Joined(self.genesis.clone()),
+                mesh: Alone,
+                executor: Now { performer, storage: storage.clone(), done: VecDeque::new() },
+                store: AtOnce { storage: storage.clone(), done: VecDeque::new() },
+            };
+            let driver = boot(&storage, parts).expect("it boots");
+            let handle = driver.handle();
+            let accepted = Rc::new(RefCell::new(0));
+            let client = async {
+                let mut reports = handle.watch();
+                let request = Request::Submit(Box::new(self.submission.clone()));
+                let Ok(Reply::Accepted(job)) = handle.request(request).await else { panic!("refused") };
+                *accepted.borrow_mut() = disk.counts().changes();
+                while storage.job(&job.0).expect("it reads").is_none() {
+                    if matches!(reports.recv().await, Err(RecvError::Closed)) {
+                        pending::<()>().await;
+                    }
+                }
+                job
+            };
+            let job = tokio::select! {
+                ended = driver.run(|| NOW_MS, pending()) => panic!("{ended:?}"),
+                job = client => job,
+            };
+            let accepted = *accepted.borrow();
+            Life { job, accepted, recorded: disk.counts().changes() }
+        })
+    }
+}
+
+/// The result in the books; none if the job is not in them. What is there must be whole.
+fn books(storage: &Storage, job: &JobId) -> Option<Hash> {
+    let rows = storage.jobs(None, 10).expect("it reads");
+    assert_eq!(rows.len() as u64, storage.ledger_len().expect("it reads"), "a record without its entry");
+    let bytes = storage.job(&job.0).expect("it reads")?;
+    let finished = JobFile::decode(&bytes).expect("a whole record").finished;
+    let result = finished.result.expect("a result");
+    for artifact in &result.artifacts {
+        assert!(storage.blob(&artifact.blake3).expect("it reads").is_some(), "an artifact is missing");
+    }
+    Some(result.result_hash)
+}
+
+fn every_crash(envelope: &str) {
+    let all = std::env::var("FORGEMESH_EVERY_WRITE").as_deref() == Ok("all");
+    let world = World::new(envelope);
+    let disk = Disk::new(1);
+    drop(Storage::with_backend(disk.clone()).expect("it opens"));
+    disk.record();
+    let life = world.live(&disk);
+    let result = {
+        let storage = Storage::with_backend(disk.power_loss(Unsynced::Lost)).expect("it opens");
+        books(&storage, &life.job).expect("acknowledged: durable before anything is synced again")
+    };
+    let (mut images, mut finished, mut open) = (0u64, 0u64, 0u64);
+    disk.each_crash(&WAYS, |moment, way, image| {
+        images += 1;
+        let at = format!("crash at change {moment}, {way:?}");
+        let disk = Disk::with_image(moment, image);
+        let storage = Storage::with_backend(disk.clone()).unwrap_or_else(|error| panic!("{at}: {error}"));
+        let found = books(&storage, &life.job);
+        assert!(found.is_none_or(|found| found == result), "{at}: another result");
+        assert!(moment < life.recorded || found.is_some(), "{at}: recorded, and gone");
+        let hub = forgemesh_node::boot::hub(&storage, &world.secret);
+        let hub = hub.unwrap_or_else(|error| panic!("{at}: {error}"));
+        let known = hub.is_some_and(|hub| hub.state().seen.contains_key(&life.job));
+        assert!(moment < life.accepted || known, "{at}: accepted, and forgotten");
+        open += u64::from(known && found.is_none());
+        drop(storage);
+        if all || images % 23 == 0 {
+            finished += 1;
+            let again = world.live(&disk);
+            let storage = Storage::with_backend(disk.clone()).expect("it opens");
+            assert_eq!((again.job, books(&storage, &life.job)), (life.job, Some(result)), "{at}");
+        }
+    });
+    println!("{images} images of {} changes, {open} with the job under way, {finished} finished", life.recorded);
+    assert!(images > 500 && finished > 20 && open > 100, "too few to show anything");
+}
+
+#[test]
+fn a_diagnosis_survives_a_crash_at_every_write() {
+    every_crash(
+        r#"{"op":{"name":"diag","version":1,"profile":"mix.v1"},"args":{"iterations":400000},"policy":{"verify":"spotcheck"}}"#,
+    );
+}
+
+#[test]
+fn a_reserve_that_stops_early_survives_a_crash_at_every_write() {
+    every_crash(
+        r#"{"op":{"name":"mc","version":1,"profile":"reserve.v1"},"args":{"triangle":[[100,150,170],[110,160],[120]],"iterations":60000,"convergence":{"relative_half_width":0.02}}}"#,
+    );
+}
