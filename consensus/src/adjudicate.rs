@@ -8,6 +8,7 @@ use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::keys::{KeyError, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::plan::StageInput;
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Batch, JobRecord};
@@ -66,19 +67,15 @@ pub enum NotCredited {
     Convicted,
 }
 
-/// Checks everything that makes an attestation a link of its agent's chain.
+/// Checks everything that makes an attestation the next link of its agent's chain.
 pub fn check_chain(
     signed: &Signed<Attestation>,
     genesis: &Genesis,
     mesh: MeshId,
     head: &ChainHead,
 ) -> Result<(), AttestationRefused> {
-    signed.verify(mesh)?;
+    check_signer(signed, mesh)?;
     let attestation = &signed.body;
-    let signer = signed.key.id();
-    if signer != attestation.agent {
-        return Err(AttestationRefused::NotItsOwn { named: attestation.agent, signer });
-    }
     if attestation.seq <= head.seq {
         return Err(AttestationRefused::Replayed { seq: attestation.seq });
     }
@@ -88,6 +85,32 @@ pub fn check_chain(
     if attestation.prev != head.digest {
         return Err(AttestationRefused::ChainFork { seq: attestation.seq });
     }
+    check_shape(attestation, genesis, mesh, *head != ChainHead::EMPTY)
+}
+
+/// Checks everything about an attestation but its place in the chain. `known`: its agent has a chain already.
+pub fn check_form(
+    signed: &Signed<Attestation>,
+    genesis: &Genesis,
+    mesh: MeshId,
+    known: bool,
+) -> Result<(), AttestationRefused> {
+    check_signer(signed, mesh)?;
+    check_shape(&signed.body, genesis, mesh, known)
+}
+
+fn check_signer(signed: &Signed<Attestation>, mesh: MeshId) -> Result<(), AttestationRefused> {
+    signed.verify(mesh)?;
+    let (named, signer) = (signed.body.agent, signed.key.id());
+    if signer == named { Ok(()) } else { Err(AttestationRefused::NotItsOwn { named, signer }) }
+}
+
+fn check_shape(
+    attestation: &Attestation,
+    genesis: &Genesis,
+    mesh: MeshId,
+    known: bool,
+) -> Result<(), AttestationRefused> {
     let shards = &attestation.shards;
     let ascending = shards.windows(2).all(|pair| pair[0] < pair[1]);
     if shards.is_empty() || shards.len() > limits::BATCH_SHARDS || !ascending {
@@ -100,22 +123,42 @@ pub fn check_chain(
         return Err(AttestationRefused::Backend);
     }
     // The table of chains grows only by agents that the hub has chosen.
-    let known = *head != ChainHead::EMPTY;
     if !known && !attestation.leases.iter().any(|lease| is_lent(lease, &attestation.agent, genesis, mesh)) {
         return Err(AttestationRefused::Stranger);
     }
     Ok(())
 }
 
-/// Whether one shard of an attestation counts for `job`, whose current stage has this input.
+/// The leases of an attestation under which shards of the job's current stage may count. None at all, if some of them
+/// are for another input of the same stage: what was done for the one must not stand for the other.
+pub fn valid_leases<'a>(
+    attestation: &'a Attestation,
+    job: &JobRecord,
+    genesis: &Genesis,
+    mesh: MeshId,
+    now_ms: u64,
+) -> Vec<&'a Lease> {
+    let input = job.run().input.as_ref().map(StageInput::hash);
+    let of_stage = |lease: &Lease| lease.job == job.id && lease.stage == attestation.stage;
+    let named = attestation.leases.iter().filter(|signed| of_stage(&signed.body));
+    if named.clone().any(|signed| signed.body.input != input) {
+        return Vec::new();
+    }
+    let valid = named.filter(|signed| {
+        let lease = &signed.body;
+        now_ms <= lease.expires_ms
+            && lease.shards <= limits::LEASE_SHARDS
+            && is_lent(signed, &attestation.agent, genesis, mesh)
+    });
+    valid.map(|signed| &signed.body).collect()
+}
+
+/// Whether one shard of an attestation counts for `job`, under these leases.
 pub fn check_shard(
     attestation: &Attestation,
     shard: u64,
     job: &JobRecord,
-    input: Option<Hash>,
-    genesis: &Genesis,
-    mesh: MeshId,
-    now_ms: u64,
+    leases: &[&Lease],
 ) -> Result<(), NotCredited> {
     if attestation.stage != job.run().number || shard >= job.run().stage.shards() {
         return Err(NotCredited::NoShard);
@@ -126,12 +169,7 @@ pub fn check_shard(
     if job.attested.contains(shard) {
         return Err(NotCredited::Superseded);
     }
-    let covers = attestation.leases.iter().any(|signed| {
-        let lease = &signed.body;
-        let names = lease.job == job.id && lease.stage == attestation.stage && lease.input == input;
-        let valid = lease.covers(shard) && now_ms <= lease.expires_ms && lease.shards <= limits::LEASE_SHARDS;
-        names && valid && is_lent(signed, &attestation.agent, genesis, mesh)
-    });
+    let covers = leases.iter().any(|lease| lease.covers(shard));
     if covers { Ok(()) } else { Err(NotCredited::NoLease) }
 }
 

@@ -157,6 +157,12 @@ impl JobRecord {
         Draw { job, members, beacon: reveal.value, verify, spotcheck_ppm, shards: &shards }.leaves()
     }
 
+    /// How often something happened that set batches aside; a single event may reach many.
+    pub fn incidents(&self) -> usize {
+        let own = |aside: &&SetAside| matches!(aside.reason, Reason::False | Reason::Unopened | Reason::Lost);
+        self.set_aside.iter().filter(own).count()
+    }
+
     /// Sets aside the batches for which there is a reason, and all that was planned from them; the job goes on with
     /// what remains.
     pub(crate) fn set_aside(&mut self, reason: impl Fn(&Batch) -> Option<Reason>) {

@@ -14,7 +14,7 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{KeyError, Signed};
 use forgemesh_protocol::limits;
-use forgemesh_protocol::plan::{StageInput, StageRun};
+use forgemesh_protocol::plan::StageRun;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
 use forgemesh_protocol::vote::{FinalResult, Outcome, ReductionVote};
@@ -316,9 +316,9 @@ impl Hub {
         let (genesis, mesh, now_ms) = (&self.genesis, self.mesh, self.state.now_ms);
         let mut credited = Vec::new();
         if let Some(job) = self.state.open.get_mut(&attestation.job) {
-            let input = job.run().input.as_ref().map(StageInput::hash);
+            let leases = adjudicate::valid_leases(attestation, job, genesis, mesh, now_ms);
             for &shard in &attestation.shards {
-                if adjudicate::check_shard(attestation, shard, job, input, genesis, mesh, now_ms).is_ok() {
+                if adjudicate::check_shard(attestation, shard, job, &leases).is_ok() {
                     credited.push(shard);
                 }
             }
@@ -428,8 +428,8 @@ impl Hub {
         let before = job.set_aside.len();
         job.set_aside(reason);
         let batches = (job.set_aside.len() - before) as u64;
-        if job.set_aside.len() > limits::SET_ASIDE {
-            let detail = format!("more than {} batches were set aside", limits::SET_ASIDE);
+        if job.incidents() > limits::SET_ASIDE {
+            let detail = format!("batches were set aside more than {} times", limits::SET_ASIDE);
             return self.finish(id, Err(Failure::new(FailureCode::AttemptsExhausted, detail)));
         }
         Applied::event(Event::SetAside { job: id, agent, batches })

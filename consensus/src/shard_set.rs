@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 pub struct ShardSet(Vec<Range<u64>>);
 
 impl ShardSet {
+    /// Of ascending ranges of which none is empty or meets another; none otherwise.
+    pub fn of_ranges(ranges: Vec<Range<u64>>) -> Option<ShardSet> {
+        let apart = ranges.windows(2).all(|pair| pair[0].end < pair[1].start);
+        (apart && ranges.iter().all(|range| range.start < range.end)).then_some(ShardSet(ranges))
+    }
+
     /// How many shards are in it.
     pub fn len(&self) -> u64 {
         self.0.iter().map(|range| range.end - range.start).sum()

@@ -295,7 +295,8 @@ fn whole(storage: &Storage, blob: &Hash) -> Result<Option<Vec<u8>>, ReadError> {
 /// Claims and accumulators of a job.
 fn record_blobs(storage: &Storage, record: &JobRecord) -> Result<Vec<Hash>, ReadError> {
     let mut blobs = Vec::new();
-    for batch in &record.batches {
+    let set_aside = record.set_aside.iter().map(|aside| &aside.batch);
+    for batch in record.batches.iter().chain(set_aside) {
         let members = batch.attestation.body.members;
         let claims =
             whole(storage, &members)?.and_then(|bytes| decode_claims(&bytes).ok()).unwrap_or_default();

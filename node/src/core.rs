@@ -376,7 +376,7 @@ fn deliver(
     message: Message,
 ) {
     match (message, hub) {
-        (Message::Lease(offer), _) => agent.leased(cx, *offer),
+        (Message::Lease(offer), _) if from == cx.leader => agent.leased(cx, *offer),
         (Message::Recall(holding), _) if from == cx.leader => agent.recalled(&holding),
         (Message::Over { job }, _) if from == cx.leader => {
             agent.over(&job);
@@ -387,7 +387,8 @@ fn deliver(
         }
         (Message::Fetch { blobs }, _) if from == cx.leader => agent.fetch(cx, blobs),
         (Message::Check(challenge), _) if from == cx.leader => checker.challenged(cx, from, *challenge),
-        (Message::Open(challenge), _) => agent.open(cx, from, *challenge),
+        // The leader is the only checker.
+        (Message::Open(challenge), _) if from == cx.leader => agent.open(cx, from, *challenge),
         (Message::Opened { job, attestation, openings }, _) => {
             checker.opened(cx, from, job, attestation, openings);
         }
@@ -397,7 +398,7 @@ fn deliver(
         }
         (Message::Attest(attested), Some(hub)) => hub.attested(cx, from, *attested),
         (Message::Blob { bytes }, Some(hub)) => hub.blob(cx, bytes),
-        (Message::NoBlob { blob }, Some(hub)) => hub.no_blob(&blob),
+        (Message::NoBlob { blob }, Some(hub)) => hub.no_blob(&from, &blob),
         (Message::Judge(verdict), Some(hub)) => hub.judged(cx, *verdict),
         // For another role than this node has, or from somebody who may not say so.
         _ => {}

@@ -5,6 +5,7 @@ pub mod blobs;
 pub mod boot;
 #[cfg(feature = "cli")]
 pub mod bundle;
+pub mod cause;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod core;

@@ -5,6 +5,8 @@ mod hub {
     mod bench;
 
     mod attesting;
+    mod cause;
+    mod hostile;
     mod lending;
     mod losing;
 }

@@ -91,8 +91,10 @@ pub const SCRUB_MS: u64 = 60_000;
 pub const SCRUB_BYTES: usize = 64 << 20;
 /// Batches that are checked at the same time.
 pub const CHECKS: usize = 256;
-/// Batches of one job that may be set aside before it is given up.
+/// How often batches of one job may be set aside before it is given up.
 pub const SET_ASIDE: usize = 1_024;
+/// Batches of one job that an agent may leave unopened, or have lost, and still be preferred to nobody else.
+pub const UNRELIABLE: usize = 3;
 /// Leases one attestation may name.
 pub const BATCH_LEASES: usize = 64;
 /// Shards of one lease.

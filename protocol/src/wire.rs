@@ -83,7 +83,10 @@ pub struct Hello {
 pub struct Holding {
     pub job: JobId,
     pub stage: u64,
-    /// Ascending ranges.
+    /// Digest of the stage's input, if it has one: a stage may have been planned anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Hash>,
+    /// Ascending ranges, none touching another.
     pub shards: Vec<Range<u64>>,
 }
 

@@ -195,7 +195,10 @@ fn every_crash(envelope: &str) {
             assert_eq!((again.job, books(&storage, &life.job)), (life.job, Some(result)), "{at}");
         }
     });
-    println!("{images} images of {} changes, {open} with the job under way, {finished} finished", life.recorded);
+    println!(
+        "{images} images of {} changes, {open} with the job under way, {finished} finished",
+        life.recorded
+    );
     assert!(images > 500 && finished > 20 && open > 100, "too few to show anything");
 }
 

@@ -10,6 +10,7 @@ use forgemesh_protocol::failure::FailureCode;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::SecretKey;
+use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::plan::{StageInput, StageRun};
 use forgemesh_protocol::state::State;
@@ -231,4 +232,41 @@ fn the_first_attestation_of_an_agent_needs_a_lease_of_the_hub() {
     let refused = bench.refuse(bench.sign(attestation));
     assert_eq!(refused, Rejected::Attestation(AttestationRefused::Stranger));
     assert!(bench.hub.state().chains.is_empty(), "strangers leave nothing behind");
+}
+
+/// One event counts once, however many batches it reaches.
+#[test]
+fn a_conviction_with_many_batches_is_one_event() {
+    let mut bench = Bench::new(1);
+    let many = r#"{"op":{"name":"diag","version":1,"profile":"mix.v1"},"args":{"iterations":200000000},"policy":{"verify":"spotcheck"}}"#;
+    let id = bench.submit(many);
+    // The audit of every prefix would take long, and shows nothing more here.
+    bench.put_state(|_| {});
+    let mut last = Hash::ZERO;
+    let batches = limits::SET_ASIDE as u64 + 1;
+    assert!(batches < bench.shards(&id).len() as u64);
+    for shard in 0..batches {
+        bench.agent = SecretKey::from_bytes(&CHEAT);
+        let lease = Lease { first_shard: shard, shards: 1, ..bench.lease(&id) };
+        let mut attestation = bench.attestation(&id, vec![shard]);
+        attestation.leases = vec![bench.sign_lease(lease)];
+        last = bench.attest(attestation).1;
+    }
+    bench.accept(bench.reveal());
+    let verdict = differs(&bench, &id, last, MismatchKind::LeafDiffers);
+    let event = bench.accept(bench.judge(verdict));
+    assert_eq!(event, Event::SetAside { job: id, agent: node(CHEAT), batches });
+}
+
+#[test]
+fn leases_for_two_inputs_in_one_attestation_credit_nothing() {
+    let (mut bench, id, _) = in_the_main_stage();
+    bench.agent = SecretKey::from_bytes(&HONEST);
+    let old = Lease { input: Some(Hash([77; 32])), ..bench.lease(&id) };
+    let old = bench.sign_lease(old);
+    let mut attestation = bench.attestation(&id, vec![0, 1]);
+    attestation.leases.push(old);
+    assert_eq!(bench.attest(attestation).0, 0);
+    let attestation = bench.attestation(&id, vec![0, 1]);
+    assert_eq!(bench.attest(attestation).0, 2);
 }

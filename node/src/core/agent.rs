@@ -15,7 +15,7 @@ use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::plan::StageRun;
+use forgemesh_protocol::plan::{StageInput, StageRun};
 use forgemesh_protocol::wire::{Attested, Challenge, Hello, Holding, LeaseOffer, Message};
 use forgemesh_storage::Batch;
 
@@ -37,10 +37,17 @@ pub(crate) struct Assignment {
 }
 
 impl Assignment {
+    fn stage(&self) -> Stage {
+        (self.lease.body.job, self.lease.body.stage)
+    }
+
     fn key(&self) -> (JobId, u64, u64) {
         (self.lease.body.job, self.lease.body.stage, self.shard)
     }
 }
+
+/// A job and the number of one of its stages.
+type Stage = (JobId, u64);
 
 /// A shard that is done and not yet attested.
 struct DoneShard {
@@ -63,13 +70,17 @@ pub(crate) struct AgentRole {
     resent_ms: Option<u64>,
     /// Everything leased and not yet attested: waiting, running or done.
     held: BTreeSet<(JobId, u64, u64)>,
+    /// The input of each stage of which something is held: of a stage that was planned anew, the newest.
+    inputs: BTreeMap<Stage, Option<Hash>>,
     waiting: VecDeque<Assignment>,
     running: u64,
-    done: BTreeMap<(JobId, u64), Vec<DoneShard>>,
+    done: BTreeMap<Stage, Vec<DoneShard>>,
     /// Attested and not yet durable: number and shards.
     storing: BTreeMap<u64, Holding>,
     /// Shards attested of each stage that is being executed.
-    attested: BTreeMap<(JobId, u64), u64>,
+    attested: BTreeMap<Stage, u64>,
+    /// Batches whose openings are being made.
+    opening: BTreeSet<Hash>,
     /// When the oldest done shard was done.
     oldest_done_ms: Option<u64>,
     /// When to say hello next.
@@ -92,11 +103,13 @@ impl AgentRole {
             unlogged: outbox.into_iter().filter(is_unlogged).collect(),
             resent_ms: None,
             held: BTreeSet::new(),
+            inputs: BTreeMap::new(),
             waiting: VecDeque::new(),
             running: 0,
             done: BTreeMap::new(),
             storing: BTreeMap::new(),
             attested: BTreeMap::new(),
+            opening: BTreeSet::new(),
             oldest_done_ms: None,
             hello_ms: 0,
             disk_low: false,
@@ -107,12 +120,19 @@ impl AgentRole {
     pub fn leased(&mut self, cx: &mut Context<'_>, offer: LeaseOffer) {
         let LeaseOffer { lease, contract, run } = offer;
         let body = &lease.body;
+        let input = run.input.as_ref().map(StageInput::hash);
         if body.agent != cx.identity.node
-            || body.stage != run.number
+            || (body.stage, body.input) != (run.number, input)
             || lease.key.id() != cx.leader
             || lease.verify(cx.identity.mesh).is_err()
         {
             return;
+        }
+        let stage = (body.job, body.stage);
+        if self.inputs.insert(stage, input).is_some_and(|old| old != input) {
+            // The stage was planned anew: what was held of it is of no use, and must not be mixed with this.
+            self.drop_all(|of| *of == stage);
+            self.inputs.insert(stage, input);
         }
         let end =
             body.first_shard.saturating_add(body.shards.min(limits::LEASE_SHARDS)).min(run.stage.shards());
@@ -128,6 +148,9 @@ impl AgentRole {
 
     /// The hub wants some shards back: those that have not begun.
     pub fn recalled(&mut self, holding: &Holding) {
+        if self.inputs.get(&(holding.job, holding.stage)) != Some(&holding.input) {
+            return;
+        }
         let named = |(job, stage, shard): (JobId, u64, u64)| {
             job == holding.job
                 && stage == holding.stage
@@ -140,9 +163,15 @@ impl AgentRole {
 
     /// A job is final: whatever is held of it is dropped.
     pub fn over(&mut self, job: &JobId) {
-        self.drop_waiting(|assignment| assignment.lease.body.job == *job);
-        self.done.retain(|(of, _), _| of != job);
-        self.held.retain(|(of, _, _)| of != job);
+        self.drop_all(|(of, _)| of == job);
+    }
+
+    /// Drops all that is held of some stages; what is running of them is forgotten.
+    fn drop_all(&mut self, which: impl Fn(&Stage) -> bool) {
+        self.waiting.retain(|assignment| !which(&assignment.stage()));
+        self.done.retain(|stage, _| !which(stage));
+        self.held.retain(|(job, stage, _)| !which(&(*job, *stage)));
+        self.inputs.retain(|stage, _| !which(stage));
         if self.done.is_empty() {
             self.oldest_done_ms = None;
         }
@@ -165,6 +194,10 @@ impl AgentRole {
         let key = assignment.key();
         let Assignment { shard, lease, .. } = assignment;
         let (job, stage, _) = key;
+        // The stage was planned anew meanwhile, or the job is over.
+        if self.inputs.get(&(job, stage)) != Some(&lease.body.input) {
+            return;
+        }
         match done {
             Done::Ran { claim, accumulator, paths } if self.held.contains(&key) => {
                 let batch = self.done.entry((job, stage)).or_default();
@@ -175,7 +208,7 @@ impl AgentRole {
                 let attempt = lease.body.attempt;
                 cx.send(cx.leader, Message::ShardFailed { job, stage, shard, attempt, detail });
             }
-            // The job is over meanwhile.
+            // Recalled meanwhile.
             _ => {}
         }
     }
@@ -214,26 +247,29 @@ impl AgentRole {
     }
 
     fn hello(&self) -> Hello {
-        let mut sets: BTreeMap<(JobId, u64), ShardSet> = BTreeMap::new();
+        let mut sets: BTreeMap<(Stage, Option<Hash>), ShardSet> = BTreeMap::new();
         for &(job, stage, shard) in &self.held {
-            sets.entry((job, stage)).or_default().insert(shard);
+            let input = self.inputs.get(&(job, stage)).copied().flatten();
+            sets.entry(((job, stage), input)).or_default().insert(shard);
         }
         for attested in &self.unlogged {
             let body = &attested.attestation.body;
-            let set = sets.entry((body.job, body.stage)).or_default();
+            let input = body.leases.first().and_then(|lease| lease.body.input);
+            let set = sets.entry(((body.job, body.stage), input)).or_default();
             body.shards.iter().for_each(|&shard| {
                 set.insert(shard);
             });
         }
         for holding in self.storing.values() {
-            let set = sets.entry((holding.job, holding.stage)).or_default();
+            let set = sets.entry(((holding.job, holding.stage), holding.input)).or_default();
             holding.shards.iter().cloned().flatten().for_each(|shard| {
                 set.insert(shard);
             });
         }
-        let holding = |((job, stage), set): ((JobId, u64), ShardSet)| Holding {
+        let holding = |(((job, stage), input), set): ((Stage, Option<Hash>), ShardSet)| Holding {
             job,
             stage,
+            input,
             shards: set.ranges().to_vec(),
         };
         Hello {
@@ -257,8 +293,10 @@ impl AgentRole {
         self.oldest_done_ms = None;
         // Of stages that are over, nothing more will come.
         let held = &self.held;
-        self.attested
-            .retain(|&(job, stage), _| held.range((job, stage, 0)..=(job, stage, u64::MAX)).next().is_some());
+        let is_held =
+            |&(job, stage): &Stage| held.range((job, stage, 0)..=(job, stage, u64::MAX)).next().is_some();
+        self.inputs.retain(|stage, _| is_held(stage));
+        self.attested.retain(|stage, _| is_held(stage));
         for ((job, stage), mut shards) in std::mem::take(&mut self.done) {
             *self.attested.entry((job, stage)).or_default() += shards.len() as u64;
             shards.sort_by_key(|shard| shard.claim.shard);
@@ -271,7 +309,7 @@ impl AgentRole {
     }
 
     /// How many shards make a batch of this stage by now.
-    fn batch_size(&self, stage: &(JobId, u64)) -> u64 {
+    fn batch_size(&self, stage: &Stage) -> u64 {
         let attested = self.attested.get(stage).copied().unwrap_or(0);
         (attested / limits::BATCH_GROWTH).clamp(1, limits::BATCH_SHARDS as u64)
     }
@@ -299,6 +337,7 @@ impl AgentRole {
             batch.put_blob(shard.accumulator);
         }
         let members = canon::to_bytes(&claims);
+        let input = leases.first().and_then(|lease| lease.body.input);
         let attestation = Attestation {
             agent: cx.identity.node,
             seq: head.seq + 1,
@@ -316,7 +355,7 @@ impl AgentRole {
         let attested = Attested { attestation, members: Bytes(members) };
         batch.put_blob(attested.members.0.clone());
         batch.put_outbox(head.seq, canon::to_bytes(&attested));
-        self.storing.insert(head.seq, Holding { job, stage, shards: set.ranges().to_vec() });
+        self.storing.insert(head.seq, Holding { job, stage, input, shards: set.ranges().to_vec() });
         cx.store(batch, AfterStore::Outbox(Box::new(attested)));
         head
     }
@@ -391,11 +430,15 @@ impl AgentRole {
     pub fn open(&mut self, cx: &mut Context<'_>, from: NodeId, challenge: Challenge) {
         let Challenge { attestation, contract, run, leaves, .. } = challenge;
         let (job, digest) = (attestation.body.job, attestation.body.digest());
-        if attestation.body.agent != cx.identity.node
-            || leaves.len() > limits::BATCH_SHARDS * limits::SHARD_LEAVES as usize
-        {
+        let own = attestation.body.agent == cx.identity.node && attestation.key.id() == cx.identity.node;
+        let within = leaves.len() <= limits::BATCH_SHARDS * limits::SHARD_LEAVES as usize
+            && leaves.iter().all(|at| attestation.body.shards.contains(&at.shard));
+        // Asked again while it is being opened: one answer is enough.
+        let new = self.opening.len() < limits::CHECKS && !self.opening.contains(&digest);
+        if !own || !within || !new || attestation.verify(cx.identity.mesh).is_err() {
             return;
         }
+        self.opening.insert(digest);
         cx.work(
             Work::Open { contract, run, leaves },
             AfterWork::Opening { to: from, job, attestation: digest },
@@ -404,6 +447,7 @@ impl AgentRole {
 
     /// The openings are made.
     pub fn opened(&mut self, cx: &mut Context<'_>, to: NodeId, job: JobId, attestation: Hash, done: Done) {
+        self.opening.remove(&attestation);
         let openings = match done {
             Done::Opened { openings } => openings,
             // The checker need not wait any longer.

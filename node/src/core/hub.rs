@@ -18,7 +18,7 @@ use forgemesh_protocol::envelope::Verify;
 use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
-use forgemesh_protocol::keys::Signed;
+use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::plan::StageInput;
@@ -32,7 +32,7 @@ use super::books::books;
 use super::gateway::Settled;
 use super::intake::Intake;
 use super::keeper::quarantine;
-use super::scheduler::{Decision, Scheduler};
+use super::scheduler::{Decision, Lend, Scheduler};
 use super::{AfterStore, AfterWork, Context, Now, Output, Progress, Queue, Reduction};
 use crate::ports::{Done, Work};
 
@@ -145,12 +145,16 @@ impl HubRole {
             (Command::Attest { attestation }, Ok(_)) => {
                 let body = &attestation.body;
                 self.intake.logged(&body.agent, body.seq);
+                if matches!(applied, Ok(Applied { event: Event::Attested { credited: 0, .. }, .. })) {
+                    self.members.remove(&body.digest());
+                }
                 let recalls = self.scheduler.settled(body, cx.now.up_ms);
                 recalls.into_iter().for_each(|recall| self.carry_out(cx, recall));
                 self.answer(cx, body.agent);
             }
             (Command::Attest { attestation }, Err(_)) => {
                 // What hangs on it can't be logged either.
+                self.members.remove(&attestation.body.digest());
                 self.intake.forget(&attestation.body.agent);
                 self.answer(cx, attestation.body.agent);
             }
@@ -182,6 +186,7 @@ impl HubRole {
         if let Err(reason) = &applied
             && let Some(job) = self.still_waits(&entry.command)
         {
+            self.touched.insert(job);
             self.rejected(cx, job, reason);
         }
         let Ok(applied) = applied else { return };
@@ -224,7 +229,7 @@ impl HubRole {
             self.under_way.retain(
                 |todo| !matches!(todo, Todo::Reduce { job, stage: of } if *job == id && *of >= stage),
             );
-            if let Some(decision) = self.scheduler.set_aside(record, *agent, *batches) {
+            if let Some(decision) = self.scheduler.set_aside(record, *agent, *batches, cx.now.up_ms) {
                 self.carry_out(cx, decision);
             }
         }
@@ -294,7 +299,7 @@ impl HubRole {
 
     fn carry_out(&mut self, cx: &mut Context<'_>, decision: Decision) {
         match decision {
-            Decision::Lend { job, agent, shards, attempt, expires_ms } => {
+            Decision::Lend(Lend { job, agent, shards, attempt, expires_ms }) => {
                 let Some(record) = self.machine.job(&job) else { return };
                 let lease = Lease {
                     job,
@@ -443,7 +448,7 @@ impl HubRole {
                     // Its claims were lost with a blob: without them it can't be checked, ever.
                     let (job, attestation) = (*job, *attestation);
                     self.lacking(cx, job, &[attestation], "a batch's claims are lost".to_owned());
-                    return true;
+                    return false;
                 };
                 let challenge = Challenge {
                     attestation: batch.attestation.clone(),
@@ -499,7 +504,8 @@ impl HubRole {
             .collect();
         ready.sort_by_key(|job| (job.accepted_ms, job.id));
         let log_ms = self.log_time(cx);
-        let decisions = self.scheduler.decide(&ready, cx.now, log_ms);
+        let alone = state.chains.keys().all(|agent| *agent == cx.identity.node);
+        let decisions = self.scheduler.decide(&ready, alone, cx.now, log_ms);
         decisions.into_iter().for_each(|decision| self.carry_out(cx, decision));
     }
 

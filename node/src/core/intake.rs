@@ -10,7 +10,7 @@ use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Attested;
 
 /// Blobs asked for in one message.
-const FETCH_BLOBS: usize = 16;
+const FETCH_BLOBS: usize = 64;
 /// Attestations of one agent whose blobs are fetched at the same time.
 const FETCH_BATCHES: usize = 4;
 
@@ -18,8 +18,23 @@ const FETCH_BATCHES: usize = 4;
 struct Pending {
     attested: Attested,
     missing: BTreeSet<Hash>,
+    /// What was asked for last, and when.
+    asked: Vec<Hash>,
     asked_ms: Option<u64>,
+    arrived_ms: u64,
     proposed: bool,
+}
+
+impl Pending {
+    /// A blob is here, or will never be; true if it was waited for.
+    fn settle(&mut self, blob: &Hash) -> bool {
+        let waited = self.missing.remove(blob);
+        if self.asked.iter().all(|asked| !self.missing.contains(asked)) {
+            // All that was asked for has been answered: on with the next.
+            self.asked_ms = None;
+        }
+        waited
+    }
 }
 
 /// By agent and number.
@@ -30,7 +45,13 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// Takes an attestation up; its claims if it was new and fits together. `own`: its blobs are on this node's disk.
-    pub fn arrived(&mut self, attested: Attested, head: ChainHead, own: bool) -> Option<Vec<Claim>> {
+    pub fn arrived(
+        &mut self,
+        attested: Attested,
+        head: ChainHead,
+        own: bool,
+        up_ms: u64,
+    ) -> Option<Vec<Claim>> {
         let body = &attested.attestation.body;
         let (agent, seq) = (body.agent, body.seq);
         let of_agent = self.pending.entry(agent).or_default();
@@ -50,21 +71,37 @@ impl Intake {
             true => BTreeSet::new(),
             false => claims.iter().map(|claim| claim.blob).collect(),
         };
-        of_agent.insert(seq, Pending { attested, missing, asked_ms: None, proposed: false });
+        let (asked, asked_ms, arrived_ms) = (Vec::new(), None, up_ms);
+        let pending = Pending { attested, missing, asked, asked_ms, arrived_ms, proposed: false };
+        of_agent.insert(seq, pending);
         Some(claims)
     }
 
-    /// A blob is on its way to the disk, or can't be had; true if anything waited for it.
+    /// A blob is on its way to the disk, whoever sent it; true if anything waited for it.
     pub fn arrived_blob(&mut self, blob: &Hash) -> bool {
         let pending = self.pending.values_mut().flat_map(BTreeMap::values_mut);
-        pending.fold(false, |any, pending| pending.missing.remove(blob) | any)
+        pending.fold(false, |any, pending| pending.settle(blob) | any)
     }
 
-    /// What can be proposed now, given each agent's last logged link. Proposed once.
+    /// An agent says that it does not have a blob of its own claims any more.
+    pub fn gone(&mut self, agent: &NodeId, blob: &Hash) {
+        let pending = self.pending.get_mut(agent).into_iter().flat_map(BTreeMap::values_mut);
+        pending.for_each(|pending| {
+            pending.settle(blob);
+        });
+    }
+
+    /// What can be proposed now, given each agent's last logged link. Proposed once; what does not follow that link is
+    /// dropped.
     pub fn ready(&mut self, head: impl Fn(&NodeId) -> ChainHead) -> Vec<Attested> {
         let mut out = Vec::new();
         for (agent, pending) in &mut self.pending {
-            let mut next = head(agent).seq + 1;
+            let head = head(agent);
+            let mut next = head.seq + 1;
+            let forks = |found: &Pending| found.attested.attestation.body.prev != head.digest;
+            if pending.get(&next).is_some_and(forks) {
+                pending.remove(&next);
+            }
             while let Some(found) = pending.get_mut(&next).filter(|found| found.missing.is_empty()) {
                 if !found.proposed {
                     found.proposed = true;
@@ -84,7 +121,8 @@ impl Intake {
             for pending in waiting.take(FETCH_BATCHES) {
                 if pending.asked_ms.is_none_or(|asked_ms| up_ms >= asked_ms + limits::RETRY_MS) {
                     pending.asked_ms = Some(up_ms);
-                    out.push((*agent, pending.missing.iter().take(FETCH_BLOBS).copied().collect()));
+                    pending.asked = pending.missing.iter().take(FETCH_BLOBS).copied().collect();
+                    out.push((*agent, pending.asked.clone()));
                 }
             }
         }
@@ -106,9 +144,15 @@ impl Intake {
         self.pending.remove(agent);
     }
 
-    /// The agents of which something waits.
-    pub fn agents(&self) -> Vec<NodeId> {
-        self.pending.keys().copied().collect()
+    /// Drops what has waited long for an agent that is gone. It sends again what matters, once it is back.
+    pub fn expire(&mut self, up_ms: u64, is_live: impl Fn(&NodeId) -> bool) {
+        for (agent, pending) in &mut self.pending {
+            let live = is_live(agent);
+            pending.retain(|_, pending| {
+                pending.proposed || live || up_ms < pending.arrived_ms + limits::SILENCE_MS
+            });
+        }
+        self.pending.retain(|_, pending| !pending.is_empty());
     }
 
     /// How many attestations wait.

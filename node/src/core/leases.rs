@@ -1,11 +1,12 @@
 //! What is lent of one job's current stage: to whom, since when, until when, and what failed where.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use forgemesh_consensus::shard_set::ShardSet;
+use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::plan::{StageInput, StageRun};
 use forgemesh_protocol::wire::Holding;
 
 /// One lease, as far as it is not done.
@@ -28,12 +29,14 @@ pub(crate) struct Lending {
 /// All leases of a stage.
 #[derive(Default)]
 pub(crate) struct Lent {
-    pub stage: u64,
+    run: Option<StageRun>,
+    /// Digest of the stage's input.
+    pub input: Option<Hash>,
     /// Every shard that somebody has.
     pub shards: ShardSet,
     pub lendings: Vec<Lending>,
-    /// Who failed at which shard.
-    pub failures: BTreeMap<u64, Vec<NodeId>>,
+    /// Who failed at which shard, and how often.
+    pub failures: BTreeMap<u64, BTreeMap<NodeId, u32>>,
     /// The detail of the last failure.
     pub detail: String,
     /// Agents that have worked on the stage and are not gone.
@@ -41,9 +44,17 @@ pub(crate) struct Lent {
 }
 
 impl Lent {
-    /// Of a stage of which nothing is lent.
-    pub fn of_stage(stage: u64) -> Lent {
-        Lent { stage, ..Lent::default() }
+    /// Begins anew, if this is another stage than the one so far, or the same planned anew.
+    pub fn begin(&mut self, run: &StageRun) {
+        if self.run.as_ref() != Some(run) {
+            let input = run.input.as_ref().map(StageInput::hash);
+            *self = Lent { run: Some(run.clone()), input, ..Lent::default() };
+        }
+    }
+
+    /// Is this the stage, with this input?
+    pub fn is_of(&self, stage: u64, input: Option<Hash>) -> bool {
+        self.input == input && self.run.as_ref().is_some_and(|run| run.number == stage)
     }
 
     /// Notes a lease.
@@ -85,21 +96,28 @@ impl Lent {
         others
     }
 
-    /// `agent` failed at `shard`; how often anybody did. A repeated message is no second failure.
-    pub fn failed(&mut self, agent: NodeId, shard: u64, detail: String) -> usize {
+    /// `agent` failed at `shard`. A repeated message is no second failure.
+    pub fn failed(&mut self, agent: NodeId, shard: u64, detail: String) {
         if self.take_back(|lending, candidate| lending.agent == agent && candidate == shard) {
             self.refuse(agent, shard);
             self.detail = detail;
         }
-        self.failures.get(&shard).map_or(0, Vec::len)
     }
 
     /// `agent` is not to have `shard` again, as long as there is another.
     pub fn refuse(&mut self, agent: NodeId, shard: u64) {
-        let failures = self.failures.entry(shard).or_default();
-        if failures.len() < limits::SHARD_ATTEMPTS as usize {
-            failures.push(agent);
-        }
+        let failures = self.failures.entry(shard).or_default().entry(agent).or_default();
+        *failures = failures.saturating_add(1);
+    }
+
+    /// How often anybody failed at `shard`.
+    pub fn attempts(&self, shard: u64) -> u32 {
+        self.failures.get(&shard).map_or(0, |by| by.values().fold(0, |sum, n| sum.saturating_add(*n)))
+    }
+
+    /// Has `agent` failed at `shard`?
+    pub fn has_failed(&self, agent: &NodeId, shard: u64) -> bool {
+        self.failures.get(&shard).is_some_and(|by| by.contains_key(agent))
     }
 
     /// Takes back what an agent does not hold, although it got it a while ago.
@@ -143,13 +161,8 @@ impl Lent {
     }
 }
 
-/// The set of a holding's shards below `end`.
-pub(crate) fn held(holding: &Holding, end: u64) -> ShardSet {
-    let mut set = ShardSet::default();
-    let most = limits::SHARDS_PER_THREAD * limits::AGENTS as u64;
-    let within = |range: &Range<u64>| range.start..range.end.min(end);
-    for shard in holding.shards.iter().flat_map(within).take(most as usize) {
-        set.insert(shard);
-    }
-    set
+/// The set of a holding's shards, all below `end`; none if it is no set.
+pub(crate) fn held(holding: &Holding, end: u64) -> Option<ShardSet> {
+    let within = holding.shards.last().is_none_or(|range| range.end <= end);
+    ShardSet::of_ranges(holding.shards.clone()).filter(|_| within)
 }

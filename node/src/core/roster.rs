@@ -102,8 +102,10 @@ impl Roster {
         self.agents.len()
     }
 
-    /// Forgets who was not heard for long.
-    pub fn forget(&mut self, up_ms: u64) {
+    /// Forgets who was not heard for long; true if there was anybody.
+    pub fn forget(&mut self, up_ms: u64) -> bool {
+        let before = self.agents.len();
         self.agents.retain(|_, agent| up_ms.saturating_sub(agent.heard_ms) < limits::FORGET_MS);
+        self.agents.len() < before
     }
 }

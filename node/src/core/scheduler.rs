@@ -26,9 +26,19 @@ const LOOK_MS: u64 = 250;
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    Lend { job: JobId, agent: NodeId, shards: Range<u64>, attempt: u64, expires_ms: u64 },
+    Lend(Lend),
     Recall { agent: NodeId, holding: Holding },
     GiveUp { job: JobId, failure: Failure },
+}
+
+/// A lease to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lend {
+    pub job: JobId,
+    pub agent: NodeId,
+    pub shards: Range<u64>,
+    pub attempt: u64,
+    pub expires_ms: u64,
 }
 
 /// Agents and what they hold.
@@ -72,22 +82,29 @@ impl Scheduler {
         log_ms: u64,
     ) {
         self.dirty |= self.roster.heard(node, hello, now.up_ms);
-        let named = |job: &JobId, stage: u64| {
-            let mut all = hello.holds.iter().take(limits::HOLDINGS);
-            all.find(|holding| holding.job == *job && holding.stage == stage)
-        };
+        let ranges = hello.holds.iter().map(|holding| holding.shards.len()).fold(0, usize::saturating_add);
+        if hello.holds.len() > limits::HOLDINGS || ranges > limits::HOLDINGS {
+            return;
+        }
+        let accepts = self.roster.get(&node).map_or(0, |agent| agent.accepts);
         for (id, record) in open {
-            let (stage, shards) = (record.run().number, record.run().stage.shards());
-            let holds = named(id, stage).map(|holding| held(holding, shards)).unwrap_or_default();
+            let run = record.run();
             let lent = self.jobs.entry(*id).or_default();
-            if lent.stage == stage {
-                self.dirty |= lent.compare(&node, &holds, now.up_ms);
-            }
-            if !holds.is_empty() && !record.convicted.contains(&node) {
-                if lent.stage != stage {
-                    *lent = Lent::of_stage(stage);
-                }
-                adopt(lent, record, node, &holds, now, log_ms);
+            lent.begin(run);
+            let mut named = hello
+                .holds
+                .iter()
+                .filter(|holding| holding.job == *id && lent.is_of(holding.stage, holding.input));
+            let set = match named.next() {
+                Some(holding) => held(holding, run.stage.shards()),
+                None => Some(ShardSet::default()),
+            };
+            // What is no set of this stage's shards says nothing.
+            let Some(set) = set else { continue };
+            self.dirty |= lent.compare(&node, &set, now.up_ms);
+            // Only a hub that was started anew has forgotten something.
+            if now.up_ms < limits::SILENCE_MS && !record.convicted.contains(&node) {
+                adopt(lent, record, node, &set, accepts, now, log_ms);
             }
         }
     }
@@ -106,38 +123,45 @@ impl Scheduler {
     pub fn settled(&mut self, attestation: &Attestation, up_ms: u64) -> Vec<Decision> {
         self.dirty = true;
         let Some(lent) = self.jobs.get_mut(&attestation.job) else { return Vec::new() };
-        if lent.stage != attestation.stage {
+        let input = attestation.leases.first().and_then(|lease| lease.body.input);
+        if !lent.is_of(attestation.stage, input) {
             return Vec::new();
         }
         let others = lent.settled(&attestation.agent, &attestation.shards, up_ms);
         let (job, stage) = (attestation.job, attestation.stage);
         let recall = |(agent, shards): (NodeId, ShardSet)| {
-            let holding = Holding { job, stage, shards: shards.ranges().to_vec() };
+            let holding = Holding { job, stage, input, shards: shards.ranges().to_vec() };
             Decision::Recall { agent, holding }
         };
         others.into_iter().map(recall).collect()
     }
 
     /// An agent failed at a shard; the end of the job, if that was once too often.
-    pub fn failed(&mut self, job: &JobRecord, agent: NodeId, shard: u64, detail: String) -> Option<Decision> {
+    pub fn failed(
+        &mut self,
+        job: &JobRecord,
+        agent: NodeId,
+        shard: u64,
+        detail: String,
+        up_ms: u64,
+    ) -> Option<Decision> {
         self.dirty = true;
-        let stage = job.run().number;
-        let lent = self.jobs.get_mut(&job.id).filter(|lent| lent.stage == stage)?;
-        if lent.failed(agent, shard, detail) < limits::SHARD_ATTEMPTS as usize {
-            return None;
-        }
-        let detail = format!("shard {shard} of stage {stage}: {}", lent.detail);
-        Some(Decision::GiveUp { job: job.id, failure: Failure::new(FailureCode::AttemptsExhausted, detail) })
+        self.jobs.get_mut(&job.id)?.failed(agent, shard, detail);
+        self.exhausted(job, shard, up_ms)
     }
 
     /// So many more batches no longer count: the shards of `agent` among them go to somebody else, if there is anybody.
-    pub fn set_aside(&mut self, job: &JobRecord, agent: NodeId, batches: u64) -> Option<Decision> {
+    pub fn set_aside(
+        &mut self,
+        job: &JobRecord,
+        agent: NodeId,
+        batches: u64,
+        up_ms: u64,
+    ) -> Option<Decision> {
         self.dirty = true;
         let stage = job.run().number;
         let lent = self.jobs.entry(job.id).or_default();
-        if lent.stage != stage {
-            *lent = Lent::of_stage(stage);
-        }
+        lent.begin(job.run());
         if job.convicted.contains(&agent) {
             lent.abandoned(&agent);
         }
@@ -146,15 +170,21 @@ impl Scheduler {
             let body = &aside.batch.attestation.body;
             body.agent == agent && body.stage == stage && aside.reason != Reason::Superseded
         });
-        let mut worst = 0;
-        for shard in of_agent.flat_map(|aside| &aside.batch.credited) {
-            lent.refuse(agent, *shard);
-            worst = worst.max(lent.failures.get(shard).map_or(0, Vec::len));
+        let shards: Vec<u64> = of_agent.flat_map(|aside| aside.batch.credited.iter().copied()).collect();
+        shards.iter().for_each(|&shard| lent.refuse(agent, shard));
+        lent.detail = "its batches were set aside again and again".to_owned();
+        shards.into_iter().find_map(|shard| self.exhausted(job, shard, up_ms))
+    }
+
+    /// Has everyone who could execute the shard failed at it, and that too often?
+    fn exhausted(&self, job: &JobRecord, shard: u64, up_ms: u64) -> Option<Decision> {
+        let lent = self.jobs.get(&job.id)?;
+        let another = self.eligible(job, up_ms).any(|(node, _)| !lent.has_failed(&node, shard));
+        if another || lent.attempts(shard) < limits::SHARD_ATTEMPTS {
+            return None;
         }
-        (worst >= limits::SHARD_ATTEMPTS as usize).then(|| {
-            let detail = "the same shards were set aside too often";
-            Decision::GiveUp { job: job.id, failure: Failure::new(FailureCode::AttemptsExhausted, detail) }
-        })
+        let detail = format!("shard {shard} of stage {}: {}", job.run().number, lent.detail);
+        Some(Decision::GiveUp { job: job.id, failure: Failure::new(FailureCode::AttemptsExhausted, detail) })
     }
 
     /// The job is final.
@@ -173,35 +203,41 @@ impl Scheduler {
         for lent in self.jobs.values_mut() {
             self.dirty |= lent.expire(log_ms);
         }
-        self.roster.forget(now.up_ms);
+        self.dirty |= self.roster.forget(now.up_ms);
     }
 
-    /// What is to be done now for `jobs`: those that have shards to execute, the oldest first.
-    pub fn decide(&mut self, jobs: &[&JobRecord], now: Now, log_ms: u64) -> Vec<Decision> {
+    /// What is to be done now for `jobs`: those that have shards to execute, the oldest first. `alone`: no other node
+    /// than the hub's own has ever worked in this mesh.
+    pub fn decide(&mut self, jobs: &[&JobRecord], alone: bool, now: Now, log_ms: u64) -> Vec<Decision> {
         if !self.dirty && self.look_ms.is_none_or(|look_ms| now.up_ms < look_ms) {
             return Vec::new();
         }
         self.dirty = false;
         for job in jobs {
-            let lent = self.jobs.entry(job.id).or_default();
-            if lent.stage != job.run().number {
-                *lent = Lent::of_stage(job.run().number);
-            }
+            self.jobs.entry(job.id).or_default().begin(job.run());
         }
-        let mut out: Vec<Decision> = jobs.iter().filter_map(|job| self.hopeless(job)).collect();
+        // Others have had time to say hello.
+        let settled = alone || now.up_ms >= limits::SILENCE_MS;
+        let mut out: Vec<Decision> = Vec::new();
+        if settled {
+            out.extend(jobs.iter().filter_map(|job| self.hopeless(job)));
+        }
         let mut went_on = true;
         while went_on {
             went_on = false;
             for job in jobs {
                 if let Some(lend) = self.lend(job, jobs, now, log_ms) {
-                    out.push(lend);
+                    self.note(&lend, now.up_ms, false);
+                    out.push(Decision::Lend(lend));
                     went_on = true;
                 }
             }
         }
         let idle: Vec<NodeId> = self.idle(jobs, now.up_ms);
         let busy = self.jobs.values().any(|lent| !lent.lendings.is_empty());
-        self.look_ms = (busy && !idle.is_empty()).then_some(now.up_ms + LOOK_MS);
+        let look_ms = (busy && !idle.is_empty()).then_some(now.up_ms + LOOK_MS);
+        let settling = !settled && jobs.iter().any(|job| !job.convicted.is_empty());
+        self.look_ms = look_ms.or(settling.then_some(limits::SILENCE_MS));
         for node in idle {
             out.extend(self.spare(node, jobs, now, log_ms).or_else(|| self.steal(node, jobs, now)));
         }
@@ -264,7 +300,7 @@ impl Scheduler {
     }
 
     /// The next lease of `job`: to the agent with the least to do.
-    fn lend(&mut self, job: &JobRecord, jobs: &[&JobRecord], now: Now, log_ms: u64) -> Option<Decision> {
+    fn lend(&self, job: &JobRecord, jobs: &[&JobRecord], now: Now, log_ms: u64) -> Option<Lend> {
         let lent = self.jobs.get(&job.id)?;
         let policy = &job.terms.policy;
         let agents: Vec<(NodeId, &Agent)> = self.eligible(job, now.up_ms).collect();
@@ -272,12 +308,32 @@ impl Scheduler {
             return None;
         }
         let full = policy.max_agents != 0 && lent.engaged.len() as u64 >= policy.max_agents;
+        let engaged: Vec<(NodeId, &Agent)> =
+            agents.iter().copied().filter(|(node, _)| !full || lent.engaged.contains(node)).collect();
+        // While they hold something, those that are engaged are all there are. When they do not, and have failed at what
+        // is left, others may take their place.
+        let free = !full || lent.lendings.is_empty();
+        let pool = if free { &agents } else { &engaged };
+        let lend = self.lend_to(&engaged, pool, job, jobs, log_ms);
+        lend.or_else(|| if full && free { self.lend_to(&agents, pool, job, jobs, log_ms) } else { None })
+    }
+
+    /// The next lease of `job` to one of these; `pool`: all that come into question.
+    fn lend_to(
+        &self,
+        agents: &[(NodeId, &Agent)],
+        pool: &[(NodeId, &Agent)],
+        job: &JobRecord,
+        jobs: &[&JobRecord],
+        log_ms: u64,
+    ) -> Option<Lend> {
+        let lent = self.jobs.get(&job.id)?;
+        // Who has left too much unopened comes into question only when there is nobody else.
+        let reliable: Vec<_> = agents.iter().copied().filter(|(node, _)| is_reliable(job, node)).collect();
+        let agents = if reliable.is_empty() { agents } else { &reliable };
         let threads: u64 = agents.iter().map(|(_, agent)| agent.capacity).sum();
-        let mut candidates: Vec<(u64, NodeId, &Agent)> = agents
-            .iter()
-            .filter(|(node, _)| !full || lent.engaged.contains(node))
-            .map(|(node, agent)| (self.backlog_ns(node, agent, jobs), *node, *agent))
-            .collect();
+        let mut candidates: Vec<(u64, NodeId, &Agent)> =
+            agents.iter().map(|(node, agent)| (self.backlog_ns(node, agent, jobs), *node, *agent)).collect();
         candidates.sort_by_key(|(backlog_ns, node, _)| (*backlog_ns, *node));
         for (backlog_ns, node, agent) in candidates {
             let most = self.room(&node, agent, backlog_ns, job, jobs.len() as u64);
@@ -286,35 +342,27 @@ impl Scheduler {
             let alone = agents.len() == 1;
             let share = if alone { left } else { (left * agent.capacity).div_ceil(2 * threads) };
             let most = most.min(share.max(1)).min(limits::LEASE_SHARDS);
-            let Some(gap) = self.gap(job, &node, &agents, most) else { continue };
-            let attempt = gap.clone().filter_map(|shard| lent.failures.get(&shard)).map(Vec::len).max();
+            let Some(gap) = self.gap(job, &node, pool, most) else { continue };
+            let attempt = gap.clone().map(|shard| lent.attempts(shard)).max();
             let shards = gap.end - gap.start;
             let cost_ms = agent.cost_ns(shard_ns(job)).saturating_mul(shards.max(agent.capacity)) / 1_000_000;
             let grace_ms = SLOWNESS.saturating_mul(cost_ms + backlog_ns / 1_000_000).min(limits::TIMEOUT_MS);
             let expires_ms = log_ms + limits::LEASE_MS + grace_ms;
-            let attempt = attempt.unwrap_or(0) as u64 + 1;
-            self.note(job.id, node, gap.clone(), now.up_ms, expires_ms, false);
-            return Some(Decision::Lend { job: job.id, agent: node, shards: gap, attempt, expires_ms });
+            let attempt = u64::from(attempt.unwrap_or(0)) + 1;
+            return Some(Lend { job: job.id, agent: node, shards: gap, attempt, expires_ms });
         }
         None
     }
 
-    fn note(
-        &mut self,
-        job: JobId,
-        agent: NodeId,
-        shards: Range<u64>,
-        up_ms: u64,
-        expires_ms: u64,
-        spare: bool,
-    ) {
-        let mut set = ShardSet::default();
-        shards.for_each(|shard| {
-            set.insert(shard);
+    fn note(&mut self, lend: &Lend, up_ms: u64, spare: bool) {
+        let mut shards = ShardSet::default();
+        lend.shards.clone().for_each(|shard| {
+            shards.insert(shard);
         });
+        let (agent, expires_ms) = (lend.agent, lend.expires_ms);
         let (lent_ms, fresh_ms) = (up_ms, up_ms);
-        let lending = Lending { agent, shards: set, lent_ms, fresh_ms, expires_ms, spare, recalled_ms: None };
-        self.jobs.entry(job).or_default().lend(lending);
+        let lending = Lending { agent, shards, lent_ms, fresh_ms, expires_ms, spare, recalled_ms: None };
+        self.jobs.entry(lend.job).or_default().lend(lending);
     }
 
     /// How many more shards of `job` the agent may have: enough that it does not run dry, no more than its share.
@@ -343,8 +391,9 @@ impl Scheduler {
             return None;
         }
         let lent = self.jobs.get(&job.id)?;
-        let failed =
-            |by: &Vec<NodeId>| by.contains(node) && agents.iter().any(|(other, _)| !by.contains(other));
+        let failed = |by: &BTreeMap<NodeId, u32>| {
+            by.contains_key(node) && agents.iter().any(|(other, _)| !by.contains_key(other))
+        };
         let mut taken = None;
         for (&shard, _) in lent.failures.iter().filter(|(_, by)| failed(by)) {
             taken.get_or_insert_with(|| lent.shards.clone()).insert(shard);
@@ -395,15 +444,16 @@ impl Scheduler {
             (movable && !waiting).then_some((left_ms, job.id, i))
         };
         let (_, job, i) = self.late(node, jobs, now.up_ms).filter_map(worth).max()?;
+        let stage = jobs.iter().find(|record| record.id == job)?.run().number;
         let lent = self.jobs.get_mut(&job)?;
-        let stage = lent.stage;
+        let input = lent.input;
         let lending = lent.lendings.get_mut(i)?;
         lending.recalled_ms = Some(now.up_ms);
         let mut half = ShardSet::default();
         for shard in lending.shards.iter().rev().take((lending.shards.len() / 2) as usize) {
             half.insert(shard);
         }
-        let holding = Holding { job, stage, shards: half.ranges().to_vec() };
+        let holding = Holding { job, stage, input, shards: half.ranges().to_vec() };
         Some(Decision::Recall { agent: lending.agent, holding })
     }
 
@@ -413,7 +463,7 @@ impl Scheduler {
             let expected_ms = 3 * agent.cost_ns(shard_ns(job)) / 1_000_000;
             let since_ms = now.up_ms.saturating_sub(lending.fresh_ms);
             let lent = self.jobs.get(&job.id)?;
-            let failed = |shard: u64| lent.failures.get(&shard).is_some_and(|by| by.contains(&node));
+            let failed = |shard: u64| lent.has_failed(&node, shard);
             let doubled =
                 |shard: u64| lent.lendings.iter().any(|other| other.spare && other.shards.contains(shard));
             let first = lending.shards.iter().find(|&shard| !doubled(shard) && !failed(shard))?;
@@ -428,17 +478,28 @@ impl Scheduler {
         let record = jobs.iter().find(|record| record.id == job)?;
         let cost_ms = agent.cost_ns(shard_ns(record)).saturating_mul(shards.end - shards.start) / 1_000_000;
         let expires_ms = log_ms + limits::LEASE_MS + SLOWNESS.saturating_mul(cost_ms).min(limits::TIMEOUT_MS);
-        self.note(job, node, shards.clone(), now.up_ms, expires_ms, true);
-        Some(Decision::Lend { job, agent: node, shards, attempt: 1, expires_ms })
+        let lend = Lend { job, agent: node, shards, attempt: 1, expires_ms };
+        self.note(&lend, now.up_ms, true);
+        Some(Decision::Lend(lend))
     }
 }
 
 /// Notes what an agent holds although the hub does not know of it: the hub was started anew.
-fn adopt(lent: &mut Lent, record: &JobRecord, agent: NodeId, holds: &ShardSet, now: Now, log_ms: u64) {
+fn adopt(
+    lent: &mut Lent,
+    record: &JobRecord,
+    agent: NodeId,
+    holds: &ShardSet,
+    accepts: u64,
+    now: Now,
+    log_ms: u64,
+) {
+    let unknown = |&shard: &u64| {
+        !lent.shards.contains(shard) && !record.attested.contains(shard) && !lent.has_failed(&agent, shard)
+    };
+    let room = accepts.saturating_sub(lent.held_by(&agent));
     let mut shards = ShardSet::default();
-    for shard in
-        holds.iter().filter(|&shard| !lent.shards.contains(shard) && !record.attested.contains(shard))
-    {
+    for shard in holds.iter().filter(unknown).take(room as usize) {
         shards.insert(shard);
     }
     if matches!(record.state, State::Planned | State::Running) && !shards.is_empty() {
@@ -446,6 +507,15 @@ fn adopt(lent: &mut Lent, record: &JobRecord, agent: NodeId, holds: &ShardSet, n
         let expires_ms = log_ms + limits::LEASE_MS;
         lent.lend(Lending { agent, shards, lent_ms, fresh_ms, expires_ms, spare: false, recalled_ms: None });
     }
+}
+
+/// Has the agent left few enough batches of this job unopened, or without their blobs?
+fn is_reliable(job: &JobRecord, agent: &NodeId) -> bool {
+    let of_agent = job.set_aside.iter().filter(|aside| {
+        matches!(aside.reason, Reason::Unopened | Reason::Lost)
+            && aside.batch.attestation.body.agent == *agent
+    });
+    of_agent.count() < limits::UNRELIABLE
 }
 
 /// The static estimate of one shard of the job's current stage on one thread, in nanoseconds.

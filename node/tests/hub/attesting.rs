@@ -154,7 +154,7 @@ fn only_the_agent_itself_opens_and_attests() {
 }
 
 /// The agent opens all that it is asked for; the first of its batches is found false, the others good.
-fn accuse_the_first(bench: &mut Bench, cheat: &Agent, id: JobId) {
+pub fn accuse_the_first(bench: &mut Bench, cheat: &Agent, id: JobId) {
     for message in bench.told(cheat) {
         if let Message::Open(challenge) = message {
             let openings = vec![Bytes(vec![1]); challenge.leaves.len()];
@@ -184,6 +184,8 @@ fn verdicts_on_batches_that_no_longer_count_do_not_end_the_job() {
         bench.attest(&mut cheat, &offer, &[shard]);
     }
     accuse_the_first(&mut bench, &cheat, id);
+    // Others have had time to say hello.
+    bench.pass(limits::SILENCE_MS, &[&cheat]);
     let job = bench.job(&id);
     // All that are known were convicted: in this mesh of one agent the job is over, and for that reason alone.
     assert!(job.is_none());

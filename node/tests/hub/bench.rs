@@ -6,6 +6,7 @@ use forgemesh_consensus::command::{Command, Entry};
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::{Hub, Rejected};
 use forgemesh_consensus::settle::FinishedJob;
+use forgemesh_consensus::shard_set::ShardSet;
 use forgemesh_kernel::job::Job;
 use forgemesh_node::boot::found;
 use forgemesh_node::core::beacon::BeaconChain;
@@ -73,10 +74,16 @@ impl Agent {
     }
 
     pub fn hello(&self) -> Message {
-        let holding = |(&(job, stage), shards): (&(JobId, u64), &BTreeSet<u64>)| Holding {
-            job,
-            stage,
-            shards: shards.iter().map(|&shard| shard..shard + 1).collect(),
+        let input = |job: JobId, stage: u64| {
+            let newest = self.leases.iter().rev().map(|offer| &offer.lease.body);
+            newest.clone().find(|body| (body.job, body.stage) == (job, stage)).and_then(|body| body.input)
+        };
+        let holding = |(&(job, stage), shards): (&(JobId, u64), &BTreeSet<u64>)| {
+            let mut set = ShardSet::default();
+            shards.iter().for_each(|&shard| {
+                set.insert(shard);
+            });
+            Holding { job, stage, input: input(job, stage), shards: set.ranges().to_vec() }
         };
         Message::Hello(Box::new(Hello {
             capacity: self.capacity,

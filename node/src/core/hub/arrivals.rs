@@ -1,7 +1,8 @@
 //! What agents and checkers send to the hub. Nothing unsigned is kept, and nothing is believed that can be checked.
 
-use forgemesh_consensus::adjudicate::ChainHead;
+use forgemesh_consensus::adjudicate::{self, ChainHead};
 use forgemesh_consensus::command::Command;
+use forgemesh_consensus::job::JobRecord;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::Verdict;
 use forgemesh_protocol::hash::Hash;
@@ -33,8 +34,10 @@ impl HubRole {
         let (body, head) = (&attestation.body, self.machine.chain(&attestation.body.agent));
         let own = from == cx.identity.node;
         // Nothing unsigned is kept, fetched for, or proposed.
-        let signed = || attestation.key.id() == from && attestation.verify(cx.identity.mesh).is_ok();
-        if from != body.agent || !(own || signed()) {
+        let genesis = self.machine.genesis();
+        let known = head != ChainHead::EMPTY;
+        let good = || adjudicate::check_form(attestation, genesis, cx.identity.mesh, known).is_ok();
+        if from != body.agent || !(own || good()) {
             return;
         }
         self.scheduler.seen(&from, cx.now.up_ms);
@@ -42,7 +45,7 @@ impl HubRole {
             return self.answer(cx, from);
         }
         let (job, stage) = (body.job, body.stage);
-        let Some(claims) = self.intake.arrived(attested, head, own) else { return };
+        let Some(claims) = self.intake.arrived(attested, head, own, cx.now.up_ms) else { return };
         if let Some(record) = self.machine.job(&job).filter(|record| record.run().number == stage) {
             let wall_us = claims.iter().map(|claim| claim.wall_us).fold(0, u64::saturating_add);
             let estimate_ns = shard_ns(record).saturating_mul(claims.len() as u64);
@@ -62,17 +65,14 @@ impl HubRole {
 
     /// A blob of somebody's claims is lost. The attestation is logged all the same, so that the chain goes on; the
     /// reduction will say what it lacks.
-    pub fn no_blob(&mut self, blob: &Hash) {
-        self.intake.arrived_blob(blob);
+    pub fn no_blob(&mut self, from: &NodeId, blob: &Hash) {
+        self.intake.gone(from, blob);
     }
 
     /// Has attestations fetched and logged.
     pub(super) fn take_in(&mut self, cx: &mut Context<'_>) {
-        for agent in self.intake.agents() {
-            if agent != cx.identity.node && !self.scheduler.is_live(&agent, cx.now.up_ms) {
-                self.intake.forget(&agent);
-            }
-        }
+        let (scheduler, up_ms) = (&self.scheduler, cx.now.up_ms);
+        self.intake.expire(up_ms, |agent| scheduler.is_live(agent, up_ms));
         let machine = &self.machine;
         for Attested { attestation, members } in self.intake.ready(|agent| machine.chain(agent)) {
             if attestation.body.agent != cx.identity.node {
@@ -90,7 +90,18 @@ impl HubRole {
 
     /// A checker's verdict arrived.
     pub fn judged(&mut self, cx: &mut Context<'_>, verdict: Signed<Verdict>) {
-        self.propose(cx, Command::Judge { verdict });
+        let body = &verdict.body;
+        let awaited = |job: &JobRecord| {
+            job.batches.iter().any(|batch| batch.digest == body.attestation && batch.verdict.is_none())
+        };
+        let member = self.machine.genesis().member(&verdict.key).is_some();
+        // Only what may count enters the log.
+        if self.machine.job(&body.job).is_some_and(awaited)
+            && member
+            && verdict.verify(cx.identity.mesh).is_ok()
+        {
+            self.propose(cx, Command::Judge { verdict });
+        }
     }
 
     /// An agent could not execute a shard: another attempt, or the end of the job.
@@ -106,7 +117,7 @@ impl HubRole {
         let Some(record) = self.machine.job(&job).filter(|record| record.run().number == stage) else {
             return;
         };
-        if let Some(decision) = self.scheduler.failed(record, from, shard, detail) {
+        if let Some(decision) = self.scheduler.failed(record, from, shard, detail, cx.now.up_ms) {
             self.carry_out(cx, decision);
         }
     }

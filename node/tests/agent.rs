@@ -1,0 +1,283 @@
+//! The agent's core, driven by hand: a test plays the hub.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use forgemesh_kernel::job::Job;
+use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered};
+use forgemesh_node::ports::{Done, Work};
+use forgemesh_protocol::attestation::{Attestation, Claim, decode_claims};
+use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::challenge::LeafRef;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::{JobId, MeshId, NodeId};
+use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
+use forgemesh_protocol::lease::Lease;
+use forgemesh_protocol::limits;
+use forgemesh_protocol::plan::{ShardTask, StageInput, StageRun};
+use forgemesh_protocol::wire::{Attested, Challenge, LeaseOffer, Message};
+use forgemesh_storage::Write;
+
+const MESH: MeshId = MeshId(Hash([5; 32]));
+const JOB: JobId = JobId(Hash([7; 32]));
+
+fn hub() -> SecretKey {
+    SecretKey::from_bytes(&[1; 32])
+}
+
+/// The agent's core, its disk at once durable, its shards executed at once.
+struct Rig {
+    core: Core,
+    key: SecretKey,
+    job: Job,
+    now: Now,
+    /// What it sent to the hub.
+    sent: Vec<Message>,
+    /// Which inputs it executed, by the first byte of their brackets, and how often.
+    executed: BTreeMap<u8, u64>,
+    outbox: BTreeMap<u64, Vec<u8>>,
+    works: Vec<(u64, Work)>,
+}
+
+fn core(key: &SecretKey, outbox: Vec<Attested>) -> Core {
+    let identity = Identity { secret: key.clone(), node: key.public().id(), mesh: MESH };
+    let recovered = Recovered { leader: hub().public().id(), hub: None, outbox };
+    Core::new(identity, recovered, 1, "cpu/test".to_owned())
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let key = SecretKey::from_bytes(&[10; 32]);
+        let envelope =
+            r#"{"op":{"name":"mc","version":1,"profile":"insurance.v1"},"args":{"iterations":4000000}}"#;
+        let (job, _) = Job::read(envelope.as_bytes()).expect("a job");
+        Rig {
+            core: core(&key, Vec::new()),
+            key,
+            job,
+            now: Now { wall_ms: 1_000, up_ms: 0 },
+            sent: Vec::new(),
+            executed: BTreeMap::new(),
+            outbox: BTreeMap::new(),
+            works: Vec::new(),
+        }
+    }
+
+    fn node(&self) -> NodeId {
+        self.key.public().id()
+    }
+
+    /// It dies, and comes back with the outbox that it had.
+    fn restart(&mut self) {
+        let read = |bytes: &Vec<u8>| canon::from_bytes(bytes, limits::COMMAND_BYTES).expect("an attestation");
+        self.core = core(&self.key, self.outbox.values().map(read).collect());
+        self.sent.clear();
+        self.hand(Input::Tick);
+    }
+
+    fn from_hub(&mut self, message: Message) {
+        self.hand(Input::Message { from: hub().public().id(), message });
+    }
+
+    /// Hands it an input; shards of inputs in `executed` are done at once if `work`, else they wait in `works`.
+    fn hand(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut out = Vec::new();
+            self.core.handle(self.now, input, &mut out);
+            for output in out {
+                match output {
+                    Output::Store { token, batch } => {
+                        for write in batch.writes() {
+                            match write {
+                                Write::PutOutbox { seq, attestation } => {
+                                    self.outbox.insert(*seq, attestation.clone());
+                                }
+                                Write::DeleteOutbox { through_seq } => {
+                                    self.outbox.retain(|seq, _| seq > through_seq);
+                                }
+                                _ => {}
+                            }
+                        }
+                        inputs.push_back(Input::Stored { token });
+                    }
+                    Output::Work { ticket, work } => self.works.push((ticket, work)),
+                    Output::Send { message, .. } => self.sent.push(message),
+                    Output::Reply { .. } | Output::Progress(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Executes what waits.
+    fn work(&mut self) {
+        while !self.works.is_empty() {
+            for (ticket, work) in std::mem::take(&mut self.works) {
+                let Work::Run { run, shard, .. } = work else { continue };
+                *self
+                    .executed
+                    .entry(run.input.as_ref().map_or(0, |input| input.brackets.0[0]))
+                    .or_default() += 1;
+                let task = ShardTask::new(self.job.plan(), &run, shard).expect("a shard").hash();
+                let (tree, totals, blob) = (Hash([1; 32]), Hash([2; 32]), Hash::blob(b"sum"));
+                let claim = Claim { shard, task, tree, totals, blob, wall_us: 1, cpu_us: 1 };
+                let done = Done::Ran { claim, accumulator: b"sum".to_vec(), paths: 1 };
+                self.hand(Input::Worked { ticket, done });
+            }
+        }
+    }
+
+    /// The main stage, with this in its input.
+    fn run(&self, input: u8) -> StageRun {
+        let input = StageInput { source: Hash([input; 32]), brackets: Bytes(vec![input]) };
+        StageRun { number: 1, stage: self.job.plan().stages[1].clone(), input: Some(input) }
+    }
+
+    fn lease(&self, input: u8, shards: u64) -> Message {
+        let run = self.run(input);
+        let lease = Lease {
+            job: JOB,
+            stage: 1,
+            first_shard: 0,
+            shards,
+            agent: self.node(),
+            attempt: 1,
+            term: 1,
+            expires_ms: 1_000_000,
+            input: run.input.as_ref().map(StageInput::hash),
+        };
+        let lease = Signed::new(lease, MESH, &hub());
+        Message::Lease(Box::new(LeaseOffer { lease, contract: self.job.contract().clone(), run }))
+    }
+
+    fn attested(&self) -> Vec<Attested> {
+        let attested = |message: &Message| match message {
+            Message::Attest(attested) => Some((**attested).clone()),
+            _ => None,
+        };
+        self.sent.iter().filter_map(attested).collect()
+    }
+}
+
+fn logged(seq: u64, digest: Hash) -> Message {
+    Message::Logged { seq, digest }
+}
+
+/// A lease for a stage that was planned anew replaces what is held of the old one, begun or not.
+#[test]
+fn work_for_another_input_is_never_mixed_in() {
+    let mut rig = Rig::new();
+    rig.from_hub(logged(0, Hash::ZERO));
+    let first = rig.lease(1, 4);
+    rig.from_hub(first);
+    let second = rig.lease(2, 8);
+    rig.from_hub(second);
+    rig.work();
+    assert_eq!(rig.executed.get(&2), Some(&8), "{:?}", rig.executed);
+    let new = rig.run(2).input.as_ref().map(StageInput::hash);
+    let mut shards = Vec::new();
+    for attested in rig.attested() {
+        assert!(attested.attestation.body.leases.iter().all(|lease| lease.body.input == new));
+        for claim in decode_claims(&attested.members.0).expect("claims") {
+            let task = ShardTask::new(rig.job.plan(), &rig.run(2), claim.shard).expect("a shard").hash();
+            assert_eq!(claim.task, task, "shard {}", claim.shard);
+            shards.push(claim.shard);
+        }
+    }
+    shards.sort_unstable();
+    assert_eq!(shards, (0..8).collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_is_attested_before_the_hub_has_said_what_is_logged() {
+    let mut rig = Rig::new();
+    let lease = rig.lease(1, 3);
+    rig.from_hub(lease);
+    rig.work();
+    rig.now.up_ms += 2_000;
+    rig.hand(Input::Tick);
+    assert!(rig.attested().is_empty(), "a lost disk must not fork the chain");
+    let last = Hash([9; 32]);
+    rig.from_hub(logged(17, last));
+    let first = rig.attested().remove(0).attestation.body;
+    assert_eq!((first.seq, first.prev), (18, last));
+}
+
+#[test]
+fn what_is_not_logged_is_sent_again_byte_for_byte_after_a_restart_too() {
+    let mut rig = Rig::new();
+    rig.from_hub(logged(0, Hash::ZERO));
+    let lease = rig.lease(1, 2);
+    rig.from_hub(lease);
+    rig.work();
+    let sent = rig.attested();
+    assert!(!sent.is_empty());
+    rig.sent.clear();
+    rig.now.up_ms += limits::RETRY_MS;
+    rig.hand(Input::Tick);
+    assert_eq!(rig.attested(), sent);
+    rig.restart();
+    assert_eq!(rig.attested(), sent);
+    let last = &sent.last().expect("one").attestation.body;
+    rig.from_hub(logged(last.seq, last.digest()));
+    rig.sent.clear();
+    rig.now.up_ms += limits::RETRY_MS;
+    rig.hand(Input::Tick);
+    assert!(rig.attested().is_empty(), "it is logged");
+    assert_eq!(rig.outbox.len(), 1, "the newest link stays: the next one must name it");
+}
+
+/// The disk went back to an older state: the log has links that it has not, or others under the same number.
+#[test]
+fn a_disk_that_lost_links_goes_on_from_the_log() {
+    for (seq, digest) in [(9, Hash([9; 32])), (1, Hash([8; 32]))] {
+        let mut rig = Rig::new();
+        rig.from_hub(logged(0, Hash::ZERO));
+        let lease = rig.lease(1, 1);
+        rig.from_hub(lease);
+        rig.work();
+        assert_eq!(rig.attested().len(), 1);
+        rig.from_hub(logged(seq, digest));
+        rig.sent.clear();
+        let lease = rig.lease(2, 1);
+        rig.from_hub(lease);
+        rig.work();
+        let next = rig.attested().remove(0).attestation.body;
+        assert_eq!((next.seq, next.prev), (seq + 1, digest));
+        assert_eq!(rig.outbox.keys().copied().collect::<Vec<_>>(), [seq + 1], "no two links with one number");
+    }
+}
+
+#[test]
+fn only_the_hub_is_obeyed_and_only_for_what_the_agent_did() {
+    let mut rig = Rig::new();
+    rig.from_hub(logged(0, Hash::ZERO));
+    let stranger = SecretKey::from_bytes(&[66; 32]).public().id();
+    let lease = rig.lease(1, 3);
+    rig.hand(Input::Message { from: stranger, message: lease.clone() });
+    let Message::Lease(mut forged) = lease.clone() else { panic!("a lease") };
+    forged.run = rig.run(2);
+    rig.from_hub(Message::Lease(forged));
+    assert!(rig.works.is_empty(), "neither a stranger's lease nor one for another run");
+    rig.from_hub(lease);
+    rig.work();
+    let own = rig.attested().remove(0);
+    let challenge = |attested: &Attested, shard: u64| Challenge {
+        attestation: attested.attestation.clone(),
+        members: attested.members.clone(),
+        contract: rig.job.contract().clone(),
+        run: rig.run(1),
+        leaves: vec![LeafRef { shard, leaf: 0 }],
+    };
+    let (good, outside) = (challenge(&own, own.attestation.body.shards[0]), challenge(&own, 77));
+    let body = Attestation { backend: "another".to_owned(), ..own.attestation.body.clone() };
+    let forged = Attested { attestation: Signed::new(body, MESH, &hub()), members: own.members.clone() };
+    let forged = challenge(&forged, own.attestation.body.shards[0]);
+    let open = |challenge: &Challenge| Message::Open(Box::new(challenge.clone()));
+    rig.hand(Input::Message { from: stranger, message: open(&good) });
+    rig.from_hub(open(&outside));
+    rig.from_hub(open(&forged));
+    assert!(rig.works.is_empty());
+    rig.from_hub(open(&good));
+    rig.from_hub(open(&good));
+    assert_eq!(rig.works.len(), 1, "asked twice, opened once");
+}
