@@ -74,7 +74,7 @@ impl Rig {
         self.hand(Input::Tick);
     }
 
-    fn from_hub(&mut self, message: Message) {
+    fn by_hub(&mut self, message: Message) {
         self.hand(Input::Message { from: hub().public().id(), message });
     }
 
@@ -166,11 +166,11 @@ fn logged(seq: u64, digest: Hash) -> Message {
 #[test]
 fn work_for_another_input_is_never_mixed_in() {
     let mut rig = Rig::new();
-    rig.from_hub(logged(0, Hash::ZERO));
+    rig.by_hub(logged(0, Hash::ZERO));
     let first = rig.lease(1, 4);
-    rig.from_hub(first);
+    rig.by_hub(first);
     let second = rig.lease(2, 8);
-    rig.from_hub(second);
+    rig.by_hub(second);
     rig.work();
     assert_eq!(rig.executed.get(&2), Some(&8), "{:?}", rig.executed);
     let new = rig.run(2).input.as_ref().map(StageInput::hash);
@@ -191,13 +191,13 @@ fn work_for_another_input_is_never_mixed_in() {
 fn nothing_is_attested_before_the_hub_has_said_what_is_logged() {
     let mut rig = Rig::new();
     let lease = rig.lease(1, 3);
-    rig.from_hub(lease);
+    rig.by_hub(lease);
     rig.work();
     rig.now.up_ms += 2_000;
     rig.hand(Input::Tick);
     assert!(rig.attested().is_empty(), "a lost disk must not fork the chain");
     let last = Hash([9; 32]);
-    rig.from_hub(logged(17, last));
+    rig.by_hub(logged(17, last));
     let first = rig.attested().remove(0).attestation.body;
     assert_eq!((first.seq, first.prev), (18, last));
 }
@@ -205,9 +205,9 @@ fn nothing_is_attested_before_the_hub_has_said_what_is_logged() {
 #[test]
 fn what_is_not_logged_is_sent_again_byte_for_byte_after_a_restart_too() {
     let mut rig = Rig::new();
-    rig.from_hub(logged(0, Hash::ZERO));
+    rig.by_hub(logged(0, Hash::ZERO));
     let lease = rig.lease(1, 2);
-    rig.from_hub(lease);
+    rig.by_hub(lease);
     rig.work();
     let sent = rig.attested();
     assert!(!sent.is_empty());
@@ -218,7 +218,7 @@ fn what_is_not_logged_is_sent_again_byte_for_byte_after_a_restart_too() {
     rig.restart();
     assert_eq!(rig.attested(), sent);
     let last = &sent.last().expect("one").attestation.body;
-    rig.from_hub(logged(last.seq, last.digest()));
+    rig.by_hub(logged(last.seq, last.digest()));
     rig.sent.clear();
     rig.now.up_ms += limits::RETRY_MS;
     rig.hand(Input::Tick);
@@ -231,15 +231,15 @@ fn what_is_not_logged_is_sent_again_byte_for_byte_after_a_restart_too() {
 fn a_disk_that_lost_links_goes_on_from_the_log() {
     for (seq, digest) in [(9, Hash([9; 32])), (1, Hash([8; 32]))] {
         let mut rig = Rig::new();
-        rig.from_hub(logged(0, Hash::ZERO));
+        rig.by_hub(logged(0, Hash::ZERO));
         let lease = rig.lease(1, 1);
-        rig.from_hub(lease);
+        rig.by_hub(lease);
         rig.work();
         assert_eq!(rig.attested().len(), 1);
-        rig.from_hub(logged(seq, digest));
+        rig.by_hub(logged(seq, digest));
         rig.sent.clear();
         let lease = rig.lease(2, 1);
-        rig.from_hub(lease);
+        rig.by_hub(lease);
         rig.work();
         let next = rig.attested().remove(0).attestation.body;
         assert_eq!((next.seq, next.prev), (seq + 1, digest));
@@ -250,15 +250,15 @@ fn a_disk_that_lost_links_goes_on_from_the_log() {
 #[test]
 fn only_the_hub_is_obeyed_and_only_for_what_the_agent_did() {
     let mut rig = Rig::new();
-    rig.from_hub(logged(0, Hash::ZERO));
+    rig.by_hub(logged(0, Hash::ZERO));
     let stranger = SecretKey::from_bytes(&[66; 32]).public().id();
     let lease = rig.lease(1, 3);
     rig.hand(Input::Message { from: stranger, message: lease.clone() });
     let Message::Lease(mut forged) = lease.clone() else { panic!("a lease") };
     forged.run = rig.run(2);
-    rig.from_hub(Message::Lease(forged));
+    rig.by_hub(Message::Lease(forged));
     assert!(rig.works.is_empty(), "neither a stranger's lease nor one for another run");
-    rig.from_hub(lease);
+    rig.by_hub(lease);
     rig.work();
     let own = rig.attested().remove(0);
     let challenge = |attested: &Attested, shard: u64| Challenge {
@@ -274,10 +274,10 @@ fn only_the_hub_is_obeyed_and_only_for_what_the_agent_did() {
     let forged = challenge(&forged, own.attestation.body.shards[0]);
     let open = |challenge: &Challenge| Message::Open(Box::new(challenge.clone()));
     rig.hand(Input::Message { from: stranger, message: open(&good) });
-    rig.from_hub(open(&outside));
-    rig.from_hub(open(&forged));
+    rig.by_hub(open(&outside));
+    rig.by_hub(open(&forged));
     assert!(rig.works.is_empty());
-    rig.from_hub(open(&good));
-    rig.from_hub(open(&good));
+    rig.by_hub(open(&good));
+    rig.by_hub(open(&good));
     assert_eq!(rig.works.len(), 1, "asked twice, opened once");
 }
