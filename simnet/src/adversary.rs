@@ -12,10 +12,10 @@ pub mod wrong_leaf;
 
 use std::sync::Arc;
 
-use forgemesh_kernel::backend::Isa;
-use forgemesh_node::perform::Performer;
 use forgemesh_node::ports::{Done, Work};
 use forgemesh_storage::Storage;
+
+use crate::memo;
 
 /// What a machine does with a piece of work.
 pub trait Conduct {
@@ -26,27 +26,32 @@ pub trait Conduct {
 /// What an agent may do wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misdeed {
+    /// The totals of another shard.
     ForgedTotal,
     SwappedLeaf,
     WrongLeaf,
 }
 
+impl Misdeed {
+    /// All of them.
+    pub const ALL: [Misdeed; 3] = [Misdeed::ForgedTotal, Misdeed::SwappedLeaf, Misdeed::WrongLeaf];
+}
+
 /// The conduct of an agent with this misdeed, or of an honest one.
 pub fn conduct(misdeed: Option<Misdeed>) -> Box<dyn Conduct> {
-    let honest = Honest(Performer::new(Isa::best()));
     match misdeed {
-        None => Box::new(honest),
-        Some(Misdeed::ForgedTotal) => Box::new(forged_total::ForgedTotal::new(honest)),
-        Some(Misdeed::SwappedLeaf) => Box::new(swapped_leaf::SwappedLeaf::new(honest)),
-        Some(Misdeed::WrongLeaf) => Box::new(wrong_leaf::WrongLeaf::new(honest)),
+        None => Box::new(Honest),
+        Some(Misdeed::ForgedTotal) => Box::new(forged_total::ForgedTotal::new(Honest)),
+        Some(Misdeed::SwappedLeaf) => Box::new(swapped_leaf::SwappedLeaf::new(Honest)),
+        Some(Misdeed::WrongLeaf) => Box::new(wrong_leaf::WrongLeaf::new(Honest)),
     }
 }
 
 /// Computes as it should.
-pub struct Honest(Performer);
+pub struct Honest;
 
 impl Conduct for Honest {
     fn perform(&mut self, work: Work, storage: &Arc<Storage>) -> Done {
-        self.0.perform(work, &**storage)
+        memo::perform(work, storage)
     }
 }

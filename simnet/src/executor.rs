@@ -11,39 +11,37 @@ use tokio::time::{Duration, Instant, sleep_until};
 use crate::adversary::Conduct;
 use crate::draws::Draws;
 use crate::fuse::Fuse;
+use crate::gauge::Gauge;
+use crate::planted::Bugs;
 use crate::trace::{Trace, done_digest, work_digest};
 
 /// Cores of the modelled machine.
-const CORES: usize = 4;
+pub const CORES: usize = 4;
 
 /// A machine that computes.
 pub struct ModelledExecutor {
-    conduct: Box<dyn Conduct>,
-    storage: Arc<Storage>,
-    draws: Draws,
-    trace: Trace,
-    fuse: Fuse,
+    pub conduct: Box<dyn Conduct>,
+    pub storage: Arc<Storage>,
+    pub draws: Draws,
+    pub trace: Trace,
+    pub fuse: Fuse,
+    pub gauge: Gauge,
+    pub bugs: Bugs,
+    pub queue: Queue,
+}
+
+/// Work that waits, and work under way.
+#[derive(Default)]
+pub struct Queue {
     waiting: VecDeque<(u64, Work)>,
     /// When each ends, its ticket, how long it takes.
     running: Vec<(Instant, u64, Duration, Work)>,
 }
 
 impl ModelledExecutor {
-    /// A machine that does what `conduct` does.
-    pub fn new(
-        conduct: Box<dyn Conduct>,
-        storage: Arc<Storage>,
-        draws: Draws,
-        trace: Trace,
-        fuse: Fuse,
-    ) -> ModelledExecutor {
-        let (waiting, running) = (VecDeque::new(), Vec::new());
-        ModelledExecutor { conduct, storage, draws, trace, fuse, waiting, running }
-    }
-
     fn fill(&mut self) {
-        while self.running.len() < CORES
-            && let Some((ticket, work)) = self.waiting.pop_front()
+        while self.queue.running.len() < CORES
+            && let Some((ticket, work)) = self.queue.waiting.pop_front()
         {
             let (low, high) = match work {
                 Work::Run { .. } => (5, 200),
@@ -53,12 +51,15 @@ impl ModelledExecutor {
                 Work::Scrub { .. } => (10, 100),
             };
             let takes = Duration::from_millis(self.draws.between(low, high));
-            self.running.push((Instant::now() + takes, ticket, takes, work));
+            self.queue.running.push((Instant::now() + takes, ticket, takes, work));
         }
+        let shards = self.queue.waiting.iter().filter(|(_, work)| matches!(work, Work::Run { .. })).count();
+        self.gauge.executor(shards, self.queue.waiting.len() - shards);
     }
 
     fn first(&self) -> Option<usize> {
-        (0..self.running.len()).min_by_key(|&i| (self.running[i].0, self.running[i].1))
+        let running = &self.queue.running;
+        (0..running.len()).min_by_key(|&i| (running[i].0, running[i].1))
     }
 }
 
@@ -68,9 +69,9 @@ impl Executor for ModelledExecutor {
         self.trace.step(kind, ticket, digest);
         // As in production: checks and reductions go before shards.
         match work {
-            Work::Run { .. } | Work::Scrub { .. } => self.waiting.push_back((ticket, work)),
-            Work::Open { .. } | Work::Check { .. } | Work::Reduce { .. } | Work::Load { .. } => {
-                self.waiting.push_front((ticket, work));
+            Work::Run { .. } => self.queue.waiting.push_back((ticket, work)),
+            Work::Open { .. } | Work::Check { .. } | Work::Reduce { .. } => {
+                self.queue.waiting.push_front((ticket, work));
             }
         }
         self.fill();
@@ -78,12 +79,15 @@ impl Executor for ModelledExecutor {
 
     async fn next(&mut self) -> (u64, Done) {
         let Some(first) = self.first() else { return pending().await };
-        sleep_until(self.running[first].0).await;
+        sleep_until(self.queue.running[first].0).await;
         if self.fuse.burn() {
             return pending().await;
         }
-        let (_, ticket, takes, work) = self.running.swap_remove(first);
-        let mut done = self.conduct.perform(work, &self.storage);
+        let (_, ticket, takes, work) = self.queue.running.swap_remove(first);
+        let mut bugs = self.bugs.borrow_mut();
+        let done = bugs.done(&work).unwrap_or_else(|| self.conduct.perform(work, &self.storage));
+        let mut done = bugs.ended(done);
+        drop(bugs);
         if let Done::Ran { claim, .. } = &mut done {
             claim.wall_us = takes.as_micros() as u64;
             claim.cpu_us = claim.wall_us;

@@ -1,4 +1,4 @@
-//! Ends a node's life after a number of steps of its ports, whatever it is doing then.
+//! Ends a machine's life after a number of steps of its ports, whatever it is doing then.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -6,7 +6,7 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 /// Shared by the ports of one life; each step burns a bit of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Fuse {
     /// Steps to go; none: it never blows.
     left: Rc<Cell<Option<u64>>>,
@@ -14,9 +14,9 @@ pub struct Fuse {
 }
 
 impl Fuse {
-    /// Blows at the step after `steps`; never for `None`.
-    pub fn new(steps: Option<u64>) -> Fuse {
-        Fuse { left: Rc::new(Cell::new(steps)), blown: Rc::default() }
+    /// Blows at the step after `steps`.
+    pub fn arm(&self, steps: u64) {
+        self.left.set(Some(steps));
     }
 
     /// One step; true if the node is dead, so that the step must not happen.
@@ -32,6 +32,12 @@ impl Fuse {
                 false
             }
         }
+    }
+
+    /// Blows now.
+    pub fn blow(&self) {
+        self.left.set(Some(0));
+        self.blown.notify_one();
     }
 
     /// Ready once it has blown.

@@ -5,11 +5,25 @@
 //! use a thread, look at a clock other than tokio's paused one, or draw entropy: one seed gives one trace.
 
 pub mod adversary;
+pub mod client;
 pub mod disk;
 pub mod draws;
 pub mod executor;
+pub mod faults;
 pub mod fuse;
+pub mod gate;
+pub mod gauge;
+pub mod invariants;
+pub mod letter;
+pub mod limits;
+pub mod machine;
+pub mod memo;
+pub mod planted;
+pub mod report;
 pub mod scenario;
 pub mod store;
+pub mod switchboard;
 pub mod trace;
+pub mod witness;
+pub mod workload;
 pub mod world;

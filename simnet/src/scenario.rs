@@ -1,62 +1,108 @@
-//! What is to happen in one simulation: which jobs, when, how often the node dies, how its agent behaves.
+//! What is to happen in one simulation: how many machines, which jobs when, which faults when, who lies. All of it
+//! follows from the seed, and all of it is a list that can be shortened.
+
+use forgemesh_kernel::job::Job;
 
 use crate::adversary::Misdeed;
 use crate::draws::Draws;
+use crate::faults::{CLASSES, Fault, Field};
+use crate::planted::Bug;
+use crate::workload::{self, Arrival};
 
 /// One simulation, before it runs.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub seed: u64,
+    /// How long clients ask and faults strike, in virtual milliseconds; then the world is healed.
+    pub span_ms: u64,
+    pub machines: usize,
     /// In the order of their times.
     pub jobs: Vec<Arrival>,
-    /// How often the node dies at a random step.
-    pub restarts: u64,
-    /// What the agent does wrong; nothing if absent.
-    pub misdeed: Option<Misdeed>,
+    pub faults: Vec<Fault>,
+    /// Machines whose agents do wrong, and what.
+    pub liars: Vec<(usize, Misdeed)>,
+    /// A deliberate bug of the hub's machine.
+    pub bug: Option<Bug>,
 }
 
-/// A job and when its client asks for it.
-#[derive(Clone, Debug)]
-pub struct Arrival {
-    /// Virtual milliseconds after the start.
-    pub at_ms: u64,
-    pub envelope: String,
+/// What a caller fixes of a scenario; the seed decides the rest.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    pub machines: Option<usize>,
+    pub span_ms: Option<u64>,
+    pub jobs: Option<u64>,
+    /// Names of the classes of fault; none means that the seed decides.
+    pub classes: Option<Vec<String>>,
+    pub bug: Option<Bug>,
 }
+
+/// How long a world runs if nobody says otherwise.
+const SPAN_MS: u64 = 120_000;
 
 impl Scenario {
-    /// `jobs` jobs over virtual minutes, as the seed decides; the node dies up to three times.
-    pub fn random(seed: u64, jobs: u64) -> Scenario {
+    /// What the seed makes of a wish.
+    pub fn random(seed: u64, wish: &Wish) -> Scenario {
         let mut draws = Draws::new(seed, "scenario");
-        let mut at_ms = 0;
-        let arrival = |_| {
-            // Half of them come on the heels of the one before.
-            at_ms += if draws.between(0, 1) == 0 { draws.between(0, 20) } else { draws.between(0, 90_000) };
-            Arrival { at_ms, envelope: envelope(&mut draws) }
+        let drawn = draws.between(4, 12) as usize;
+        let machines = wish.machines.unwrap_or(drawn);
+        let span_ms = wish.span_ms.unwrap_or(SPAN_MS);
+        let some = draws.between(2, 6);
+        let jobs = wish.jobs.unwrap_or_else(|| some.max(some * (span_ms / (2 * SPAN_MS)).min(50)));
+        let jobs = workload::draw(&mut Draws::new(seed, "jobs"), jobs, span_ms, machines as u64);
+        let field = Field { machines, span_ms, hub: 0 };
+        let mut faults = Vec::new();
+        for (_, name, draw) in CLASSES {
+            let mut draws = Draws::new(seed, name);
+            let on = draws.between(0, 1) == 0;
+            let wished = wish.classes.as_ref().map(|classes| classes.iter().any(|class| class == name));
+            if wished.unwrap_or(on) {
+                faults.extend(draw(&field, &mut draws));
+            }
+        }
+        faults.sort_by_key(|fault| fault.at_ms);
+        let liars = liars(seed, machines, wish.bug);
+        Scenario { seed, span_ms, machines, jobs, faults, liars, bug: wish.bug }
+    }
+
+    /// The same with these faults and jobs alone, by their numbers.
+    pub fn only(&self, faults: Option<&[usize]>, jobs: Option<&[usize]>) -> Scenario {
+        let mut scenario = self.clone();
+        if let Some(kept) = faults {
+            scenario.faults = kept.iter().filter_map(|&n| self.faults.get(n).cloned()).collect();
+        }
+        if let Some(kept) = jobs {
+            scenario.jobs = kept.iter().filter_map(|&n| self.jobs.get(n).cloned()).collect();
+        }
+        scenario
+    }
+
+    /// When the world is healed: when the last fault has ended and the last client has asked.
+    pub fn heal_ms(&self) -> u64 {
+        let faults = self.faults.iter().map(|fault| fault.at_ms + fault.for_ms);
+        let jobs = self.jobs.iter().map(|job| job.at_ms);
+        faults.chain(jobs).chain([self.span_ms]).max().unwrap_or(self.span_ms)
+    }
+
+    /// The canonical envelopes of its jobs.
+    pub fn envelopes(&self) -> Result<Vec<Vec<u8>>, forgemesh_protocol::problem::Problems> {
+        let read = |arrival: &Arrival| {
+            let (job, terms) = Job::read(arrival.envelope.as_bytes())?;
+            Ok(job.envelope(&terms))
         };
-        let jobs = (0..jobs).map(arrival).collect();
-        let restarts = Draws::new(seed, "restarts").between(0, 3);
-        Scenario { seed, jobs, restarts, misdeed: None }
+        self.jobs.iter().map(read).collect()
     }
 }
 
-fn envelope(draws: &mut Draws) -> String {
-    let verify = ["none", "spotcheck", "spotcheck", "full"][draws.between(0, 3) as usize];
-    let persist = draws.between(0, 3) > 0;
-    let seed = draws.between(0, 1_000);
-    let (op, args) = match draws.between(0, 5) {
-        0 => ("noop.v1", "{}".to_owned()),
-        1..=3 => ("mix.v1", format!(r#"{{"iterations":{}}}"#, draws.between(1, 5_000))),
-        4 => ("mix.v1", format!(r#"{{"iterations":{}}}"#, draws.between(150_000, 400_000))),
-        _ => {
-            let triangle = "[[100,150,170],[110,160],[120]]";
-            let iterations = draws.between(2, 6_000);
-            ("reserve.v1", format!(r#"{{"triangle":{triangle},"iterations":{iterations}}}"#))
-        }
-    };
-    let family = if op == "reserve.v1" { "mc" } else { "diag" };
-    // Every leaf of a large diagnosis would be most of the simulation's cost.
-    let verify = if args.len() > 20 && family == "diag" { "spotcheck" } else { verify };
-    format!(
-        r#"{{"op":{{"name":"{family}","version":1,"profile":"{op}"}},"args":{args},"policy":{{"verify":"{verify}"}},"seed":{{"mode":"explicit","value":"{seed}"}},"artifacts":{{"persist":{persist}}}}}"#
-    )
+/// One world in eight has an agent that lies; so has the one whose checker is blind.
+fn liars(seed: u64, machines: usize, bug: Option<Bug>) -> Vec<(usize, Misdeed)> {
+    let mut draws = Draws::new(seed, "liars");
+    let misdeed = Misdeed::ALL[draws.between(0, Misdeed::ALL.len() as u64 - 1) as usize];
+    let lies = draws.between(0, 7) == 0;
+    let last = machines.saturating_sub(1) as u64;
+    match bug {
+        Some(Bug::BlindChecker) => (0..machines).map(|machine| (machine, Misdeed::ForgedTotal)).collect(),
+        Some(_) => Vec::new(),
+        None if lies && last > 0 => vec![(draws.between(1, last) as usize, misdeed)],
+        None => Vec::new(),
+    }
 }

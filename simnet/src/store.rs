@@ -1,4 +1,4 @@
-//! The store of the simulator: the real storage on a disk in memory, each commit after a modelled sync.
+//! The store of a simulated machine: the real storage on a disk in memory, each commit after a modelled sync.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -10,22 +10,31 @@ use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::draws::Draws;
 use crate::fuse::Fuse;
+use crate::gauge::Gauge;
+use crate::planted::Bugs;
 use crate::trace::{Trace, batch_digest};
+use crate::witness::Observer;
 
 /// A disk that takes its time.
 pub struct ModelledStore {
-    storage: Arc<Storage>,
-    draws: Draws,
-    trace: Trace,
-    fuse: Fuse,
-    waiting: VecDeque<(Instant, u64, Batch)>,
+    pub storage: Arc<Storage>,
+    pub draws: Draws,
+    pub trace: Trace,
+    pub fuse: Fuse,
+    pub gauge: Gauge,
+    pub bugs: Bugs,
+    /// Who hears what is durable.
+    pub observer: Observer,
+    pub waiting: VecDeque<Waiting>,
+    /// What a planted bug has called durable and not written yet.
+    pub unwritten: Vec<Batch>,
 }
 
-impl ModelledStore {
-    /// On `storage`.
-    pub fn new(storage: Arc<Storage>, draws: Draws, trace: Trace, fuse: Fuse) -> ModelledStore {
-        ModelledStore { storage, draws, trace, fuse, waiting: VecDeque::new() }
-    }
+/// A batch before its sync.
+pub struct Waiting {
+    due: Instant,
+    token: u64,
+    batch: Batch,
 }
 
 impl Store for ModelledStore {
@@ -34,24 +43,40 @@ impl Store for ModelledStore {
         // Mostly quick, now and then as slow as a busy disk.
         let slow = self.draws.between(0, 19) == 0;
         let sync = Duration::from_millis(self.draws.between(1, if slow { 400 } else { 8 }));
-        let free = self.waiting.back().map_or_else(Instant::now, |(due, ..)| *due);
-        self.waiting.push_back((free.max(Instant::now()) + sync, token, batch));
+        let sync = sync * self.bugs.borrow().slowness();
+        let free = self.waiting.back().map_or_else(Instant::now, |last| last.due);
+        self.waiting.push_back(Waiting { due: free.max(Instant::now()) + sync, token, batch });
+        self.gauge.store(self.waiting.len());
     }
 
     async fn next(&mut self) -> Result<u64, CommitError> {
-        let Some((due, ..)) = self.waiting.front() else { return pending().await };
-        sleep_until(*due).await;
+        let Some(first) = self.waiting.front() else { return pending().await };
+        sleep_until(first.due).await;
         if self.fuse.burn() {
             return pending().await;
         }
-        let Some((_, token, batch)) = self.waiting.pop_front() else { return pending().await };
-        self.storage.commit(&batch)?;
+        let Some(Waiting { token, batch, .. }) = self.waiting.pop_front() else { return pending().await };
+        self.gauge.store(self.waiting.len());
+        let batch = self.bugs.borrow_mut().batch(batch);
+        self.commit(&batch)?;
+        self.observer.committed(&batch);
         // Durable, and nobody hears of it.
         if self.fuse.burn() {
             return pending().await;
         }
         self.trace.step("stored", token, batch_digest(&batch));
-        Ok(token)
+        if self.bugs.borrow_mut().is_told() { Ok(token) } else { pending().await }
+    }
+}
+
+impl ModelledStore {
+    fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        if self.bugs.borrow_mut().is_early() {
+            self.unwritten.push(batch.clone());
+            return Ok(());
+        }
+        self.unwritten.drain(..).try_for_each(|early| self.storage.commit(&early))?;
+        self.storage.commit(batch)
     }
 
     fn is_low(&self) -> bool {

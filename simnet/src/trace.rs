@@ -12,17 +12,32 @@ use tokio::time::Instant;
 
 use forgemesh_node::ports::{Done, Work};
 
+/// Steps of no machine.
+const WORLD: u64 = u64::MAX;
+
 /// The trace of one simulation. Clones write to the same one.
 #[derive(Clone)]
 pub struct Trace {
     started: Instant,
+    /// Whose steps these are; machines count from 0.
+    machine: u64,
     state: Rc<RefCell<(blake3::Hasher, u64)>>,
 }
 
 impl Trace {
     /// An empty trace that starts now.
     pub fn start() -> Trace {
-        Trace { started: Instant::now(), state: Rc::default() }
+        Trace { started: Instant::now(), machine: WORLD, state: Rc::default() }
+    }
+
+    /// The same trace, for the steps of one machine.
+    pub fn of(&self, machine: usize) -> Trace {
+        Trace { machine: machine as u64, ..self.clone() }
+    }
+
+    /// When the simulation began.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// Virtual milliseconds since the start.
@@ -35,6 +50,7 @@ impl Trace {
         let mut state = self.state.borrow_mut();
         let (hasher, steps) = &mut *state;
         hasher.update(&self.elapsed_ms().to_le_bytes());
+        hasher.update(&self.machine.to_le_bytes());
         hasher.update(&(kind.len() as u64).to_le_bytes());
         hasher.update(kind.as_bytes());
         hasher.update(&number.to_le_bytes());

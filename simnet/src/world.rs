@@ -1,324 +1,323 @@
-//! Runs a scenario and audits what came of it: one real node, its clients, and the oracle that knows better.
+//! Runs a scenario: builds the machines, lets clients ask and faults strike, heals the world, waits for progress, and
+//! has the end audited by a stranger.
 
-use std::cell::Cell;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use forgemesh_kernel::accumulator::Accumulator;
-use forgemesh_kernel::backend::Isa;
-use forgemesh_kernel::job::Job;
-use forgemesh_node::boot::{BootError, Membership, Parts, boot};
-use forgemesh_node::core::{Rejected, Reply, Request};
-use forgemesh_node::driver::{DriverError, Handle};
+use forgemesh_node::boot::{self, BootError};
 use forgemesh_node::job_file::JobFile;
-use forgemesh_node::real::mesh::Alone;
-use forgemesh_protocol::canon::{self, Bytes, CanonError};
-use forgemesh_protocol::failure::Failure;
-use forgemesh_protocol::genesis::Genesis;
-use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::canon::CanonError;
 use forgemesh_protocol::id::JobId;
-use forgemesh_protocol::keys::{SecretKey, Signed};
-use forgemesh_protocol::ledger::LedgerEntry;
-use forgemesh_protocol::limits;
+use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::problem::Problems;
-use forgemesh_protocol::receipt::Verification;
-use forgemesh_protocol::submission::{Offer, Submission};
-use forgemesh_storage::{OpenError, ReadError, Storage};
-use serde::Serialize;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Duration, Instant, interval_at, sleep, sleep_until};
+use forgemesh_storage::{CommitError, OpenError, ReadError, Storage};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{Duration, Instant, interval_at, sleep_until};
 
-use crate::adversary;
-use crate::disk::Disk;
+use crate::client::Client;
+use crate::disk::Unsynced;
 use crate::draws::Draws;
-use crate::executor::ModelledExecutor;
-use crate::fuse::Fuse;
+use crate::invariants::Moment;
+use crate::limits;
+use crate::machine::{Ground, Machine, Make};
+use crate::memo;
+use crate::report::{JobReport, Report};
 use crate::scenario::Scenario;
-use crate::store::ModelledStore;
+use crate::switchboard::Switchboard;
 use crate::trace::Trace;
+use crate::witness::{Known, Violation, Witness};
 
 /// What the clock calls the start: 2026-01-01, in milliseconds since 1970.
-const EPOCH_MS: u64 = 1_767_225_600_000;
-
-/// What came of a scenario.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
-    pub seed: u64,
-    pub virtual_ms: u64,
-    /// Ticks of a virtual second that were seen.
-    pub heartbeats: u64,
-    pub restarts: u64,
-    /// Steps of the ports.
-    pub steps: u64,
-    pub finalized: u64,
-    pub failed: u64,
-    pub trace: Hash,
-    pub jobs: Vec<JobReport>,
-}
-
-/// What came of one job.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct JobReport {
-    pub job: JobId,
-    pub result_hash: Option<Hash>,
-    pub failure: Option<Failure>,
-    /// What executing the contract here and now gives.
-    pub oracle: Hash,
-    pub verification: Verification,
-}
+pub const EPOCH_MS: u64 = 1_767_225_600_000;
+/// The machine that is the hub.
+const HUB: usize = 0;
+/// Clients with keys of their own.
+const CLIENTS: usize = 4;
 
 /// Why a simulation did not come to its end, or which invariant did not hold.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
+    #[error("{}: {}", .0.invariant, .0.detail)]
+    Invariant(Violation),
+    #[error("a node panicked: {0}")]
+    Panicked(String),
     #[error("the runtime: {0}")]
     Runtime(#[from] std::io::Error),
     #[error("an envelope of the scenario: {0}")]
     Envelope(#[from] Problems),
-    #[error("the disk: {0}")]
+    #[error("a disk in good order: {0}")]
     Open(#[from] OpenError),
-    #[error("the disk: {0}")]
+    #[error("a disk in good order: {0}")]
     Read(#[from] ReadError),
-    #[error("the node did not come to life: {0}")]
+    #[error("a node did not come to life: {0}")]
     Boot(#[from] BootError),
-    #[error("the node stopped: {0}")]
-    Driver(#[from] DriverError),
+    #[error("a store refused a batch: {0}")]
+    Refused(CommitError),
+    #[error("the disk of machine {machine} is damaged and was never harmed: {detail}")]
+    Damaged { machine: usize, detail: String },
     #[error("the log has what no restarted node can read: {0}")]
     Log(CanonError),
-    #[error("a job was refused: {0}")]
-    Refused(Rejected),
-    #[error("the node says that it is no hub member")]
-    NoHub,
-    #[error("job {0} was acknowledged and is lost")]
-    Lost(JobId),
+    #[error("a client was told {0}")]
+    Answer(String),
     #[error("the record of job {job} cannot be read: {detail}")]
-    Record { job: JobId, detail: String },
+    Record { job: String, detail: String },
     #[error("the oracle cannot execute job {job}: {detail}")]
     Oracle { job: JobId, detail: String },
-    #[error("job {job} has the result {found}, the oracle has {expected}")]
-    WrongResult { job: JobId, found: Hash, expected: Hash },
-    #[error("job {job} failed in an honest mesh: {failure}")]
-    Blamed { job: JobId, failure: Failure },
-    #[error("ledger entry {seq} does not follow the one before it")]
-    Ledger { seq: u64 },
-    #[error("the ledger has {found} entries for {expected} jobs")]
-    LedgerLength { expected: u64, found: u64 },
 }
 
-/// A client's job.
-struct Wanted {
-    at_ms: u64,
-    envelope: Vec<u8>,
-    submission: Option<Signed<Submission>>,
-    accepted: Option<JobId>,
-    recorded: bool,
+impl Broken {
+    /// By what a shortened scenario must fail, too.
+    pub fn kind(&self) -> String {
+        match self {
+            Broken::Invariant(violation) => violation.invariant.to_owned(),
+            Broken::Panicked(_) => "panic".to_owned(),
+            other => {
+                let text = format!("{other:?}");
+                text.split(['(', ' ', '{']).next().unwrap_or_default().to_owned()
+            }
+        }
+    }
 }
 
-/// Runs `scenario` in this thread, in virtual time, and audits the end. With a misdeed the results are reported and
-/// not held against the oracle: that is the caller's to judge.
+/// What a client was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Accepted(JobId),
+    Refused(String),
+}
+
+/// Runs `scenario` in this thread, in virtual time, and audits the end.
 pub fn run(scenario: &Scenario) -> Result<Report, Broken> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-    runtime.block_on(simulate(scenario))
+    let local = LocalSet::new();
+    runtime.block_on(local.run_until(simulate(scenario)))
+}
+
+/// A world under way.
+struct World {
+    ground: Ground,
+    machines: Rc<Vec<Machine>>,
+    /// Machines, faults and the clock of invariants: none of them ends before the world.
+    tasks: JoinSet<Result<(), Broken>>,
+    clients: JoinSet<Result<Answer, Broken>>,
+    answers: Vec<Answer>,
+    heartbeats: Rc<std::cell::Cell<u64>>,
 }
 
 async fn simulate(scenario: &Scenario) -> Result<Report, Broken> {
-    let seed = scenario.seed;
-    let trace = Trace::start();
-    let mut keys = Draws::new(seed, "keys");
-    let (node, client) = (SecretKey::from_bytes(&keys.bytes()), SecretKey::from_bytes(&keys.bytes()));
-    let mut wanted = Vec::new();
-    for arrival in &scenario.jobs {
-        let (job, terms) = Job::read(arrival.envelope.as_bytes())?;
-        let envelope = job.envelope(&terms);
-        wanted.push(Wanted {
-            at_ms: arrival.at_ms,
-            envelope,
-            submission: None,
-            accepted: None,
-            recorded: false,
-        });
+    let mut world = World::build(scenario)?;
+    let heal = world.ground.trace.started() + Duration::from_millis(scenario.heal_ms() + 1);
+    world.until(sleep_until(heal)).await?;
+    world.heal();
+    let deadline = Instant::now() + Duration::from_millis(limits::PROGRESS_MS);
+    while !world.is_done() && Instant::now() < deadline {
+        let witness = world.ground.witness.clone();
+        world
+            .until(async {
+                tokio::select! {
+                    biased;
+                    () = witness.changed() => {}
+                    () = sleep_until(deadline) => {}
+                }
+            })
+            .await?;
     }
-    let mut steps = Draws::new(seed, "fuses");
-    let (heartbeats, mut restarts, mut disk) = (Cell::new(0), 0, Disk::default());
-    let genesis = loop {
-        let storage = Arc::new(Storage::with_backend(disk.clone())?);
-        let fuse = Fuse::new((restarts < scenario.restarts).then(|| steps.between(0, 150)));
-        let life = restarts;
-        let part = |what: &str| Draws::new(seed, &format!("{what} of life {life}"));
-        let conduct = adversary::conduct(scenario.misdeed);
-        let executor =
-            ModelledExecutor::new(conduct, storage.clone(), part("executor"), trace.clone(), fuse.clone());
-        let store = ModelledStore::new(storage.clone(), part("store"), trace.clone(), fuse.clone());
-        let nonce = [7; 16];
-        let parts = Parts {
-            secret: node.clone(),
-            membership: Membership::Founder { name: "simnet".to_owned(), nonce },
-            mesh: Alone,
-            executor,
-            store,
+    world.finish(scenario).await
+}
+
+impl World {
+    fn build(scenario: &Scenario) -> Result<World, Broken> {
+        let (seed, envelopes) = (scenario.seed, scenario.envelopes()?);
+        let mut keys = Draws::new(seed, "keys");
+        let secrets: Vec<SecretKey> =
+            (0..scenario.machines.max(1)).map(|_| SecretKey::from_bytes(&keys.bytes())).collect();
+        let clients: Vec<SecretKey> = (0..CLIENTS).map(|_| SecretKey::from_bytes(&keys.bytes())).collect();
+        let (genesis, _) = boot::found(&secrets[HUB], "simnet".to_owned(), [7; 16], limits::BEACON_LINKS);
+        let liars = scenario.liars.iter().map(|(machine, _)| secrets[*machine].public().id());
+        let known = Known { liars: liars.collect(), ..Known::default() };
+        let witness = Witness::new(genesis.clone(), known);
+        let (trace, board) = (Trace::start(), Switchboard::new(seed));
+        let ground = Ground { seed, genesis, board, trace, witness };
+        let machine = |(number, secret): (usize, &SecretKey)| {
+            let misdeed =
+                scenario.liars.iter().find(|(liar, _)| *liar == number).map(|(_, misdeed)| *misdeed);
+            let (is_hub, bug) = (number == HUB, scenario.bug.filter(|_| number == HUB));
+            Machine::new(Make { number, secret: secret.clone(), misdeed, bug, is_hub }, ground.clone())
         };
-        let driver = boot(&storage, parts)?;
-        let hub = driver.core().hub().expect("invariant: a founder is a hub member");
-        for id in wanted.iter().filter_map(|job| job.accepted) {
-            if !hub.state().seen.contains_key(&id) {
-                return Err(Broken::Lost(id));
+        let machines: Rc<Vec<Machine>> = Rc::new(secrets.iter().enumerate().map(machine).collect());
+        let (mut tasks, mut asking) = (JoinSet::new(), JoinSet::new());
+        // Faults first: who is away from the beginning is not switched on.
+        tasks.spawn_local(strike(scenario.clone(), Rc::clone(&machines), ground.clone()));
+        for machine in machines.iter() {
+            tasks.spawn_local(machine.clone().live());
+        }
+        let heartbeats = Rc::default();
+        tasks.spawn_local(beat(Rc::clone(&heartbeats), Rc::clone(&machines), ground.clone()));
+        for (number, (arrival, envelope)) in scenario.jobs.iter().zip(envelopes).enumerate() {
+            let secret = clients[number % CLIENTS].clone();
+            let (at_ms, cancel_ms) = (arrival.at_ms, arrival.cancel_ms);
+            let client = Client { number, at_ms, cancel_ms, envelope, secret };
+            asking.spawn_local(client.ask(machines[HUB].clone(), ground.clone()));
+        }
+        Ok(World { ground, machines, tasks, clients: asking, answers: Vec::new(), heartbeats })
+    }
+
+    /// Runs the world until `moment` comes, or something is broken.
+    async fn until(&mut self, moment: impl Future<Output = ()>) -> Result<(), Broken> {
+        tokio::pin!(moment);
+        loop {
+            if let Some(violation) = self.ground.witness.violation() {
+                return Err(Broken::Invariant(violation));
+            }
+            tokio::select! {
+                biased;
+                Some(ended) = self.tasks.join_next() => ended.map_err(panicked)??,
+                Some(answer) = self.clients.join_next() => {
+                    self.answers.push(answer.map_err(panicked)??);
+                }
+                () = &mut moment => break,
             }
         }
-        let genesis = hub.genesis().clone();
-        let handle = driver.handle();
-        let clock = trace.clone();
-        let wall_ms = move || EPOCH_MS + clock.elapsed_ms();
-        let done = tokio::select! {
-            biased;
-            ended = driver.run(wall_ms, fuse.blown()) => { ended?; false }
-            clients = attend(&handle, &storage, &client, &mut wanted, &trace) => { clients?; true }
-            () = beat(&heartbeats) => false,
-        };
-        if done {
-            break genesis;
+        self.ground.witness.violation().map_or(Ok(()), |violation| Err(Broken::Invariant(violation)))
+    }
+
+    /// Cuts are lifted, links are fair, every process runs, disks have room. Whoever was away is back by now.
+    fn heal(&self) {
+        self.ground.board.heal();
+        for machine in self.machines.iter() {
+            machine.gate().open();
+            machine.disk().set_full(false);
+            machine.set_way(Unsynced::Kept);
         }
-        restarts += 1;
-        disk = disk.image()?;
-        trace.step("crash", restarts, Hash::ZERO);
-        sleep(Duration::from_millis(part("pause").between(1, 5_000))).await;
+        self.ground.trace.step("healed", 0, forgemesh_protocol::hash::Hash::ZERO);
+    }
+
+    fn is_done(&self) -> bool {
+        self.clients.is_empty() && self.ground.witness.unfinished().is_empty()
+    }
+
+    async fn finish(mut self, scenario: &Scenario) -> Result<Report, Broken> {
+        let mut unfinished = self.ground.witness.unfinished();
+        if !self.clients.is_empty() {
+            unfinished.push(format!("{} clients have no answer", self.clients.len()));
+        }
+        // Everything that ran on the disk goes first; then it is opened as a stranger would.
+        self.clients.shutdown().await;
+        self.tasks.shutdown().await;
+        let storage = Storage::with_backend(self.machines[HUB].disk().after(Unsynced::Lost))?;
+        let witness = &self.ground.witness;
+        witness.look(Moment::Over { storage: &storage, unfinished: &unfinished });
+        if let Some(violation) = witness.violation() {
+            return Err(Broken::Invariant(violation));
+        }
+        let jobs = jobs(&storage, &self.ground)?;
+        Ok(self.report(scenario, jobs))
+    }
+
+    fn report(&self, scenario: &Scenario, jobs: Vec<JobReport>) -> Report {
+        let (trace, steps) = self.ground.trace.digest();
+        let mut faults = BTreeMap::new();
+        scenario.faults.iter().for_each(|fault| *faults.entry(fault.what.class()).or_default() += 1);
+        let mut failed = BTreeMap::new();
+        for failure in jobs.iter().filter_map(|job| job.failure.as_ref()) {
+            *failed.entry(failure.code.as_str()).or_default() += 1;
+        }
+        let counts = || self.machines.iter().map(Machine::counts);
+        let (ledger, log) = self.ground.witness.lengths();
+        Report {
+            seed: scenario.seed,
+            machines: scenario.machines as u64,
+            virtual_ms: self.ground.trace.elapsed_ms(),
+            heartbeats: self.heartbeats.get(),
+            submitted: scenario.jobs.len() as u64,
+            refused: self.answers.iter().filter(|answer| matches!(answer, Answer::Refused(_))).count() as u64,
+            finalized: jobs.iter().filter(|job| job.result_hash.is_some()).count() as u64,
+            failed,
+            faults,
+            liars: scenario.liars.len() as u64,
+            crashes: counts().map(|counts| counts.crashes).sum(),
+            disk_errors: counts().map(|counts| counts.disk_errors).sum(),
+            replaced_disks: counts().map(|counts| counts.replaced_disks).sum(),
+            parcels: self.ground.board.counts(),
+            checks: self.ground.witness.checks(),
+            log,
+            ledger,
+            steps,
+            trace,
+            jobs,
+        }
+    }
+}
+
+fn panicked(error: tokio::task::JoinError) -> Broken {
+    let Ok(panic) = error.try_into_panic() else {
+        return Broken::Panicked("a task was cancelled".to_owned());
     };
-    // Everything that ran on the disk is gone by now; it is opened as a stranger would.
-    let storage = Storage::with_backend(disk.image()?)?;
-    let jobs = audit(&storage, &genesis, &wanted, scenario.misdeed.is_none())?;
-    let (digest, steps) = trace.digest();
-    let finalized = jobs.iter().filter(|job| job.result_hash.is_some()).count() as u64;
-    Ok(Report {
-        seed,
-        virtual_ms: trace.elapsed_ms(),
-        heartbeats: heartbeats.get(),
-        restarts,
-        steps,
-        finalized,
-        failed: jobs.len() as u64 - finalized,
-        trace: digest,
-        jobs,
-    })
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    Broken::Panicked(text.unwrap_or_default())
 }
 
-/// The clients: each asks at its time, asks again after a crash, and waits until its job is in the books.
-async fn attend(
-    handle: &Handle,
-    storage: &Storage,
-    client: &SecretKey,
-    wanted: &mut [Wanted],
-    trace: &Trace,
+/// Begins and ends every fault at its time.
+async fn strike(scenario: Scenario, machines: Rc<Vec<Machine>>, ground: Ground) -> Result<(), Broken> {
+    let begins = scenario.faults.iter().enumerate().map(|(n, fault)| (fault.at_ms, n, true));
+    let ends = scenario.faults.iter().enumerate().map(|(n, fault)| (fault.at_ms + fault.for_ms, n, false));
+    let mut times: Vec<(u64, usize, bool)> = begins.chain(ends).collect();
+    times.sort_by_key(|&(at_ms, number, begins)| (at_ms, number, !begins));
+    for (at_ms, number, begins) in times {
+        if at_ms > 0 {
+            sleep_until(ground.trace.started() + Duration::from_millis(at_ms)).await;
+        }
+        let fault = &scenario.faults[number];
+        if begins {
+            ground.trace.step("fault", number as u64, forgemesh_protocol::hash::Hash::ZERO);
+            fault.begin(&machines, &ground.board);
+        } else {
+            fault.end(&machines, &ground.board);
+        }
+    }
+    Ok(())
+}
+
+/// Counts virtual seconds: timers are alive; and has the queues looked at.
+async fn beat(
+    heartbeats: Rc<std::cell::Cell<u64>>,
+    machines: Rc<Vec<Machine>>,
+    ground: Ground,
 ) -> Result<(), Broken> {
-    let started = Instant::now() - Duration::from_millis(trace.elapsed_ms());
-    let mut reports = handle.watch();
-    for (number, job) in wanted.iter_mut().enumerate().filter(|(_, job)| job.accepted.is_none()) {
-        sleep_until(started + Duration::from_millis(job.at_ms)).await;
-        let (at_ms, envelope) = (job.at_ms, &job.envelope);
-        let submission = job.submission.get_or_insert_with(|| {
-            let submission = Submission {
-                envelope: Bytes(envelope.clone()),
-                offer: Offer::default(),
-                nonce: Bytes(Hash::blob(&(number as u64).to_le_bytes()).0[..16].to_vec()),
-                expires_ms: EPOCH_MS + at_ms + limits::SUBMISSION_TTL_MS,
-            };
-            Signed::new(submission, handle.mesh(), client)
-        });
-        // A node that has stopped answers nobody; its next life is asked again.
-        let Ok(reply) = handle.request(Request::Submit(Box::new(submission.clone()))).await else {
-            return std::future::pending().await;
-        };
-        match reply {
-            Reply::Accepted(id) => {
-                trace.step("accepted", number as u64, id.0);
-                job.accepted = Some(id);
-            }
-            Reply::Refused(reason) => return Err(Broken::Refused(reason)),
-            Reply::Elsewhere { .. } | Reply::DiskLow | Reply::Queues(_) => return Err(Broken::NoHub),
-        }
-    }
-    loop {
-        for job in wanted.iter_mut().filter(|job| !job.recorded) {
-            job.recorded = match job.accepted {
-                Some(id) => storage.job(&id.0)?.is_some(),
-                None => false,
-            };
-        }
-        if wanted.iter().all(|job| job.recorded) {
-            return Ok(());
-        }
-        match reports.recv().await {
-            Ok(progress) => {
-                let digest = Hash::blob(format!("{progress:?}").as_bytes());
-                trace.step("progress", progress.stage, digest);
-            }
-            Err(RecvError::Lagged(missed)) => trace.step("missed", missed, Hash::ZERO),
-            Err(RecvError::Closed) => return std::future::pending().await,
-        }
-    }
-}
-
-/// Counts virtual seconds: timers are alive.
-async fn beat(heartbeats: &Cell<u64>) {
     let second = Duration::from_secs(1);
     let mut ticks = interval_at(Instant::now() + second, second);
     loop {
         ticks.tick().await;
         heartbeats.set(heartbeats.get() + 1);
+        for machine in machines.iter() {
+            let (waiting, parcels) = (machine.gauge().read(), ground.board.waiting(&machine.node()));
+            ground.witness.look(Moment::Beat { machine: machine.number(), waiting, parcels });
+        }
     }
 }
 
-/// Reads the books as they are on the disk and holds them against the oracle.
-fn audit(
-    storage: &Storage,
-    genesis: &Genesis,
-    wanted: &[Wanted],
-    honest: bool,
-) -> Result<Vec<JobReport>, Broken> {
-    let found = storage.ledger_len()?;
-    if found != wanted.len() as u64 {
-        return Err(Broken::LedgerLength { expected: wanted.len() as u64, found });
-    }
-    let mut prev = Hash::ZERO;
-    for seq in 0..found {
-        let bytes = storage.ledger(seq)?.ok_or(Broken::Ledger { seq })?;
-        let entry = canon::from_bytes::<LedgerEntry>(&bytes, limits::COMMAND_BYTES);
-        let entry = entry.map_err(|_| Broken::Ledger { seq })?;
-        if (entry.seq, entry.prev) != (seq, prev) {
-            return Err(Broken::Ledger { seq });
-        }
-        prev = entry.hash();
-    }
-    wanted.iter().filter_map(|job| job.accepted).map(|id| audit_job(storage, genesis, id, honest)).collect()
-}
-
-fn audit_job(storage: &Storage, genesis: &Genesis, id: JobId, honest: bool) -> Result<JobReport, Broken> {
-    let bytes = storage.job(&id.0)?.ok_or(Broken::Lost(id))?;
-    let file =
-        JobFile::decode(&bytes).map_err(|error| Broken::Record { job: id, detail: error.to_string() })?;
-    let finished = file.finished;
-    let oracle = oracle(id, &finished.record.contract)?;
-    let found = finished.result.as_ref().map(|result| result.result_hash);
-    if honest {
-        if let Some(failure) = finished.failure {
-            return Err(Broken::Blamed { job: id, failure });
-        }
-        if let Some(found) = found.filter(|found| *found != oracle) {
-            return Err(Broken::WrongResult { job: id, found, expected: oracle });
+/// What the books on the disk say of every job, beside what the oracle knows.
+fn jobs(storage: &Storage, ground: &Ground) -> Result<Vec<JobReport>, Broken> {
+    let (mut out, mut before) = (Vec::new(), None);
+    loop {
+        let page = storage.jobs(before, 100)?;
+        let Some(last) = page.last() else { break };
+        before = Some(last.seq);
+        for row in page {
+            let file = JobFile::decode(&row.record);
+            let broken =
+                |error: CanonError| Broken::Record { job: row.id.to_string(), detail: error.to_string() };
+            let finished = file.map_err(broken)?.finished;
+            let job = finished.record.id;
+            let oracle =
+                memo::result(&finished.record.contract).map_err(|detail| Broken::Oracle { job, detail })?;
+            let verification = finished.statement(&ground.genesis).predicate.verification;
+            let result_hash = finished.result.as_ref().map(|result| result.result_hash);
+            let failure = finished.failure;
+            out.push(JobReport { job, result_hash, failure, oracle: oracle.ok(), verification });
         }
     }
-    let verification = finished.statement(genesis).predicate.verification;
-    Ok(JobReport { job: id, result_hash: found, failure: finished.failure, oracle, verification })
-}
-
-/// What the contract comes to, executed here and now by the kernel alone.
-fn oracle(id: JobId, contract: &forgemesh_protocol::contract::Contract) -> Result<Hash, Broken> {
-    let broken = |detail: String| Broken::Oracle { job: id, detail };
-    let job = Job::of_contract(contract.clone()).map_err(|error| broken(error.to_string()))?;
-    let result = job.execute(|job, run| {
-        let shards: Result<Vec<Accumulator>, _> =
-            (0..run.stage.shards()).map(|shard| job.shard_totals(Isa::best(), run, shard)).collect();
-        Ok(Accumulator::merge_all(job.empty(run)?, shards?)?)
-    });
-    match result {
-        Ok(Ok(output)) => Ok(output.body.hash()),
-        Ok(Err(failure)) => Err(broken(failure.to_string())),
-        Err(error) => Err(broken(error.to_string())),
-    }
+    out.reverse();
+    Ok(out)
 }

@@ -78,7 +78,7 @@ impl Rig {
             for output in out {
                 match output {
                     Output::Store { token, batch } => {
-                        self.storage.commit(&batch).map_err(forgemesh_node::driver::DriverError::from)?;
+                        self.storage.commit(&batch).map_err(Broken::Refused)?;
                         batch.writes().iter().try_for_each(|write| self.follow(write))?;
                         inputs.push_back(Input::Stored { token });
                     }

@@ -1,0 +1,190 @@
+//! What goes wrong, one class a file: each class draws its faults from the seed and knows how each begins and ends.
+//! A fault is a value with a time, so that a failing list can be shortened and run again.
+
+pub mod churn;
+pub mod clock;
+pub mod crash;
+pub mod disk_error;
+pub mod disk_full;
+pub mod partition;
+pub mod pause;
+pub mod rot;
+pub mod weather;
+
+use serde::Serialize;
+
+use crate::disk::Unsynced;
+use crate::draws::Draws;
+use crate::machine::Machine;
+use crate::switchboard::{Side, Switchboard, Weather};
+
+/// One fault of a scenario.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// Virtual milliseconds after the start.
+    pub at_ms: u64,
+    /// How long it lasts; what it leaves may last longer.
+    pub for_ms: u64,
+    pub what: What,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// Off at once, on again at the end.
+    Off { machine: usize, way: Unsynced },
+    /// Dies at the step of its ports that comes after so many.
+    Fuse { machine: usize, steps: u64, way: Unsynced },
+    /// Leaves the mesh, comes back at the end.
+    Away { machine: usize },
+    /// The process stands still.
+    Pause { machine: usize },
+    /// The clock is set, and stays so.
+    Clock { machine: usize, by_ms: i64 },
+    /// Nothing passes from here to there.
+    Cut { from: Side, to: Side },
+    /// All links get worse.
+    Weather(Weather),
+    /// Nothing can be written.
+    DiskFull { machine: usize },
+    /// After so many operations every one fails, until the disk is opened again; what was not synced is torn.
+    DiskError { machine: usize, after: u64, seed: u64 },
+    /// So many bits turn.
+    Rot { machine: usize, bits: u64, seed: u64 },
+}
+
+/// The classes, by which faults are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    Crash,
+    Churn,
+    Pause,
+    Clock,
+    Partition,
+    Weather,
+    DiskFull,
+    DiskError,
+    Rot,
+}
+
+/// What faults are drawn for.
+pub struct Field {
+    pub machines: usize,
+    /// Faults begin before this.
+    pub span_ms: u64,
+    /// Whether machine 0 alone has the log, and no other has a copy.
+    pub hub: usize,
+}
+
+impl Field {
+    /// A time at which a fault begins.
+    pub fn time(&self, draws: &mut Draws) -> u64 {
+        draws.between(0, self.span_ms)
+    }
+
+    /// Any machine; the hub one time in three, since everything hangs on it.
+    pub fn machine(&self, draws: &mut Draws) -> usize {
+        if draws.between(0, 2) == 0 { self.hub } else { draws.between(0, self.machines as u64 - 1) as usize }
+    }
+
+    /// A machine that only executes; none in a mesh of one.
+    pub fn agent(&self, draws: &mut Draws) -> Option<usize> {
+        let others = (self.machines as u64).checked_sub(2)?;
+        let number = draws.between(0, others) as usize;
+        Some(if number >= self.hub { number + 1 } else { number })
+    }
+
+    /// How many faults of a class there are: some for every minute.
+    pub fn count(&self, draws: &mut Draws, most_a_minute: u64) -> u64 {
+        let minutes = self.span_ms.div_ceil(60_000).clamp(1, 240);
+        draws.between(1, (most_a_minute * minutes).max(1))
+    }
+}
+
+/// What of the unsynced writes survives a power loss.
+pub fn way(draws: &mut Draws) -> Unsynced {
+    match draws.between(0, 3) {
+        0 => Unsynced::Lost,
+        1 => Unsynced::Kept,
+        _ => Unsynced::Torn(draws.word()),
+    }
+}
+
+/// Draws the faults of one class.
+pub type Drawer = fn(&Field, &mut Draws) -> Vec<Fault>;
+
+/// Every class with how it draws.
+pub const CLASSES: [(Class, &str, Drawer); 9] = [
+    (Class::Crash, "crash", crash::draw),
+    (Class::Churn, "churn", churn::draw),
+    (Class::Pause, "pause", pause::draw),
+    (Class::Clock, "clock", clock::draw),
+    (Class::Partition, "partition", partition::draw),
+    (Class::Weather, "weather", weather::draw),
+    (Class::DiskFull, "disk_full", disk_full::draw),
+    (Class::DiskError, "disk_error", disk_error::draw),
+    (Class::Rot, "rot", rot::draw),
+];
+
+impl What {
+    /// Its class.
+    pub fn class(&self) -> Class {
+        match self {
+            What::Off { .. } | What::Fuse { .. } => Class::Crash,
+            What::Away { .. } => Class::Churn,
+            What::Pause { .. } => Class::Pause,
+            What::Clock { .. } => Class::Clock,
+            What::Cut { .. } => Class::Partition,
+            What::Weather(_) => Class::Weather,
+            What::DiskFull { .. } => Class::DiskFull,
+            What::DiskError { .. } => Class::DiskError,
+            What::Rot { .. } => Class::Rot,
+        }
+    }
+}
+
+impl Fault {
+    /// It begins.
+    pub fn begin(&self, machines: &[Machine], board: &Switchboard) {
+        match &self.what {
+            What::Off { machine, way } => crash::off(&machines[*machine], *way),
+            What::Fuse { machine, steps, way } => machines[*machine].arm(*steps, *way),
+            What::Away { machine } => churn::leave(&machines[*machine], self.at_ms),
+            What::Pause { machine } => pause::begin(&machines[*machine], self.for_ms),
+            What::Clock { machine, by_ms } => machines[*machine].step_clock(*by_ms),
+            What::Cut { from, to } => partition::begin(board, *from, *to, self.for_ms),
+            What::Weather(weather) => board.set_weather(*weather),
+            What::DiskFull { machine } => machines[*machine].disk().set_full(true),
+            What::DiskError { machine, after, seed } => {
+                disk_error::begin(&machines[*machine], *after, *seed);
+            }
+            What::Rot { machine, bits, seed } => rot::begin(&machines[*machine], *bits, *seed),
+        }
+    }
+
+    /// It ends.
+    pub fn end(&self, machines: &[Machine], board: &Switchboard) {
+        match &self.what {
+            What::Off { machine, .. } | What::Away { machine } => machines[*machine].release(),
+            What::Weather(_) => board.set_weather(Weather::FAIR),
+            What::DiskFull { machine } => machines[*machine].disk().set_full(false),
+            What::Fuse { .. }
+            | What::Pause { .. }
+            | What::Clock { .. }
+            | What::Cut { .. }
+            | What::DiskError { .. }
+            | What::Rot { .. } => {}
+        }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "at {}.{:03} s", self.at_ms / 1_000, self.at_ms % 1_000)?;
+        if self.for_ms > 0 {
+            write!(f, " for {}.{:03} s", self.for_ms / 1_000, self.for_ms % 1_000)?;
+        }
+        write!(f, ": {:?}", self.what)
+    }
+}

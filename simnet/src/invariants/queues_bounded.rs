@@ -1,0 +1,34 @@
+//! Every queue of a machine has a bound with a name, and keeps to it: parcels at its door, batches before its disk,
+//! work before its processor. Source: TigerBeetle, TIGER_STYLE.md, "Put a limit on everything"; protocol/src/limits.rs.
+
+use super::{Invariant, Moment, View};
+use crate::executor::CORES;
+use crate::limits;
+
+/// Shards that an agent may hold for each of its threads: what the hub lends at most.
+const SHARDS_PER_THREAD: usize = 256;
+
+/// The invariant.
+pub struct QueuesBounded;
+
+impl Invariant for QueuesBounded {
+    fn name(&self) -> &'static str {
+        "queues_bounded"
+    }
+
+    fn check(&mut self, view: &View<'_>) -> Result<bool, String> {
+        let Moment::Beat { machine, waiting, parcels } = &view.moment else { return Ok(false) };
+        let queues = [
+            ("inbox", *parcels, limits::INBOX_PARCELS),
+            ("store queue", waiting.store, limits::STORE_QUEUE),
+            ("shards", waiting.shards, CORES * SHARDS_PER_THREAD),
+            ("other work", waiting.checks, limits::EXECUTOR_QUEUE),
+        ];
+        match queues.iter().find(|(_, found, bound)| found > bound) {
+            Some((queue, found, bound)) => {
+                Err(format!("machine {machine} has {found} in its {queue}, the bound is {bound}"))
+            }
+            None => Ok(true),
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! One simulated machine: a key, a disk, a clock, and one life of a node after the other. A life is the production
+//! node between modelled ports; it ends by a crash at any step, by an error of its disk, or with the world.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use forgemesh_node::boot::{BootError, Membership, Parts, boot};
+use forgemesh_node::driver::{DriverError, Handle};
+use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::keys::SecretKey;
+use forgemesh_storage::{CommitError, OpenError, ReadError, Storage};
+use tokio::sync::watch;
+use tokio::time::{Duration, sleep};
+
+use crate::adversary::{self, Misdeed};
+use crate::disk::{Disk, Unsynced};
+use crate::draws::Draws;
+use crate::executor::{ModelledExecutor, Queue};
+use crate::fuse::Fuse;
+use crate::gate::Gate;
+use crate::gauge::Gauge;
+use crate::planted::{self, Bug, Bugs};
+use crate::store::ModelledStore;
+use crate::switchboard::Switchboard;
+use crate::trace::Trace;
+use crate::witness::{Observer, Witness};
+use crate::world::{Broken, EPOCH_MS};
+
+/// What all machines of a world share.
+#[derive(Clone)]
+pub struct Ground {
+    pub seed: u64,
+    pub genesis: Genesis,
+    pub board: Switchboard,
+    pub trace: Trace,
+    pub witness: Witness,
+}
+
+/// What makes one machine differ from another.
+#[derive(Clone)]
+pub struct Make {
+    pub number: usize,
+    pub secret: SecretKey,
+    pub misdeed: Option<Misdeed>,
+    pub bug: Option<Bug>,
+    /// The observer follows this machine's disk.
+    pub is_hub: bool,
+}
+
+/// A machine. Clones are the same one.
+#[derive(Clone)]
+pub struct Machine(Rc<Inner>);
+
+struct Inner {
+    make: Make,
+    node: NodeId,
+    ground: Ground,
+    disk: RefCell<Disk>,
+    /// Bits of the disk have turned: what it says of itself is excused.
+    rotten: Cell<bool>,
+    /// How far the machine's clock is off, in milliseconds.
+    clock_ms: Rc<Cell<i64>>,
+    gate: Gate,
+    fuse: RefCell<Fuse>,
+    gauge: RefCell<Gauge>,
+    /// What the next crash does to unsynced writes.
+    way: Cell<Unsynced>,
+    /// Reasons for which it must be down.
+    held: watch::Sender<u32>,
+    /// How to reach the living node, and which of its lives this is.
+    life: watch::Sender<(u64, Option<Handle>)>,
+    counts: Cell<LifeCounts>,
+}
+
+/// What a machine went through.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LifeCounts {
+    pub crashes: u64,
+    pub disk_errors: u64,
+    pub replaced_disks: u64,
+}
+
+/// How a life ended.
+enum End {
+    Crashed,
+    /// The disk gave an error: the node has stopped by itself.
+    DiskFailed,
+    /// The disk holds what cannot be read any more.
+    Damaged(String),
+}
+
+impl Machine {
+    /// A machine that was never switched on.
+    pub fn new(make: Make, ground: Ground) -> Machine {
+        let node = make.secret.public().id();
+        Machine(Rc::new(Inner {
+            node,
+            make,
+            ground,
+            disk: RefCell::new(Disk::blank()),
+            rotten: Cell::new(false),
+            clock_ms: Rc::default(),
+            gate: Gate::default(),
+            fuse: RefCell::default(),
+            gauge: RefCell::default(),
+            way: Cell::new(Unsynced::Kept),
+            held: watch::Sender::new(0),
+            life: watch::Sender::new((0, None)),
+            counts: Cell::default(),
+        }))
+    }
+
+    /// Lives until the world ends.
+    pub async fn live(self) -> Result<(), Broken> {
+        let inner = &self.0;
+        let trace = inner.ground.trace.of(inner.make.number);
+        let mut held = inner.held.subscribe();
+        for life in 1.. {
+            // The sender is this machine's own: it cannot be gone.
+            let _ = held.wait_for(|reasons| *reasons == 0).await;
+            let end = self.one_life(life, trace.clone()).await?;
+            self.0.life.send_replace((life, None));
+            trace.step("died", life, Hash::ZERO);
+            self.after(end)?;
+            let mut draws = self.draws("pause", life);
+            sleep(Duration::from_millis(draws.between(1, 5_000))).await;
+        }
+        Ok(())
+    }
+
+    fn draws(&self, purpose: &str, life: u64) -> Draws {
+        Draws::new(self.0.ground.seed, &format!("{purpose} of life {life} of machine {}", self.0.make.number))
+    }
+
+    async fn one_life(&self, life: u64, trace: Trace) -> Result<End, Broken> {
+        let Inner { make, ground, .. } = &*self.0;
+        let bugs = planted::bugs(make.bug, self.draws("bug", life));
+        let disk = self.0.disk.borrow().clone();
+        if bugs.borrow().lies() {
+            disk.lie();
+        }
+        let storage = match Storage::with_backend(disk) {
+            Ok(storage) => Arc::new(storage),
+            Err(OpenError::DiskFull { .. } | OpenError::Io { .. }) => return Ok(End::DiskFailed),
+            Err(OpenError::Corrupt { detail, .. }) => return Ok(End::Damaged(detail)),
+            Err(error) => return Err(error.into()),
+        };
+        let (fuse, gauge) = (Fuse::default(), Gauge::default());
+        self.0.fuse.replace(fuse.clone());
+        self.0.gauge.replace(gauge.clone());
+        let executor = ModelledExecutor {
+            conduct: adversary::conduct(make.misdeed),
+            storage: storage.clone(),
+            draws: self.draws("executor", life),
+            trace: trace.clone(),
+            fuse: fuse.clone(),
+            gauge: gauge.clone(),
+            bugs: Bugs::clone(&bugs),
+            queue: Queue::default(),
+        };
+        let store = ModelledStore {
+            storage: storage.clone(),
+            draws: self.draws("store", life),
+            trace: trace.clone(),
+            fuse: fuse.clone(),
+            gauge,
+            bugs,
+            observer: Observer(make.is_hub.then(|| ground.witness.clone())),
+            waiting: Default::default(),
+            unwritten: Vec::new(),
+        };
+        let mesh = ground.board.plug_in(self.0.node, make.number, trace.clone());
+        let membership = Membership::Joined(ground.genesis.clone());
+        let parts = Parts { secret: make.secret.clone(), membership, mesh, executor, store };
+        let driver = match boot(&storage, parts) {
+            Ok(driver) => driver,
+            Err(BootError::Commit(error)) => return of_commit(error),
+            Err(BootError::Read(error)) => return of_read(error),
+            Err(error @ BootError::Damaged { .. }) => return Ok(End::Damaged(error.to_string())),
+            Err(error) => return Err(error.into()),
+        };
+        if make.is_hub
+            && let Some(hub) = driver.core().hub()
+            && let Err(error) = ground.witness.booted(&storage, hub)
+        {
+            return of_read(error);
+        }
+        trace.step("booted", life, Hash::ZERO);
+        self.0.life.send_replace((life, Some(driver.handle())));
+        let (clock, started) = (Rc::clone(&self.0.clock_ms), ground.trace.clone());
+        let wall_ms = move || (EPOCH_MS + started.elapsed_ms()).saturating_add_signed(clock.get());
+        let ended = self.0.gate.run(driver.run(wall_ms, fuse.blown())).await;
+        match ended {
+            Ok(()) => Ok(End::Crashed),
+            Err(DriverError::Store(error)) => of_commit(error),
+        }
+    }
+
+    /// What the end of a life leaves, for the next one.
+    fn after(&self, end: End) -> Result<(), Broken> {
+        let inner = &self.0;
+        let mut counts = inner.counts.get();
+        let disk = inner.disk.borrow().clone();
+        let next = match end {
+            End::Crashed => {
+                counts.crashes += 1;
+                disk.after(inner.way.get())
+            }
+            End::DiskFailed => {
+                counts.disk_errors += 1;
+                disk.after(inner.way.get())
+            }
+            End::Damaged(detail) if !inner.rotten.get() => {
+                return Err(Broken::Damaged { machine: inner.make.number, detail });
+            }
+            // Whoever runs it puts in another disk: the key is kept apart.
+            End::Damaged(_) => {
+                counts.replaced_disks += 1;
+                inner.rotten.set(false);
+                Disk::blank()
+            }
+        };
+        inner.disk.replace(next);
+        inner.counts.set(counts);
+        Ok(())
+    }
+
+    /// The machine's node.
+    pub fn node(&self) -> NodeId {
+        self.0.node
+    }
+
+    /// The machine's number.
+    pub fn number(&self) -> usize {
+        self.0.make.number
+    }
+
+    /// Switches it off, at once and until it is released as often as it was held.
+    pub fn hold(&self, way: Unsynced) {
+        self.0.way.set(way);
+        self.0.held.send_modify(|reasons| *reasons += 1);
+        self.0.gate.open();
+        self.0.fuse.borrow().blow();
+    }
+
+    /// Keeps it off from the beginning.
+    pub fn begin_held(&self) {
+        self.0.held.send_modify(|reasons| *reasons += 1);
+    }
+
+    /// One reason less to be off.
+    pub fn release(&self) {
+        self.0.held.send_modify(|reasons| *reasons = reasons.saturating_sub(1));
+    }
+
+    /// It dies after so many more steps of its ports.
+    pub fn arm(&self, steps: u64, way: Unsynced) {
+        self.0.way.set(way);
+        self.0.fuse.borrow().arm(steps);
+    }
+
+    /// The process stands still.
+    pub fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    /// Sets its clock forward or back.
+    pub fn step_clock(&self, by_ms: i64) {
+        self.0.clock_ms.set(self.0.clock_ms.get().saturating_add(by_ms));
+    }
+
+    /// The disk that is in it now.
+    pub fn disk(&self) -> Disk {
+        self.0.disk.borrow().clone()
+    }
+
+    /// What the next crash does to unsynced writes.
+    pub fn set_way(&self, way: Unsynced) {
+        self.0.way.set(way);
+    }
+
+    /// Turns a bit of its disk.
+    pub fn rot(&self, draws: &mut Draws) {
+        self.0.rotten.set(true);
+        self.0.ground.witness.rotten();
+        self.disk().rot(draws);
+    }
+
+    /// The node of a life after `last`, once it is up; its number and the way to it.
+    pub async fn alive(&self, last: u64) -> (u64, Handle) {
+        let mut life = self.0.life.subscribe();
+        loop {
+            if let (number, Some(handle)) = &*life.borrow_and_update()
+                && *number > last
+            {
+                return (*number, handle.clone());
+            }
+            // The sender is this machine's own: it cannot be gone.
+            let _ = life.changed().await;
+        }
+    }
+
+    /// What waits inside it.
+    pub fn gauge(&self) -> Gauge {
+        self.0.gauge.borrow().clone()
+    }
+
+    /// What it went through.
+    pub fn counts(&self) -> LifeCounts {
+        self.0.counts.get()
+    }
+}
+
+fn of_commit(error: CommitError) -> Result<End, Broken> {
+    match error {
+        CommitError::DiskFull | CommitError::Io { .. } | CommitError::Dead => Ok(End::DiskFailed),
+        CommitError::Damaged { detail } => Ok(End::Damaged(detail)),
+        error @ CommitError::Corrupt { .. } => Ok(End::Damaged(error.to_string())),
+        error => Err(Broken::Refused(error)),
+    }
+}
+
+fn of_read(error: ReadError) -> Result<End, Broken> {
+    match error {
+        ReadError::Io { .. } | ReadError::Dead => Ok(End::DiskFailed),
+        error => Ok(End::Damaged(error.to_string())),
+    }
+}

@@ -1,0 +1,116 @@
+//! Deliberate bugs, one a file: each sits between a node and one of its ports and breaks one promise, so that the
+//! invariant that watches over the promise can be seen to fail. No scenario has one but the table of planted bugs.
+
+pub mod blind_checker;
+pub mod double_entry;
+pub mod early_store;
+pub mod false_accuser;
+pub mod forgotten_artifact;
+pub mod greedy_books;
+pub mod lying_disk;
+pub mod mute_store;
+pub mod slow_disk;
+pub mod wrong_reduction;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use forgemesh_node::ports::{Done, Work};
+use forgemesh_storage::Batch;
+
+use crate::draws::Draws;
+
+/// What a bug may change at the ports of one machine; what it leaves alone passes as it is.
+pub trait Tamper {
+    /// What the disk is given in place of a batch.
+    fn batch(&mut self, batch: Batch) -> Batch {
+        batch
+    }
+
+    /// Is this batch said to be durable before it is written?
+    fn is_early(&mut self) -> bool {
+        false
+    }
+
+    /// Does the node hear that this batch is durable?
+    fn is_told(&mut self) -> bool {
+        true
+    }
+
+    /// How many times longer than it should a sync takes.
+    fn slowness(&self) -> u32 {
+        1
+    }
+
+    /// What comes of a piece of work in place of what should; none if that is left alone.
+    fn done(&mut self, _: &Work) -> Option<Done> {
+        None
+    }
+
+    /// What the node hears in place of how its work ended.
+    fn ended(&mut self, done: Done) -> Done {
+        done
+    }
+
+    /// Does the disk lie about its syncs?
+    fn lies(&self) -> bool {
+        false
+    }
+}
+
+/// No bug.
+struct Faithful;
+
+impl Tamper for Faithful {}
+
+/// A machine's bug, shared by its ports.
+pub type Bugs = Rc<RefCell<Box<dyn Tamper>>>;
+
+/// A planted bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    BlindChecker,
+    DoubleEntry,
+    EarlyStore,
+    FalseAccuser,
+    ForgottenArtifact,
+    GreedyBooks,
+    LyingDisk,
+    MuteStore,
+    SlowDisk,
+    WrongReduction,
+}
+
+impl Bug {
+    /// All of them, with their names and the invariants that must catch them.
+    pub const ALL: [(Bug, &'static str, &'static str); 10] = [
+        (Bug::BlindChecker, "blind_checker", "result_correct"),
+        (Bug::DoubleEntry, "double_entry", "one_final_result"),
+        (Bug::EarlyStore, "early_store", "acknowledged_kept"),
+        (Bug::FalseAccuser, "false_accuser", "honest_unblamed"),
+        (Bug::ForgottenArtifact, "forgotten_artifact", "replay_matches"),
+        (Bug::GreedyBooks, "greedy_books", "ledger_chains"),
+        (Bug::LyingDisk, "lying_disk", "acknowledged_kept"),
+        (Bug::MuteStore, "mute_store", "progress"),
+        (Bug::SlowDisk, "slow_disk", "queues_bounded"),
+        (Bug::WrongReduction, "wrong_reduction", "result_correct"),
+    ];
+}
+
+/// The bug of one life of a machine.
+pub fn bugs(bug: Option<Bug>, draws: Draws) -> Bugs {
+    let tamper: Box<dyn Tamper> = match bug {
+        None => Box::new(Faithful),
+        Some(Bug::BlindChecker) => Box::new(blind_checker::BlindChecker),
+        Some(Bug::DoubleEntry) => Box::new(double_entry::DoubleEntry),
+        Some(Bug::EarlyStore) => Box::new(early_store::EarlyStore(draws)),
+        Some(Bug::FalseAccuser) => Box::new(false_accuser::FalseAccuser(draws)),
+        Some(Bug::ForgottenArtifact) => Box::new(forgotten_artifact::ForgottenArtifact(draws)),
+        Some(Bug::GreedyBooks) => Box::new(greedy_books::GreedyBooks(draws)),
+        Some(Bug::LyingDisk) => Box::new(lying_disk::LyingDisk),
+        Some(Bug::MuteStore) => Box::new(mute_store::MuteStore(draws)),
+        Some(Bug::SlowDisk) => Box::new(slow_disk::SlowDisk),
+        Some(Bug::WrongReduction) => Box::new(wrong_reduction::WrongReduction),
+    };
+    Rc::new(RefCell::new(tamper))
+}

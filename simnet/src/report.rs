@@ -1,0 +1,57 @@
+//! What came of a simulation, for people and for programs.
+
+use std::collections::BTreeMap;
+
+use forgemesh_protocol::failure::Failure;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::receipt::Verification;
+use serde::Serialize;
+
+use crate::faults::Class;
+use crate::switchboard::Counts;
+
+/// What came of a scenario in which everything held.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    pub seed: u64,
+    pub machines: u64,
+    pub virtual_ms: u64,
+    /// Ticks of a virtual second that were seen.
+    pub heartbeats: u64,
+    pub submitted: u64,
+    pub refused: u64,
+    pub finalized: u64,
+    /// Failed jobs by code.
+    pub failed: BTreeMap<&'static str, u64>,
+    /// Faults injected, by class.
+    pub faults: BTreeMap<Class, u64>,
+    /// Agents that lied.
+    pub liars: u64,
+    pub crashes: u64,
+    /// Lives that ended by an error of their disk.
+    pub disk_errors: u64,
+    /// Disks whose damage was noticed and that were replaced.
+    pub replaced_disks: u64,
+    pub parcels: Counts,
+    /// How often each invariant was checked.
+    pub checks: BTreeMap<&'static str, u64>,
+    /// Entries of the log, and of the books.
+    pub log: u64,
+    pub ledger: u64,
+    /// Steps of the ports of all machines.
+    pub steps: u64,
+    pub trace: Hash,
+    pub jobs: Vec<JobReport>,
+}
+
+/// What came of one job.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct JobReport {
+    pub job: JobId,
+    pub result_hash: Option<Hash>,
+    pub failure: Option<Failure>,
+    /// What executing the contract here and now gives, if it gives anything.
+    pub oracle: Option<Hash>,
+    pub verification: Verification,
+}

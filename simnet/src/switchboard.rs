@@ -1,0 +1,296 @@
+//! All links between all machines: latency, bandwidth, loss, repetition, overtaking, cuts. Nodes meet it as their
+//! `Mesh`; what they send travels as bytes and is decoded strictly where it arrives.
+//!
+//! State is kept only for links that were used and machines that are up, so a thousand machines cost no more than what
+//! they say. Must never deliver what no machine sent.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use forgemesh_node::ports::Mesh;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::wire::Message;
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio::time::{Duration, Instant, sleep_until};
+
+use crate::draws::Draws;
+use crate::letter;
+use crate::limits;
+use crate::trace::Trace;
+
+/// What the links do to every parcel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weather {
+    /// Parcels in a million that are lost, that arrive twice, that others overtake.
+    pub loss_ppm: u64,
+    pub repeat_ppm: u64,
+    pub overtake_ppm: u64,
+    /// Bytes that a link carries in a second.
+    pub bytes_per_s: u64,
+    /// The latency of each link is drawn from one to this, in milliseconds.
+    pub latency_ms: u64,
+}
+
+impl Weather {
+    /// Good links: a hundred megabits, up to 40 ms, nothing lost.
+    pub const FAIR: Weather =
+        Weather { loss_ppm: 0, repeat_ppm: 0, overtake_ppm: 0, bytes_per_s: 12_500_000, latency_ms: 40 };
+}
+
+/// Parcels, and what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub sent: u64,
+    pub delivered: u64,
+    pub lost: u64,
+    pub repeated: u64,
+    pub overtaken: u64,
+    /// Sent into a cut.
+    pub cut: u64,
+    /// Arrived where nobody was up.
+    pub nobody: u64,
+    /// Arrived at a full inbox.
+    pub overflowed: u64,
+    /// Refused by the decoder.
+    pub malformed: u64,
+}
+
+/// One machine, or all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    One(usize),
+    All,
+}
+
+impl Side {
+    fn holds(self, machine: usize) -> bool {
+        self == Side::All || self == Side::One(machine)
+    }
+}
+
+/// Nothing passes from here to there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    pub from: Side,
+    pub to: Side,
+    pub until: Instant,
+}
+
+struct Parcel {
+    from: NodeId,
+    bytes: Rc<[u8]>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    /// By arrival and number.
+    parcels: BTreeMap<(Instant, u64), Parcel>,
+    arrived: Rc<Notify>,
+    up: bool,
+    machine: usize,
+}
+
+struct Board {
+    seed: u64,
+    draws: Draws,
+    weather: Weather,
+    cuts: Vec<Cut>,
+    inboxes: BTreeMap<NodeId, Inbox>,
+    /// When each used link is free again, and when its last parcel arrives.
+    links: BTreeMap<(NodeId, NodeId), (Instant, Instant)>,
+    counts: Counts,
+    number: u64,
+}
+
+/// The switchboard. Clones are the same one.
+#[derive(Clone)]
+pub struct Switchboard(Rc<RefCell<Board>>);
+
+impl Switchboard {
+    /// Fair links, as the seed decides.
+    pub fn new(seed: u64) -> Switchboard {
+        Switchboard(Rc::new(RefCell::new(Board {
+            seed,
+            draws: Draws::new(seed, "links"),
+            weather: Weather::FAIR,
+            cuts: Vec::new(),
+            inboxes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            counts: Counts::default(),
+            number: 0,
+        })))
+    }
+
+    /// A machine's end of all its links, for one life. What arrived while it was down is gone; what is still on its way
+    /// arrives, though it was sent to an earlier life.
+    pub fn plug_in(&self, node: NodeId, machine: usize, trace: Trace) -> Endpoint {
+        let mut board = self.0.borrow_mut();
+        let now = Instant::now();
+        let inbox = board.inboxes.entry(node).or_default();
+        (inbox.up, inbox.machine) = (true, machine);
+        let on_their_way = inbox.parcels.split_off(&(now, 0));
+        let gone = std::mem::replace(&mut inbox.parcels, on_their_way).len() as u64;
+        let arrived = Rc::clone(&inbox.arrived);
+        board.counts.nobody += gone;
+        Endpoint { board: self.clone(), node, arrived, trace }
+    }
+
+    /// What the links do from now on.
+    pub fn set_weather(&self, weather: Weather) {
+        self.0.borrow_mut().weather = weather;
+    }
+
+    /// Cuts links.
+    pub fn cut(&self, cut: Cut) {
+        self.0.borrow_mut().cuts.push(cut);
+    }
+
+    /// Lifts every cut, clears every sky.
+    pub fn heal(&self) {
+        let mut board = self.0.borrow_mut();
+        board.cuts.clear();
+        board.weather = Weather::FAIR;
+    }
+
+    /// What became of all parcels.
+    pub fn counts(&self) -> Counts {
+        self.0.borrow().counts
+    }
+
+    /// Parcels that wait at a machine or are on their way to it.
+    pub fn waiting(&self, node: &NodeId) -> usize {
+        self.0.borrow().inboxes.get(node).map_or(0, |inbox| inbox.parcels.len())
+    }
+}
+
+impl Board {
+    fn post(&mut self, from: NodeId, to: NodeId, bytes: Rc<[u8]>) {
+        self.counts.sent += 1;
+        let now = Instant::now();
+        self.cuts.retain(|cut| cut.until > now);
+        let place = |node: &NodeId| self.inboxes.get(node).map(|inbox| inbox.machine);
+        let (Some(here), Some(there)) = (place(&from), place(&to)) else {
+            self.counts.nobody += 1;
+            return;
+        };
+        if self.cuts.iter().any(|cut| cut.from.holds(here) && cut.to.holds(there)) {
+            self.counts.cut += 1;
+        } else if self.hits(self.weather.loss_ppm) {
+            self.counts.lost += 1;
+        } else {
+            let due = self.arrival(from, to, bytes.len() as u64, now);
+            if self.hits(self.weather.repeat_ppm) {
+                self.counts.repeated += 1;
+                let again = due + Duration::from_millis(self.draws.between(0, 2_000));
+                self.put(to, again, Parcel { from, bytes: Rc::clone(&bytes) });
+            }
+            self.put(to, due, Parcel { from, bytes });
+        }
+    }
+
+    fn hits(&mut self, ppm: u64) -> bool {
+        ppm > 0 && self.draws.between(0, 999_999) < ppm
+    }
+
+    /// Parcels of one link arrive in the order in which they were sent, unless the weather lets some be overtaken.
+    fn arrival(&mut self, from: NodeId, to: NodeId, bytes: u64, now: Instant) -> Instant {
+        let latency_us = self.latency_us(&from, &to) + self.draws.between(0, 2_000);
+        let (free, last) = self.links.get(&(from, to)).copied().unwrap_or((now, now));
+        let carried_us = bytes * 1_000_000 / self.weather.bytes_per_s.max(1);
+        let sent = free.max(now) + Duration::from_micros(carried_us);
+        let due = (sent + Duration::from_micros(latency_us)).max(last);
+        self.links.insert((from, to), (sent, due));
+        if self.hits(self.weather.overtake_ppm) {
+            self.counts.overtaken += 1;
+            return due + Duration::from_millis(self.draws.between(1, 3_000));
+        }
+        due
+    }
+
+    /// The link's own, from the seed and its ends: no table of all pairs.
+    fn latency_us(&self, from: &NodeId, to: &NodeId) -> u64 {
+        let mut ends = [from.0.0, to.0.0].concat();
+        ends.extend(self.seed.to_le_bytes());
+        let digest = Hash::blob(&ends);
+        let word = digest.0[..8].try_into().expect("invariant: a digest has 32 bytes");
+        1_000 + u64::from_le_bytes(word) % (self.weather.latency_ms.max(1) * 1_000)
+    }
+
+    fn put(&mut self, to: NodeId, due: Instant, parcel: Parcel) {
+        self.number += 1;
+        let Some(inbox) = self.inboxes.get_mut(&to) else { return };
+        if inbox.parcels.len() >= limits::INBOX_PARCELS {
+            self.counts.overflowed += 1;
+            return;
+        }
+        inbox.parcels.insert((due, self.number), parcel);
+        inbox.arrived.notify_one();
+    }
+}
+
+/// One machine's end of the switchboard, while it is up.
+pub struct Endpoint {
+    board: Switchboard,
+    node: NodeId,
+    arrived: Rc<Notify>,
+    trace: Trace,
+}
+
+impl Endpoint {
+    /// When the next parcel is here.
+    fn due(&self) -> Option<Instant> {
+        let board = self.board.0.borrow();
+        let inbox = board.inboxes.get(&self.node)?;
+        inbox.parcels.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Takes the first parcel and reads it.
+    fn take(&self) -> Option<(NodeId, Message)> {
+        let mut board = self.board.0.borrow_mut();
+        let (_, parcel) = board.inboxes.get_mut(&self.node)?.parcels.pop_first()?;
+        let Ok(message) = letter::decode(&parcel.bytes) else {
+            board.counts.malformed += 1;
+            return None;
+        };
+        board.counts.delivered += 1;
+        self.trace.step("delivered", parcel.bytes.len() as u64, Hash::blob(&parcel.bytes));
+        Some((parcel.from, message))
+    }
+}
+
+impl Mesh for Endpoint {
+    fn send(&mut self, to: NodeId, message: Message) {
+        self.board.0.borrow_mut().post(self.node, to, letter::encode(&message));
+    }
+
+    async fn next(&mut self) -> (NodeId, Message) {
+        loop {
+            match self.due() {
+                None => self.arrived.notified().await,
+                Some(due) if due <= Instant::now() => {
+                    if let Some(letter) = self.take() {
+                        return letter;
+                    }
+                }
+                Some(due) => {
+                    tokio::select! {
+                        biased;
+                        () = sleep_until(due) => {}
+                        () = self.arrived.notified() => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        if let Some(inbox) = self.board.0.borrow_mut().inboxes.get_mut(&self.node) {
+            inbox.up = false;
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The outside observer: applies every log entry that became durable on the hub's disk, counts the books as they are
+//! written, and has every invariant look at each step. It believes the disk alone, never what a node says of itself.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use forgemesh_consensus::command::Entry;
+use forgemesh_consensus::machine::Hub;
+use forgemesh_protocol::canon;
+use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::ledger::LedgerEntry;
+use forgemesh_protocol::limits;
+use forgemesh_storage::{Batch, Storage, Write};
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use crate::invariants::{self, Invariant, Moment, View};
+
+/// Rows read at a time.
+const PAGE: usize = 1_000;
+
+/// What is known of the world beside its nodes.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Agents that do not do what they say.
+    pub liars: BTreeSet<NodeId>,
+    /// Jobs whose acceptance a client was told.
+    pub acknowledged: BTreeSet<JobId>,
+    /// Jobs that their submitters have asked to cancel.
+    pub cancelled: BTreeSet<JobId>,
+    /// A disk has lost bits: evidence may be gone through nobody's fault.
+    pub rotten: bool,
+}
+
+/// The first invariant that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    pub invariant: &'static str,
+    pub detail: String,
+}
+
+/// What the observer has seen. Clones are the same observer.
+#[derive(Clone)]
+pub struct Witness(Rc<RefCell<Seen>>, Rc<Notify>);
+
+struct Seen {
+    mirror: Hub,
+    known: Known,
+    /// Entries of the books so far, and the jobs in them.
+    books: u64,
+    recorded: BTreeSet<JobId>,
+    invariants: Vec<Box<dyn Invariant>>,
+    checks: BTreeMap<&'static str, u64>,
+    violation: Option<Violation>,
+}
+
+impl Witness {
+    /// Of the mesh with this genesis, with every invariant there is.
+    pub fn new(genesis: Genesis, known: Known) -> Witness {
+        let seen = Seen {
+            mirror: Hub::new(genesis),
+            known,
+            books: 0,
+            recorded: BTreeSet::new(),
+            invariants: invariants::all(),
+            checks: BTreeMap::new(),
+            violation: None,
+        };
+        Witness(Rc::new(RefCell::new(seen)), Rc::default())
+    }
+
+    /// Has every invariant look at this moment.
+    pub fn look(&self, moment: Moment<'_>) {
+        let mut seen = self.0.borrow_mut();
+        let Seen { mirror, known, invariants, checks, violation, .. } = &mut *seen;
+        if violation.is_some() {
+            return;
+        }
+        let view = View { moment, mirror, known };
+        for invariant in invariants.iter_mut() {
+            let name = invariant.name();
+            match invariant.check(&view) {
+                Ok(true) => *checks.entry(name).or_default() += 1,
+                Ok(false) => {}
+                Err(detail) => {
+                    *violation = Some(Violation { invariant: name, detail });
+                    self.1.notify_one();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A batch is durable on the hub's disk.
+    pub fn committed(&self, batch: &Batch) {
+        for write in batch.writes() {
+            match write {
+                Write::AppendLog { entry, .. } => self.logged(entry),
+                Write::AppendLedger { entry, .. } => self.entered(entry),
+                _ => {}
+            }
+        }
+    }
+
+    /// The hub has come to life on `storage` with this state: what became durable while nobody heard of it is caught up.
+    pub fn booted(&self, storage: &Storage, hub: &Hub) -> Result<(), forgemesh_storage::ReadError> {
+        loop {
+            let from = self.0.borrow().mirror.state().next;
+            if from >= hub.state().next {
+                break;
+            }
+            let page = storage.log(from, PAGE)?;
+            if page.is_empty() {
+                break;
+            }
+            page.iter().for_each(|(_, entry)| self.logged(entry));
+        }
+        for seq in self.0.borrow().books.. {
+            let Some(entry) = storage.ledger(seq)? else { break };
+            self.entered(&entry);
+        }
+        self.look(Moment::Booted { hub, storage });
+        Ok(())
+    }
+
+    fn logged(&self, bytes: &[u8]) {
+        let Ok(entry) = Entry::decode(bytes) else {
+            return self.look(Moment::Unreadable { what: "a log entry" });
+        };
+        let outcome = {
+            let mut seen = self.0.borrow_mut();
+            if entry.index != seen.mirror.state().next {
+                drop(seen);
+                return self.look(Moment::Unreadable { what: "a log entry out of order" });
+            }
+            seen.mirror.apply(&entry)
+        };
+        self.look(Moment::Applied { entry: &entry, outcome: &outcome });
+    }
+
+    fn entered(&self, bytes: &[u8]) {
+        let entry = canon::from_bytes::<LedgerEntry>(bytes, limits::COMMAND_BYTES);
+        let Ok(entry) = entry else { return self.look(Moment::Unreadable { what: "a ledger entry" }) };
+        self.look(Moment::Entered { entry: &entry });
+        let mut seen = self.0.borrow_mut();
+        seen.books += 1;
+        seen.recorded.insert(entry.job);
+        self.1.notify_one();
+    }
+
+    /// A client was told that its job is accepted.
+    pub fn acknowledged(&self, job: JobId) {
+        self.0.borrow_mut().known.acknowledged.insert(job);
+    }
+
+    /// A submitter asks to cancel its job.
+    pub fn cancelled(&self, job: JobId) {
+        self.0.borrow_mut().known.cancelled.insert(job);
+    }
+
+    /// A disk has lost bits.
+    pub fn rotten(&self) {
+        self.0.borrow_mut().known.rotten = true;
+    }
+
+    /// Whether this job is in the books.
+    pub fn is_recorded(&self, job: &JobId) -> bool {
+        self.0.borrow().recorded.contains(job)
+    }
+
+    /// Jobs that are open in the log, or acknowledged and not in the books.
+    pub fn unfinished(&self) -> Vec<String> {
+        let seen = self.0.borrow();
+        let open = seen.mirror.state().open.values();
+        let mut out: Vec<String> = open.map(|job| format!("{} is {:?}", job.id, job.state)).collect();
+        let missing = seen.known.acknowledged.iter().filter(|job| !seen.recorded.contains(job));
+        let missing = missing.filter(|job| !seen.mirror.state().open.contains_key(job));
+        out.extend(missing.map(|job| format!("{job} is final in the log and not in the books")));
+        out
+    }
+
+    /// The first violation so far.
+    pub fn violation(&self) -> Option<Violation> {
+        self.0.borrow().violation.clone()
+    }
+
+    /// How often each invariant was checked.
+    pub fn checks(&self) -> BTreeMap<&'static str, u64> {
+        self.0.borrow().checks.clone()
+    }
+
+    /// Entries of the books, and of the log.
+    pub fn lengths(&self) -> (u64, u64) {
+        let seen = self.0.borrow();
+        (seen.books, seen.mirror.state().next)
+    }
+
+    /// Ready when something was recorded or an invariant failed.
+    pub async fn changed(&self) {
+        self.1.notified().await;
+    }
+}
+
+/// Hears what became durable on one machine's disk.
+#[derive(Clone)]
+pub struct Observer(pub Option<Witness>);
+
+impl Observer {
+    /// This batch did.
+    pub fn committed(&self, batch: &Batch) {
+        if let Some(witness) = &self.0 {
+            witness.committed(batch);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The jobs of a simulation: small ones of every kind, drawn from a fixed set of contracts, so that what one world has
+//! executed the next one knows.
+
+use crate::draws::Draws;
+
+/// A client's job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Virtual milliseconds after the start.
+    pub at_ms: u64,
+    pub envelope: String,
+    /// Its submitter takes it back so long after it was accepted.
+    pub cancel_ms: Option<u64>,
+}
+
+/// `jobs` jobs over `span_ms`, in the order of their times.
+pub fn draw(draws: &mut Draws, jobs: u64, span_ms: u64, nodes: u64) -> Vec<Arrival> {
+    let mut arrivals: Vec<Arrival> = (0..jobs).map(|_| arrival(draws, span_ms, nodes)).collect();
+    // Half of them come on the heels of the one before.
+    for number in 1..arrivals.len() {
+        if draws.between(0, 1) == 0 {
+            arrivals[number].at_ms = arrivals[number - 1].at_ms + draws.between(0, 20);
+        }
+    }
+    arrivals.sort_by_key(|arrival| arrival.at_ms);
+    arrivals
+}
+
+fn arrival(draws: &mut Draws, span_ms: u64, nodes: u64) -> Arrival {
+    let at_ms = draws.between(0, span_ms * 3 / 4);
+    let cancel_ms = (draws.between(0, 9) == 0).then(|| draws.between(0, 20_000));
+    Arrival { at_ms, envelope: envelope(draws, nodes), cancel_ms }
+}
+
+fn envelope(draws: &mut Draws, nodes: u64) -> String {
+    let (family, profile, args) = contract(draws);
+    let verify = ["none", "spotcheck", "spotcheck", "full"][draws.between(0, 3) as usize];
+    let persist = draws.between(0, 3) > 0;
+    let seed = draws.between(0, 2);
+    let timeout_ms = if draws.between(0, 9) == 0 { draws.between(500, 120_000) } else { 0 };
+    let min_agents = if draws.between(0, 5) == 0 { draws.between(1, (nodes / 2).max(1)) } else { 0 };
+    let max_agents = if draws.between(0, 5) == 0 { min_agents + draws.between(1, 3) } else { 0 };
+    format!(
+        r#"{{"op":{{"name":"{family}","version":1,"profile":"{profile}"}},"args":{args},"policy":{{"verify":"{verify}","timeout_ms":{timeout_ms},"min_agents":{min_agents},"max_agents":{max_agents}}},"seed":{{"mode":"explicit","value":"{seed}"}},"artifacts":{{"persist":{persist}}}}}"#
+    )
+}
+
+/// Family, profile, arguments: from one path to a few shards, with a pilot stage alone and with a main stage after it.
+fn contract(draws: &mut Draws) -> (&'static str, &'static str, String) {
+    let mut one_of = |choices: &[u64]| choices[draws.between(0, choices.len() as u64 - 1) as usize];
+    match one_of(&[0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 3]) {
+        0 => ("diag", "noop.v1", format!(r#"{{"shards":{}}}"#, one_of(&[1, 2, 7, 24, 80]))),
+        1 => (
+            "diag",
+            "mix.v1",
+            format!(r#"{{"iterations":{}}}"#, one_of(&[1, 17, 100, 4_096, 20_000, 312_512])),
+        ),
+        2 => {
+            let triangle = "[[100,150,170],[110,160],[120]]";
+            let iterations = one_of(&[2, 300, 300, 2_000, 66_000]);
+            ("mc", "reserve.v1", format!(r#"{{"triangle":{triangle},"iterations":{iterations}}}"#))
+        }
+        _ => ("mc", "insurance.v1", format!(r#"{{"iterations":{}}}"#, one_of(&[2, 500, 3_000]))),
+    }
+}
