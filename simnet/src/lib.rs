@@ -21,6 +21,7 @@ pub mod memo;
 pub mod planted;
 pub mod report;
 pub mod scenario;
+pub mod shorten;
 pub mod store;
 pub mod switchboard;
 pub mod trace;

@@ -7,6 +7,7 @@ pub mod early_store;
 pub mod false_accuser;
 pub mod forgotten_artifact;
 pub mod greedy_books;
+pub mod hunt;
 pub mod lying_disk;
 pub mod mute_store;
 pub mod slow_disk;

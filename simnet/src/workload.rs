@@ -45,20 +45,28 @@ fn envelope(draws: &mut Draws, nodes: u64) -> String {
     )
 }
 
+const LARGE: &str = "[[100,150,170],[110,160],[120]]";
+const SMALL: &str = "[[100,150],[110]]";
+const STOP: &str = r#","convergence":{"relative_half_width":0.02,"confidence":0.95,"min_iterations":8000}"#;
+
 /// Family, profile, arguments: from one path to a few shards, with a pilot stage alone and with a main stage after it.
 fn contract(draws: &mut Draws) -> (&'static str, &'static str, String) {
     let mut one_of = |choices: &[u64]| choices[draws.between(0, choices.len() as u64 - 1) as usize];
     match one_of(&[0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 3]) {
         0 => ("diag", "noop.v1", format!(r#"{{"shards":{}}}"#, one_of(&[1, 2, 7, 24, 80]))),
-        1 => (
-            "diag",
-            "mix.v1",
-            format!(r#"{{"iterations":{}}}"#, one_of(&[1, 17, 100, 4_096, 20_000, 312_512])),
-        ),
+        1 => {
+            ("diag", "mix.v1", format!(r#"{{"iterations":{}}}"#, one_of(&[1, 17, 100, 1_000, 1_000, 4_096])))
+        }
         2 => {
-            let triangle = "[[100,150,170],[110,160],[120]]";
-            let iterations = one_of(&[2, 300, 300, 2_000, 66_000]);
-            ("mc", "reserve.v1", format!(r#"{{"triangle":{triangle},"iterations":{iterations}}}"#))
+            // The last two have a pilot stage and a main one; the very last may stop between two of its stages.
+            let (triangle, iterations, rest) = match one_of(&[0, 1, 1, 1, 2, 2, 3, 4]) {
+                0 => (LARGE, 2, ""),
+                1 => (LARGE, 300, ""),
+                2 => (LARGE, 2_000, ""),
+                3 => (SMALL, 66_000, ""),
+                _ => (SMALL, 30_000, STOP),
+            };
+            ("mc", "reserve.v1", format!(r#"{{"triangle":{triangle},"iterations":{iterations}{rest}}}"#))
         }
         _ => ("mc", "insurance.v1", format!(r#"{{"iterations":{}}}"#, one_of(&[2, 500, 3_000]))),
     }

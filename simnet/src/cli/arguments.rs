@@ -1,0 +1,134 @@
+//! What the command line takes, and the scenario that follows from it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use forgemesh_simnet::faults::CLASSES;
+use forgemesh_simnet::limits;
+use forgemesh_simnet::scenario::{Scenario, Wish};
+
+/// Real nodes in virtual time. A seed decides everything: machines, jobs, faults, who lies.
+///
+/// Exit code 0 if every invariant held, 1 if one did not, 2 for wrong usage.
+#[derive(Parser)]
+#[command(name = "forgemesh-simnet", args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// The one seed to run
+    #[arg(long, default_value_t = 1, conflicts_with = "seeds")]
+    pub seed: u64,
+    /// Many seeds: A..B, B left out
+    #[arg(long, value_parser = seeds)]
+    pub seeds: Option<Seeds>,
+    /// Machines of the mesh, the hub among them; without it the seed decides, 4 to 12
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=limits::MACHINES))]
+    pub nodes: Option<u64>,
+    /// Virtual hours in which clients ask and faults strike, before the world is healed [default: two minutes]
+    #[arg(long, value_parser = hours)]
+    pub hours: Option<f64>,
+    /// Jobs of each simulation; without it the seed decides, some for every few minutes
+    #[arg(long, value_parser = clap::value_parser!(u64).range(0..=limits::JOBS))]
+    pub jobs: Option<u64>,
+    /// Classes of fault, comma-separated; `none` for none; without it the seed decides
+    #[arg(long, value_delimiter = ',', value_parser = class)]
+    pub faults: Option<Vec<String>>,
+    /// The faults with these numbers alone, comma-separated; empty for none
+    #[arg(long, value_parser = numbers)]
+    pub only: Option<Numbers>,
+    /// The jobs with these numbers alone, comma-separated
+    #[arg(long, value_parser = numbers)]
+    pub only_jobs: Option<Numbers>,
+    /// Simulations that run at once, each in a thread of its own [default: one for each core]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub threads: Option<u64>,
+    /// One JSON object a line: one for each seed, then the summary
+    #[arg(long)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Runs every planted bug until its invariant catches it, and prints the table
+    Planted {
+        /// Writes the table to this file, too
+        #[arg(long)]
+        write: Option<PathBuf>,
+    },
+}
+
+/// A range of seeds.
+#[derive(Clone, Copy, Debug)]
+pub struct Seeds {
+    pub first: u64,
+    pub end: u64,
+}
+
+/// Numbers of faults or jobs.
+#[derive(Clone, Debug)]
+pub struct Numbers(pub Vec<usize>);
+
+fn seeds(text: &str) -> Result<Seeds, String> {
+    let cure = || format!("`{text}` is no range of seeds; write A..B with A below B, for instance 1..1000");
+    let (first, end) = text.split_once("..").ok_or_else(cure)?;
+    let seeds = Seeds { first: first.parse().map_err(|_| cure())?, end: end.parse().map_err(|_| cure())? };
+    if seeds.first < seeds.end { Ok(seeds) } else { Err(cure()) }
+}
+
+fn hours(text: &str) -> Result<f64, String> {
+    let cure = || {
+        format!("`{text}` is no time; write hours above 0 and up to {}, for instance 2 or 0.5", limits::HOURS)
+    };
+    let hours: f64 = text.parse().map_err(|_| cure())?;
+    if hours > 0.0 && hours <= limits::HOURS { Ok(hours) } else { Err(cure()) }
+}
+
+fn class(text: &str) -> Result<String, String> {
+    let names: Vec<&str> = CLASSES.iter().map(|(_, name, _)| *name).collect();
+    if text == "none" || names.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("no class of fault is called `{text}`; there are {}, and `none`", names.join(", ")))
+}
+
+fn numbers(text: &str) -> Result<Numbers, String> {
+    let parts = text.split(',').filter(|part| !part.is_empty());
+    let numbers: Result<Vec<usize>, _> = parts.map(|part| part.trim().parse()).collect();
+    let cure = |_| format!("`{text}` is no list of numbers; write for instance 3,7,9");
+    numbers.map(Numbers).map_err(cure)
+}
+
+impl Arguments {
+    /// The whole scenario of a seed.
+    pub fn scenario(&self, seed: u64) -> Scenario {
+        Scenario::random(
+            seed,
+            &Wish {
+                machines: self.nodes.map(|nodes| nodes as usize),
+                span_ms: self.hours.map(|hours| (hours * 3_600_000.0) as u64),
+                jobs: self.jobs,
+                classes: self.faults.clone(),
+                bug: None,
+            },
+        )
+    }
+
+    /// What is to be run of it.
+    pub fn chosen(&self, seed: u64) -> Scenario {
+        let numbers = |numbers: &Option<Numbers>| numbers.as_ref().map(|numbers| numbers.0.clone());
+        self.scenario(seed).only(numbers(&self.only).as_deref(), numbers(&self.only_jobs).as_deref())
+    }
+
+    /// The line that runs a seed again in the same way.
+    pub fn again(&self, seed: u64) -> String {
+        let mut line = format!("cargo run --release -p forgemesh-simnet -- --seed {seed}");
+        let mut add = |name: &str, value: Option<String>| {
+            line.extend(value.map(|value| format!(" --{name} {value}")));
+        };
+        add("nodes", self.nodes.map(|nodes| nodes.to_string()));
+        add("hours", self.hours.map(|hours| hours.to_string()));
+        add("jobs", self.jobs.map(|jobs| jobs.to_string()));
+        add("faults", self.faults.as_ref().map(|classes| classes.join(",")));
+        line
+    }
+}

@@ -1,0 +1,64 @@
+//! A failing seed: what did not hold, the line that shows it again, the shortest list of faults that still does.
+
+use forgemesh_simnet::scenario::Scenario;
+use forgemesh_simnet::shorten::shorten;
+use forgemesh_simnet::world::Broken;
+use serde::Serialize;
+
+use crate::arguments::Arguments;
+
+/// For people and for programs.
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    pub seed: u64,
+    /// The invariant, or what else broke.
+    pub broken: String,
+    pub detail: String,
+    /// The line to type.
+    pub again: String,
+    /// Faults that are needed, of how many.
+    pub faults: Vec<String>,
+    pub faults_before: usize,
+    pub shortening_runs: usize,
+}
+
+/// Shortens what failed.
+pub fn examine(arguments: &Arguments, seed: u64, broken: &Broken) -> Failure {
+    let chosen = arguments.chosen(seed);
+    let kind = broken.kind();
+    let short = shorten(&chosen, &kind);
+    // Numbers within what was chosen are numbers of the whole scenario only once they are looked up there.
+    let numbers = |kept: &[usize], given: &Option<crate::arguments::Numbers>| -> Vec<usize> {
+        kept.iter().map(|&n| given.as_ref().and_then(|given| given.0.get(n).copied()).unwrap_or(n)).collect()
+    };
+    let faults = numbers(&short.faults, &arguments.only);
+    let jobs = numbers(&short.jobs, &arguments.only_jobs);
+    let again = format!("{} --only={} --only-jobs={}", arguments.again(seed), list(&faults), list(&jobs));
+    Failure {
+        seed,
+        broken: kind,
+        detail: broken.to_string(),
+        again,
+        faults: described(&chosen, &short.faults),
+        faults_before: chosen.faults.len(),
+        shortening_runs: short.runs,
+    }
+}
+
+fn list(numbers: &[usize]) -> String {
+    numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn described(scenario: &Scenario, faults: &[usize]) -> Vec<String> {
+    faults.iter().filter_map(|&n| scenario.faults.get(n)).map(ToString::to_string).collect()
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "seed {}: {}", self.seed, self.detail)?;
+        writeln!(f, "  again: {}", self.again)?;
+        let (kept, before) = (self.faults.len(), self.faults_before);
+        write!(f, "  {kept} of {before} faults are needed ({} runs)", self.shortening_runs)?;
+        self.faults.iter().try_for_each(|fault| write!(f, "\n    {fault}"))
+    }
+}

@@ -1,0 +1,145 @@
+//! Many seeds: each a simulation of its own in one thread, with a bar while they run and a summary at the end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use forgemesh_simnet::faults::Class;
+use forgemesh_simnet::report::Report;
+use forgemesh_simnet::world::{Broken, run};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::arguments::{Arguments, Seeds};
+use crate::failure;
+use crate::print::json;
+
+/// Failing seeds that are shortened; the others are named.
+const SHORTENED: u64 = 5;
+
+/// What came of all seeds.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    seeds: u64,
+    failed: u64,
+    jobs: u64,
+    finalized: u64,
+    faults: BTreeMap<Class, u64>,
+    checks: BTreeMap<&'static str, u64>,
+    crashes: u64,
+    virtual_hours: f64,
+    wall_s: f64,
+    threads: u64,
+    seeds_per_thread_s: f64,
+    /// Virtual hours for each hour of a thread.
+    virtual_hours_per_thread_hour: f64,
+}
+
+/// Runs the seeds; whether everything held.
+pub fn run_all(
+    arguments: &Arguments,
+    seeds: Seeds,
+    mut each: impl FnMut(u64, Result<Report, Broken>),
+) -> u64 {
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let threads = arguments.threads.unwrap_or(cores).min(seeds.end - seeds.first);
+    let next = AtomicU64::new(seeds.first);
+    let (sender, results) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    // Nobody listens any more: the main thread is gone.
+                    if seed >= seeds.end || sender.send((seed, run(&arguments.chosen(seed)))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        results.into_iter().for_each(|(seed, result)| each(seed, result));
+    });
+    threads
+}
+
+/// Runs the seeds and says what came of them; whether everything held.
+pub fn run_seeds(arguments: &Arguments, seeds: Seeds) -> bool {
+    let bar = ProgressBar::new(seeds.end - seeds.first);
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds  {per_sec}  {eta} to go  {msg}");
+    bar.set_style(style.expect("invariant: the template is well formed"));
+    let (started, mut summary) = (Instant::now(), Summary::default());
+    let mut broken = Vec::new();
+    summary.threads = run_all(arguments, seeds, |seed, result| {
+        summary.seeds += 1;
+        match result {
+            Ok(report) => {
+                summary.add(&report);
+                if arguments.json {
+                    bar.suspend(|| println!("{}", json(&report)));
+                }
+            }
+            Err(error) => {
+                summary.failed += 1;
+                bar.set_message(format!("{} failed", summary.failed));
+                bar.suspend(|| eprintln!("seed {seed}: {error}"));
+                broken.push((seed, error));
+            }
+        }
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+    summary.close(started.elapsed().as_secs_f64());
+    broken.sort_by_key(|(seed, _)| *seed);
+    for (seed, error) in broken.iter().take(SHORTENED as usize) {
+        let failure = failure::examine(arguments, *seed, error);
+        if arguments.json { println!("{}", json(&failure)) } else { println!("{failure}") }
+    }
+    if arguments.json {
+        println!("{}", json(&summary))
+    } else {
+        print!("{}", summary.text())
+    }
+    broken.is_empty()
+}
+
+impl Summary {
+    fn add(&mut self, report: &Report) {
+        self.jobs += report.submitted;
+        self.finalized += report.finalized;
+        self.crashes += report.crashes + report.disk_errors;
+        self.virtual_hours += report.virtual_ms as f64 / 3_600_000.0;
+        report.faults.iter().for_each(|(class, count)| *self.faults.entry(*class).or_default() += count);
+        report.checks.iter().for_each(|(name, count)| *self.checks.entry(name).or_default() += count);
+    }
+
+    fn close(&mut self, wall_s: f64) {
+        let thread_s = wall_s * self.threads as f64;
+        self.wall_s = wall_s;
+        self.seeds_per_thread_s = self.seeds as f64 / thread_s;
+        self.virtual_hours_per_thread_hour = self.virtual_hours * 3_600.0 / thread_s;
+    }
+
+    fn text(&self) -> String {
+        let faults =
+            self.faults.iter().map(|(class, count)| format!("{} {count}", json(class).replace('"', "")));
+        let checks = self.checks.iter().map(|(name, count)| format!("{name} {count}"));
+        let (faults, checks) = (faults.collect::<Vec<_>>().join(", "), checks.collect::<Vec<_>>().join(", "));
+        format!(
+            "{} seeds, {} failed, in {:.1} s on {} threads: {:.1} seeds a second and thread\n  jobs     {}, {} finalized\n  faults   {faults}\n  lives    {} ended early\n  checked  {checks}\n  time     {:.1} virtual hours, {:.0} for each hour of a thread\n",
+            self.seeds,
+            self.failed,
+            self.wall_s,
+            self.threads,
+            self.seeds_per_thread_s,
+            self.jobs,
+            self.finalized,
+            self.crashes,
+            self.virtual_hours,
+            self.virtual_hours_per_thread_hour
+        )
+    }
+}

@@ -1,0 +1,25 @@
+//! The simulator's command line: one seed in full, many seeds with a summary, the table of planted bugs.
+
+mod arguments;
+mod failure;
+mod fleet;
+mod plant;
+mod print;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // A node's panic is a finding like any other: it is reported with its seed, not printed where it happens.
+    std::panic::set_hook(Box::new(|_| {}));
+    let held = match (&arguments.command, arguments.seeds) {
+        (Some(Command::Planted { write }), _) => return plant::table(write.as_deref()),
+        (None, Some(seeds)) => fleet::run_seeds(&arguments, seeds),
+        (None, None) => print::one(&arguments),
+    };
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
