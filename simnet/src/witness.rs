@@ -117,7 +117,8 @@ impl Witness {
             }
             page.iter().for_each(|(_, entry)| self.logged(entry));
         }
-        for seq in self.0.borrow().books.. {
+        let known = self.0.borrow().books;
+        for seq in known.. {
             let Some(entry) = storage.ledger(seq)? else { break };
             self.entered(&entry);
         }

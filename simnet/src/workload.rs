@@ -45,8 +45,7 @@ fn envelope(draws: &mut Draws, nodes: u64) -> String {
     )
 }
 
-const LARGE: &str = "[[100,150,170],[110,160],[120]]";
-const SMALL: &str = "[[100,150],[110]]";
+const TRIANGLE: &str = "[[100,150,170],[110,160],[120]]";
 const STOP: &str = r#","convergence":{"relative_half_width":0.02,"confidence":0.95,"min_iterations":8000}"#;
 
 /// Family, profile, arguments: from one path to a few shards, with a pilot stage alone and with a main stage after it.
@@ -59,14 +58,14 @@ fn contract(draws: &mut Draws) -> (&'static str, &'static str, String) {
         }
         2 => {
             // The last two have a pilot stage and a main one; the very last may stop between two of its stages.
-            let (triangle, iterations, rest) = match one_of(&[0, 1, 1, 1, 2, 2, 3, 4]) {
-                0 => (LARGE, 2, ""),
-                1 => (LARGE, 300, ""),
-                2 => (LARGE, 2_000, ""),
-                3 => (SMALL, 66_000, ""),
-                _ => (SMALL, 30_000, STOP),
+            let (iterations, rest) = match one_of(&[0, 1, 1, 1, 2, 2, 3, 4]) {
+                0 => (2, ""),
+                1 => (300, ""),
+                2 => (2_000, ""),
+                3 => (66_000, ""),
+                _ => (30_000, STOP),
             };
-            ("mc", "reserve.v1", format!(r#"{{"triangle":{triangle},"iterations":{iterations}{rest}}}"#))
+            ("mc", "reserve.v1", format!(r#"{{"triangle":{TRIANGLE},"iterations":{iterations}{rest}}}"#))
         }
         _ => ("mc", "insurance.v1", format!(r#"{{"iterations":{}}}"#, one_of(&[2, 500, 3_000]))),
     }
