@@ -32,9 +32,19 @@ fn arrival(draws: &mut Draws, span_ms: u64, nodes: u64) -> Arrival {
     Arrival { at_ms, envelope: envelope(draws, nodes), cancel_ms }
 }
 
+/// What is computed.
+struct Computation {
+    family: &'static str,
+    profile: &'static str,
+    args: String,
+    /// An opening of one of its leaves carries megabytes: checking all of them would be most of a simulation's cost.
+    is_heavy: bool,
+}
+
 fn envelope(draws: &mut Draws, nodes: u64) -> String {
-    let (family, profile, args) = contract(draws);
-    let verify = ["none", "spotcheck", "spotcheck", "full"][draws.between(0, 3) as usize];
+    let Computation { family, profile, args, is_heavy } = computation(draws);
+    let full = if is_heavy { "spotcheck" } else { "full" };
+    let verify = ["none", "spotcheck", "spotcheck", full][draws.between(0, 3) as usize];
     let persist = draws.between(0, 3) > 0;
     let seed = draws.between(0, 2);
     let timeout_ms = if draws.between(0, 9) == 0 { draws.between(500, 120_000) } else { 0 };
@@ -45,28 +55,33 @@ fn envelope(draws: &mut Draws, nodes: u64) -> String {
     )
 }
 
-const TRIANGLE: &str = "[[100,150,170],[110,160],[120]]";
-const STOP: &str = r#","convergence":{"relative_half_width":0.02,"confidence":0.95,"min_iterations":8000}"#;
-
-/// Family, profile, arguments: from one path to a few shards, with a pilot stage alone and with a main stage after it.
-fn contract(draws: &mut Draws) -> (&'static str, &'static str, String) {
+/// From one path to a few shards, with a pilot stage alone, with a main stage after it, with stops between stages.
+fn computation(draws: &mut Draws) -> Computation {
     let mut one_of = |choices: &[u64]| choices[draws.between(0, choices.len() as u64 - 1) as usize];
-    match one_of(&[0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 3]) {
-        0 => ("diag", "noop.v1", format!(r#"{{"shards":{}}}"#, one_of(&[1, 2, 7, 24, 80]))),
+    let (family, profile, args, is_heavy) = match one_of(&[0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 3]) {
+        0 => ("diag", "noop.v1", format!(r#"{{"shards":{}}}"#, one_of(&[1, 2, 7, 24, 80])), false),
         1 => {
-            ("diag", "mix.v1", format!(r#"{{"iterations":{}}}"#, one_of(&[1, 17, 100, 1_000, 1_000, 4_096])))
+            let iterations = one_of(&[1, 17, 100, 1_000, 1_000, 4_096]);
+            ("diag", "mix.v1", format!(r#"{{"iterations":{iterations}}}"#), false)
         }
         2 => {
-            // The last two have a pilot stage and a main one; the very last may stop between two of its stages.
-            let (iterations, rest) = match one_of(&[0, 1, 1, 1, 2, 2, 3, 4]) {
+            let (iterations, rest) = match one_of(&[0, 1, 1, 1, 1, 2, 2, 3, 4]) {
                 0 => (2, ""),
                 1 => (300, ""),
                 2 => (2_000, ""),
                 3 => (66_000, ""),
                 _ => (30_000, STOP),
             };
-            ("mc", "reserve.v1", format!(r#"{{"triangle":{TRIANGLE},"iterations":{iterations}{rest}}}"#))
+            let args = format!(r#"{{"triangle":{TRIANGLE},"iterations":{iterations}{rest}}}"#);
+            ("mc", "reserve.v1", args, iterations > 2_000)
         }
-        _ => ("mc", "insurance.v1", format!(r#"{{"iterations":{}}}"#, one_of(&[2, 500, 3_000]))),
-    }
+        _ => {
+            let iterations = one_of(&[2, 500, 3_000]);
+            ("mc", "insurance.v1", format!(r#"{{"iterations":{iterations}}}"#), false)
+        }
+    };
+    Computation { family, profile, args, is_heavy }
 }
+
+const TRIANGLE: &str = "[[100,150,170],[110,160],[120]]";
+const STOP: &str = r#","convergence":{"relative_half_width":0.02,"confidence":0.95,"min_iterations":8000}"#;
