@@ -5,6 +5,7 @@
 pub mod chain_gap;
 pub mod forged_total;
 pub mod leaves;
+pub mod other_seed;
 pub mod replayed_attestation;
 pub mod rig;
 pub mod swapped_leaf;
@@ -28,13 +29,18 @@ pub trait Conduct {
 pub enum Misdeed {
     /// The totals of another shard.
     ForgedTotal,
+    /// What was executed under another seed.
+    OtherSeed,
+    /// One shard's leaves for another's.
     SwappedLeaf,
+    /// One leaf's sums for its neighbour's.
     WrongLeaf,
 }
 
 impl Misdeed {
     /// All of them.
-    pub const ALL: [Misdeed; 3] = [Misdeed::ForgedTotal, Misdeed::SwappedLeaf, Misdeed::WrongLeaf];
+    pub const ALL: [Misdeed; 4] =
+        [Misdeed::ForgedTotal, Misdeed::OtherSeed, Misdeed::SwappedLeaf, Misdeed::WrongLeaf];
 }
 
 /// The conduct of an agent with this misdeed, or of an honest one.
@@ -42,6 +48,7 @@ pub fn conduct(misdeed: Option<Misdeed>) -> Box<dyn Conduct> {
     match misdeed {
         None => Box::new(Honest),
         Some(Misdeed::ForgedTotal) => Box::new(forged_total::ForgedTotal::new(Honest)),
+        Some(Misdeed::OtherSeed) => Box::new(other_seed::OtherSeed::new(Honest)),
         Some(Misdeed::SwappedLeaf) => Box::new(swapped_leaf::SwappedLeaf::new(Honest)),
         Some(Misdeed::WrongLeaf) => Box::new(wrong_leaf::WrongLeaf::new(Honest)),
     }

@@ -99,7 +99,7 @@ impl Executor for ModelledExecutor {
     }
 
     fn capacity(&self) -> u64 {
-        CORES as u64
+        CORES as u64 * self.bugs.borrow().boast()
     }
 
     fn backend(&self) -> String {

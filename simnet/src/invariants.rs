@@ -69,8 +69,9 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(acknowledged_kept::AcknowledgedKept),
         Box::new(failed_for_cause::FailedForCause),
         Box::new(honest_unblamed::HonestUnblamed),
-        Box::new(ledger_chains::LedgerChains::default()),
+        // Before the chain of the books, which a second end breaks too.
         Box::new(one_final_result::OneFinalResult::default()),
+        Box::new(ledger_chains::LedgerChains::default()),
         Box::new(progress::Progress),
         Box::new(queues_bounded::QueuesBounded),
         Box::new(replay_matches::ReplayMatches),

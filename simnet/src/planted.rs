@@ -2,15 +2,16 @@
 //! invariant that watches over the promise can be seen to fail. No scenario has one but the table of planted bugs.
 
 pub mod blind_checker;
+pub mod boastful_executor;
 pub mod double_entry;
 pub mod early_store;
+pub mod failing_reduction;
 pub mod false_accuser;
 pub mod forgotten_artifact;
 pub mod greedy_books;
 pub mod hunt;
 pub mod lying_disk;
 pub mod mute_store;
-pub mod slow_disk;
 pub mod wrong_reduction;
 
 use std::cell::RefCell;
@@ -38,8 +39,8 @@ pub trait Tamper {
         true
     }
 
-    /// How many times longer than it should a sync takes.
-    fn slowness(&self) -> u32 {
+    /// How many times the cores it has does the machine claim?
+    fn boast(&self) -> u64 {
         1
     }
 
@@ -71,29 +72,31 @@ pub type Bugs = Rc<RefCell<Box<dyn Tamper>>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bug {
     BlindChecker,
+    BoastfulExecutor,
     DoubleEntry,
     EarlyStore,
+    FailingReduction,
     FalseAccuser,
     ForgottenArtifact,
     GreedyBooks,
     LyingDisk,
     MuteStore,
-    SlowDisk,
     WrongReduction,
 }
 
 impl Bug {
     /// All of them, with their names and the invariants that must catch them.
-    pub const ALL: [(Bug, &'static str, &'static str); 10] = [
+    pub const ALL: [(Bug, &'static str, &'static str); 11] = [
         (Bug::BlindChecker, "blind_checker", "result_correct"),
+        (Bug::BoastfulExecutor, "boastful_executor", "queues_bounded"),
         (Bug::DoubleEntry, "double_entry", "one_final_result"),
         (Bug::EarlyStore, "early_store", "acknowledged_kept"),
+        (Bug::FailingReduction, "failing_reduction", "failed_for_cause"),
         (Bug::FalseAccuser, "false_accuser", "honest_unblamed"),
         (Bug::ForgottenArtifact, "forgotten_artifact", "replay_matches"),
         (Bug::GreedyBooks, "greedy_books", "ledger_chains"),
         (Bug::LyingDisk, "lying_disk", "acknowledged_kept"),
         (Bug::MuteStore, "mute_store", "progress"),
-        (Bug::SlowDisk, "slow_disk", "queues_bounded"),
         (Bug::WrongReduction, "wrong_reduction", "result_correct"),
     ];
 }
@@ -103,14 +106,15 @@ pub fn bugs(bug: Option<Bug>, draws: Draws) -> Bugs {
     let tamper: Box<dyn Tamper> = match bug {
         None => Box::new(Faithful),
         Some(Bug::BlindChecker) => Box::new(blind_checker::BlindChecker),
+        Some(Bug::BoastfulExecutor) => Box::new(boastful_executor::BoastfulExecutor),
         Some(Bug::DoubleEntry) => Box::new(double_entry::DoubleEntry),
         Some(Bug::EarlyStore) => Box::new(early_store::EarlyStore(draws)),
+        Some(Bug::FailingReduction) => Box::new(failing_reduction::FailingReduction),
         Some(Bug::FalseAccuser) => Box::new(false_accuser::FalseAccuser(draws)),
         Some(Bug::ForgottenArtifact) => Box::new(forgotten_artifact::ForgottenArtifact(draws)),
         Some(Bug::GreedyBooks) => Box::new(greedy_books::GreedyBooks(draws)),
         Some(Bug::LyingDisk) => Box::new(lying_disk::LyingDisk),
         Some(Bug::MuteStore) => Box::new(mute_store::MuteStore(draws)),
-        Some(Bug::SlowDisk) => Box::new(slow_disk::SlowDisk),
         Some(Bug::WrongReduction) => Box::new(wrong_reduction::WrongReduction),
     };
     Rc::new(RefCell::new(tamper))

@@ -4,8 +4,9 @@
 use forgemesh_kernel::job::Job;
 
 use crate::adversary::Misdeed;
+use crate::disk::Unsynced;
 use crate::draws::Draws;
-use crate::faults::{CLASSES, Fault, Field};
+use crate::faults::{CLASSES, Fault, Field, What};
 use crate::planted::Bug;
 use crate::workload::{self, Arrival};
 
@@ -61,7 +62,22 @@ impl Scenario {
         }
         faults.sort_by_key(|fault| fault.at_ms);
         let liars = liars(seed, machines, wish.bug);
-        Scenario { seed, span_ms, machines, jobs, faults, liars, bug: wish.bug }
+        let mut scenario = Scenario { seed, span_ms, machines, jobs, faults, liars, bug: wish.bug };
+        scenario.provoke();
+        scenario
+    }
+
+    /// What a planted bug needs to do harm.
+    fn provoke(&mut self) {
+        match self.bug {
+            Some(Bug::BoastfulExecutor) => self.jobs.insert(0, workload::many_shards()),
+            // A torn image of a disk that never synced is damaged, which every node notices.
+            Some(Bug::LyingDisk) => self.faults.iter_mut().for_each(|fault| match &mut fault.what {
+                What::Off { way, .. } | What::Fuse { way, .. } => *way = Unsynced::Lost,
+                _ => {}
+            }),
+            _ => {}
+        }
     }
 
     /// The same with these faults and jobs alone, by their numbers.
@@ -100,7 +116,7 @@ fn liars(seed: u64, machines: usize, bug: Option<Bug>) -> Vec<(usize, Misdeed)> 
     let lies = draws.between(0, 7) == 0;
     let last = machines.saturating_sub(1) as u64;
     match bug {
-        Some(Bug::BlindChecker) => (0..machines).map(|machine| (machine, Misdeed::ForgedTotal)).collect(),
+        Some(Bug::BlindChecker) => (0..machines).map(|machine| (machine, Misdeed::OtherSeed)).collect(),
         Some(_) => Vec::new(),
         None if lies && last > 0 => vec![(draws.between(1, last) as usize, misdeed)],
         None => Vec::new(),

@@ -43,7 +43,6 @@ impl Store for ModelledStore {
         // Mostly quick, now and then as slow as a busy disk.
         let slow = self.draws.between(0, 19) == 0;
         let sync = Duration::from_millis(self.draws.between(1, if slow { 400 } else { 8 }));
-        let sync = sync * self.bugs.borrow().slowness();
         let free = self.waiting.back().map_or_else(Instant::now, |last| last.due);
         self.waiting.push_back(Waiting { due: free.max(Instant::now()) + sync, token, batch });
         self.gauge.store(self.waiting.len());

@@ -43,7 +43,11 @@ pub struct Violation {
 
 /// What the observer has seen. Clones are the same observer.
 #[derive(Clone)]
-pub struct Witness(Rc<RefCell<Seen>>, Rc<Notify>);
+pub struct Witness {
+    seen: Rc<RefCell<Seen>>,
+    recorded: Rc<Notify>,
+    violated: Rc<Notify>,
+}
 
 struct Seen {
     mirror: Hub,
@@ -68,12 +72,12 @@ impl Witness {
             checks: BTreeMap::new(),
             violation: None,
         };
-        Witness(Rc::new(RefCell::new(seen)), Rc::default())
+        Witness { seen: Rc::new(RefCell::new(seen)), recorded: Rc::default(), violated: Rc::default() }
     }
 
     /// Has every invariant look at this moment.
     pub fn look(&self, moment: Moment<'_>) {
-        let mut seen = self.0.borrow_mut();
+        let mut seen = self.seen.borrow_mut();
         let Seen { mirror, known, invariants, checks, violation, .. } = &mut *seen;
         if violation.is_some() {
             return;
@@ -86,7 +90,7 @@ impl Witness {
                 Ok(false) => {}
                 Err(detail) => {
                     *violation = Some(Violation { invariant: name, detail });
-                    self.1.notify_one();
+                    self.violated.notify_one();
                     return;
                 }
             }
@@ -107,7 +111,7 @@ impl Witness {
     /// The hub has come to life on `storage` with this state: what became durable while nobody heard of it is caught up.
     pub fn booted(&self, storage: &Storage, hub: &Hub) -> Result<(), forgemesh_storage::ReadError> {
         loop {
-            let from = self.0.borrow().mirror.state().next;
+            let from = self.seen.borrow().mirror.state().next;
             if from >= hub.state().next {
                 break;
             }
@@ -117,7 +121,7 @@ impl Witness {
             }
             page.iter().for_each(|(_, entry)| self.logged(entry));
         }
-        let known = self.0.borrow().books;
+        let known = self.seen.borrow().books;
         for seq in known.. {
             let Some(entry) = storage.ledger(seq)? else { break };
             self.entered(&entry);
@@ -131,7 +135,7 @@ impl Witness {
             return self.look(Moment::Unreadable { what: "a log entry" });
         };
         let outcome = {
-            let mut seen = self.0.borrow_mut();
+            let mut seen = self.seen.borrow_mut();
             if entry.index != seen.mirror.state().next {
                 drop(seen);
                 return self.look(Moment::Unreadable { what: "a log entry out of order" });
@@ -145,35 +149,35 @@ impl Witness {
         let entry = canon::from_bytes::<LedgerEntry>(bytes, limits::COMMAND_BYTES);
         let Ok(entry) = entry else { return self.look(Moment::Unreadable { what: "a ledger entry" }) };
         self.look(Moment::Entered { entry: &entry });
-        let mut seen = self.0.borrow_mut();
+        let mut seen = self.seen.borrow_mut();
         seen.books += 1;
         seen.recorded.insert(entry.job);
-        self.1.notify_one();
+        self.recorded.notify_one();
     }
 
     /// A client was told that its job is accepted.
     pub fn acknowledged(&self, job: JobId) {
-        self.0.borrow_mut().known.acknowledged.insert(job);
+        self.seen.borrow_mut().known.acknowledged.insert(job);
     }
 
     /// A submitter asks to cancel its job.
     pub fn cancelled(&self, job: JobId) {
-        self.0.borrow_mut().known.cancelled.insert(job);
+        self.seen.borrow_mut().known.cancelled.insert(job);
     }
 
     /// A disk has lost bits.
     pub fn rotten(&self) {
-        self.0.borrow_mut().known.rotten = true;
+        self.seen.borrow_mut().known.rotten = true;
     }
 
     /// Whether this job is in the books.
     pub fn is_recorded(&self, job: &JobId) -> bool {
-        self.0.borrow().recorded.contains(job)
+        self.seen.borrow().recorded.contains(job)
     }
 
     /// Jobs that are open in the log, or acknowledged and not in the books.
     pub fn unfinished(&self) -> Vec<String> {
-        let seen = self.0.borrow();
+        let seen = self.seen.borrow();
         let open = seen.mirror.state().open.values();
         let mut out: Vec<String> = open.map(|job| format!("{} is {:?}", job.id, job.state)).collect();
         let missing = seen.known.acknowledged.iter().filter(|job| !seen.recorded.contains(job));
@@ -184,23 +188,28 @@ impl Witness {
 
     /// The first violation so far.
     pub fn violation(&self) -> Option<Violation> {
-        self.0.borrow().violation.clone()
+        self.seen.borrow().violation.clone()
     }
 
     /// How often each invariant was checked.
     pub fn checks(&self) -> BTreeMap<&'static str, u64> {
-        self.0.borrow().checks.clone()
+        self.seen.borrow().checks.clone()
     }
 
     /// Entries of the books, and of the log.
     pub fn lengths(&self) -> (u64, u64) {
-        let seen = self.0.borrow();
+        let seen = self.seen.borrow();
         (seen.books, seen.mirror.state().next)
     }
 
-    /// Ready when something was recorded or an invariant failed.
+    /// Ready when something was recorded.
     pub async fn changed(&self) {
-        self.1.notified().await;
+        self.recorded.notified().await;
+    }
+
+    /// Ready when an invariant did not hold.
+    pub async fn violated(&self) {
+        self.violated.notified().await;
     }
 }
 

@@ -32,6 +32,12 @@ fn arrival(draws: &mut Draws, span_ms: u64, nodes: u64) -> Arrival {
     Arrival { at_ms, envelope: envelope(draws, nodes), cancel_ms }
 }
 
+/// A job of more shards than one machine may hold.
+pub fn many_shards() -> Arrival {
+    let envelope = r#"{"op":{"name":"diag","version":1,"profile":"noop.v1"},"args":{"shards":4000},"policy":{"verify":"none"}}"#;
+    Arrival { at_ms: 0, envelope: envelope.to_owned(), cancel_ms: None }
+}
+
 /// What is computed.
 struct Computation {
     family: &'static str,

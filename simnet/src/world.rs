@@ -166,19 +166,26 @@ impl World {
     async fn until(&mut self, moment: impl Future<Output = ()>) -> Result<(), Broken> {
         tokio::pin!(moment);
         loop {
+            let step = tokio::select! {
+                biased;
+                () = self.ground.witness.violated() => Ok(false),
+                Some(ended) = self.tasks.join_next() => ended.map_err(panicked).flatten().map(|()| false),
+                Some(answer) = self.clients.join_next() => {
+                    answer.map_err(panicked).flatten().map(|answer| {
+                        self.answers.push(answer);
+                        false
+                    })
+                }
+                () = &mut moment => Ok(true),
+            };
+            // What an invariant saw explains what broke after it.
             if let Some(violation) = self.ground.witness.violation() {
                 return Err(Broken::Invariant(violation));
             }
-            tokio::select! {
-                biased;
-                Some(ended) = self.tasks.join_next() => ended.map_err(panicked)??,
-                Some(answer) = self.clients.join_next() => {
-                    self.answers.push(answer.map_err(panicked)??);
-                }
-                () = &mut moment => break,
+            if step? {
+                return Ok(());
             }
         }
-        self.ground.witness.violation().map_or(Ok(()), |violation| Err(Broken::Invariant(violation)))
     }
 
     /// Cuts are lifted, links are fair, every process runs, disks have room. Whoever was away is back by now.

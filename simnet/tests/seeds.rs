@@ -1,0 +1,53 @@
+//! Seeds with every class of fault, and what a shortened failure says. More of them run in `.ci/run`.
+
+use std::collections::BTreeMap;
+
+use forgemesh_simnet::faults::{CLASSES, Class};
+use forgemesh_simnet::planted::Bug;
+use forgemesh_simnet::scenario::{Scenario, Wish};
+use forgemesh_simnet::shorten::shorten;
+use forgemesh_simnet::world::run;
+
+const AGAIN: &str = "cargo run --release -p forgemesh-simnet -- --seed";
+
+#[test]
+fn every_invariant_holds_under_every_class_of_fault() {
+    let (mut faults, mut checks) = (BTreeMap::<Class, u64>::new(), BTreeMap::<&str, u64>::new());
+    for seed in 1_000..1_040 {
+        let report = run(&Scenario::random(seed, &Wish::default()))
+            .unwrap_or_else(|broken| panic!("{broken}: {AGAIN} {seed}"));
+        assert_eq!(report.checks["progress"], 1, "{AGAIN} {seed}");
+        report.faults.iter().for_each(|(class, count)| *faults.entry(*class).or_default() += count);
+        report.checks.iter().for_each(|(name, count)| *checks.entry(name).or_default() += count);
+    }
+    assert_eq!(faults.len(), CLASSES.len(), "{faults:?}");
+    for (_, _, invariant) in Bug::ALL {
+        assert!(checks.get(invariant).is_some_and(|count| *count > 0), "{invariant} was never checked");
+    }
+}
+
+#[test]
+fn the_mesh_shares_the_work() {
+    let wish = Wish { machines: Some(6), jobs: Some(8), classes: Some(Vec::new()), ..Wish::default() };
+    let report = run(&Scenario::random(3, &wish)).expect("it holds");
+    let distinct = |job: &&forgemesh_simnet::report::JobReport| {
+        let text = serde_json::to_string(&job.verification).expect("text");
+        text.contains("same_operator")
+    };
+    assert!(report.jobs.iter().filter(distinct).count() > 0, "{:?}", report.jobs);
+    assert_eq!(report.faults.len(), 0);
+}
+
+/// A fault that matters is kept, the others go.
+#[test]
+fn a_failing_scenario_is_shortened() {
+    let wish = Wish { bug: Some(Bug::EarlyStore), ..Wish::default() };
+    let broken = |seed: &u64| run(&Scenario::random(*seed, &wish)).err();
+    let (seed, broken) = (1..60).find_map(|seed| Some((seed, broken(&seed)?))).expect("it is caught");
+    let scenario = Scenario::random(seed, &wish);
+    let short = shorten(&scenario, &broken.kind());
+    assert!(short.faults.len() <= 2 && !short.faults.is_empty(), "seed {seed}: {short:?}");
+    assert!(short.jobs.len() <= 2, "seed {seed}: {short:?}");
+    let again = run(&scenario.only(Some(&short.faults), Some(&short.jobs)));
+    assert_eq!(again.expect_err("it still fails").kind(), broken.kind());
+}
