@@ -43,7 +43,7 @@ pub fn all() -> Vec<Caught> {
 /// The table as it is kept in `PLANTED.md`.
 pub fn markdown(caught: &[Caught]) -> String {
     let mut out = String::from(
-        "# Planted bugs\n\nEach bug of `src/planted/` is switched on in random scenarios, seed 1 first, until an invariant\ncatches it. Made by `cargo run --release -p forgemesh-simnet -- planted --write simnet/PLANTED.md`;\nthe tests hold it against what they find.\n\n| bug | invariant that catches it | seeds until caught |\n| --- | --- | ---: |\n",
+        "# Planted bugs\n\nEach bug of `src/planted/` is switched on in random scenarios, seed 1 first, until an invariant\ncatches it. Made by `cargo run --release -p forgemesh-simnet -- planted --write simnet/PLANTED.md`;\nthe tests hold bugs and invariants against what they find; the seeds change with the mesh.\n\n| bug | invariant that catches it | seeds until caught |\n| --- | --- | ---: |\n",
     );
     for Caught { bug, found, .. } in caught {
         let (seeds, by) = match found {
