@@ -73,14 +73,20 @@ pub struct Field {
     pub machines: usize,
     /// Faults begin before this.
     pub span_ms: u64,
-    /// Whether machine 0 alone has the log, and no other has a copy.
+    /// The machine that has the log, of which no other has a copy.
     pub hub: usize,
+    /// When clients ask.
+    pub arrivals: Vec<u64>,
 }
 
 impl Field {
-    /// A time at which a fault begins.
+    /// A time at which a fault begins: half of them strike soon after a client has asked, while there is work.
     pub fn time(&self, draws: &mut Draws) -> u64 {
-        draws.between(0, self.span_ms)
+        let (any, number, after) = (draws.between(0, self.span_ms), draws.word(), draws.between(0, 6_000));
+        match self.arrivals.get(number as usize % (2 * self.arrivals.len()).max(1)) {
+            Some(at_ms) => at_ms + after,
+            None => any,
+        }
     }
 
     /// Any machine; the hub one time in three, since everything hangs on it.

@@ -50,7 +50,7 @@ impl Scenario {
         let some = draws.between(2, 6);
         let jobs = wish.jobs.unwrap_or_else(|| some.max(some * (span_ms / (2 * SPAN_MS)).min(50)));
         let jobs = workload::draw(&mut Draws::new(seed, "jobs"), jobs, span_ms, machines as u64);
-        let field = Field { machines, span_ms, hub: 0 };
+        let field = Field { machines, span_ms, hub: 0, arrivals: jobs.iter().map(|job| job.at_ms).collect() };
         let mut faults = Vec::new();
         for (_, name, draw) in CLASSES {
             let mut draws = Draws::new(seed, name);

@@ -10,6 +10,7 @@ const PURE: &[&str] = &["protocol/src/", "kernel/src/", "consensus/src/"];
 const PURE_AND_CORE: &[&str] = &["protocol/src/", "kernel/src/", "consensus/src/", "node/src/core"];
 const NO_CLOCK: &[&str] =
     &["protocol/src/", "kernel/src/", "consensus/src/", "storage/src/", "node/src/core"];
+const SIMULATED: &[&str] = &["simnet/src/"];
 const EVERYWHERE: &[&str] = &[""];
 
 /// Words banned below some folders.
@@ -58,6 +59,21 @@ const BANS: &[Ban] = &[
         below: PURE,
         except: NOWHERE,
         cure: "write `if a < b { a } else { b }`: the sign of zero differs between platforms",
+    },
+    Ban {
+        words: &[
+            "HashMap",
+            "HashSet",
+            "RandomState",
+            "SystemTime",
+            "std::time",
+            "std::thread",
+            "getrandom",
+            "thread_rng",
+        ],
+        below: SIMULATED,
+        except: "simnet/src/cli/",
+        cure: "one seed is one trace: a world has virtual time, ordered maps, one thread and its own draws",
     },
     Ban {
         words: &["spawn_blocking", "block_in_place"],
@@ -132,6 +148,8 @@ fn planted_offenders_are_found() {
         ("storage/src/e.rs", "use std::{env, fs};\nuse std::fs::File;\nlet t = Instant::now();\n"),
         ("consensus/src/f.rs", "storage.log(1, 2);\nlet a = std::fs::read(p);\n"),
         ("node/src/core/g.rs", "let t = SystemTime::now();\nlet m = HashMap::new();\n"),
+        ("simnet/src/i.rs", "use std::time::Instant;\nuse tokio::time::Instant;\nlet a = HashSet::new();\n"),
+        ("simnet/src/cli/j.rs", "use std::time::Instant;\nstd::thread::scope(f);\n"),
         ("node/src/real/h.rs", "tokio::task::spawn_blocking(f);\n"),
         ("node/src/boot.rs", "tokio::task::spawn_blocking(f);\nlet t = Instant::now();\n"),
     ]);
@@ -146,6 +164,8 @@ fn planted_offenders_are_found() {
             "storage/src/e.rs:1",
             "consensus/src/f.rs:2",
             "node/src/core/g.rs:1",
+            "simnet/src/i.rs:3",
+            "simnet/src/i.rs:1",
             "node/src/boot.rs:1"
         ]
     );

@@ -4,6 +4,8 @@ use super::tree::{Offence, Tree, assert_none, places};
 
 /// Crates whose `clippy.toml` bans what would make results differ.
 const PURE: &[&str] = &["protocol", "kernel", "consensus"];
+/// Crates whose `clippy.toml` has bans of its own.
+const OWN: &[&str] = &["simnet"];
 const BANS: &[&str] = &["disallowed-methods", "disallowed-types"];
 
 fn check(tree: &Tree) -> Vec<Offence> {
@@ -20,7 +22,7 @@ fn check(tree: &Tree) -> Vec<Offence> {
     let parse = |path: &str| tree.get(path).and_then(|file| file.text.parse::<toml::Table>().ok());
     let root = parse("clippy.toml").unwrap_or_default();
     let first = parse("protocol/clippy.toml").unwrap_or_default();
-    for name in PURE {
+    for name in PURE.iter().chain(OWN) {
         let path = format!("{name}/clippy.toml");
         let settings = parse(&path).unwrap_or_default();
         let mut report = |what: String, cure: &str| {
@@ -32,7 +34,7 @@ fn check(tree: &Tree) -> Vec<Offence> {
                 "repeat it: this file replaces the root's",
             );
         }
-        for ban in BANS {
+        for ban in BANS.iter().filter(|_| PURE.contains(name)) {
             if settings.get(*ban).is_none_or(|list| Some(list) != first.get(*ban)) {
                 report(
                     format!("`{ban}` differs from protocol's"),
@@ -58,6 +60,9 @@ fn planted_offenders_are_found() {
         ("protocol/clippy.toml", bans),
         ("kernel/clippy.toml", "disallowed-methods = ['x']\ndisallowed-types = ['z']\n"),
         ("consensus/clippy.toml", bans),
+        ("simnet/clippy.toml", "a = false\n"),
     ]);
-    assert_eq!(places(&check(&tree)), ["node/Cargo.toml:0", "kernel/clippy.toml:0", "kernel/clippy.toml:0"]);
+    let expected =
+        ["node/Cargo.toml:0", "kernel/clippy.toml:0", "kernel/clippy.toml:0", "simnet/clippy.toml:0"];
+    assert_eq!(places(&check(&tree)), expected);
 }

@@ -32,9 +32,10 @@ struct Summary {
     virtual_hours: f64,
     wall_s: f64,
     threads: u64,
-    seeds_per_thread_s: f64,
-    /// Virtual hours for each hour of a thread.
-    virtual_hours_per_thread_hour: f64,
+    /// Of all threads.
+    cpu_s: f64,
+    seeds_per_cpu_s: f64,
+    virtual_hours_per_cpu_hour: f64,
 }
 
 /// Runs the seeds; whether everything held.
@@ -117,10 +118,11 @@ impl Summary {
     }
 
     fn close(&mut self, wall_s: f64) {
-        let thread_s = wall_s * self.threads as f64;
-        self.wall_s = wall_s;
-        self.seeds_per_thread_s = self.seeds as f64 / thread_s;
-        self.virtual_hours_per_thread_hour = self.virtual_hours * 3_600.0 / thread_s;
+        let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let cpu_s = used.tv_sec as f64 + used.tv_nsec as f64 / 1e9;
+        (self.wall_s, self.cpu_s) = (wall_s, cpu_s);
+        self.seeds_per_cpu_s = self.seeds as f64 / cpu_s;
+        self.virtual_hours_per_cpu_hour = self.virtual_hours * 3_600.0 / cpu_s;
     }
 
     fn text(&self) -> String {
@@ -129,17 +131,17 @@ impl Summary {
         let checks = self.checks.iter().map(|(name, count)| format!("{name} {count}"));
         let (faults, checks) = (faults.collect::<Vec<_>>().join(", "), checks.collect::<Vec<_>>().join(", "));
         format!(
-            "{} seeds, {} failed, in {:.1} s on {} threads: {:.1} seeds a second and thread\n  jobs     {}, {} finalized\n  faults   {faults}\n  lives    {} ended early\n  checked  {checks}\n  time     {:.1} virtual hours, {:.0} for each hour of a thread\n",
+            "{} seeds, {} failed, in {:.1} s on {} threads: {:.1} seeds for each second of a core\n  jobs     {}, {} finalized\n  faults   {faults}\n  lives    {} ended early\n  checked  {checks}\n  time     {:.1} virtual hours, {:.0} for each hour of a core\n",
             self.seeds,
             self.failed,
             self.wall_s,
             self.threads,
-            self.seeds_per_thread_s,
+            self.seeds_per_cpu_s,
             self.jobs,
             self.finalized,
             self.crashes,
             self.virtual_hours,
-            self.virtual_hours_per_thread_hour
+            self.virtual_hours_per_cpu_hour
         )
     }
 }
