@@ -45,12 +45,14 @@ pub enum What {
     Cut { from: Side, to: Side },
     /// All links get worse.
     Weather(Weather),
-    /// Nothing can be written.
-    DiskFull { machine: usize },
-    /// After so many operations every one fails, until the disk is opened again; what was not synced is torn.
-    DiskError { machine: usize, after: u64, seed: u64 },
+    /// Little can be written, or nothing.
+    DiskFull { machine: usize, room: Room },
+    /// Dies in the middle of writing, after so many changes of its disk.
+    MidWrite { machine: usize, changes: u64, way: Unsynced },
+    /// After so many changes one fails, or every one until the disk is opened again; what was not synced is torn.
+    DiskError { machine: usize, after: u64, once: bool, seed: u64 },
     /// So many bits turn.
-    Rot { machine: usize, bits: u64, seed: u64 },
+    Rot { machine: usize, bits: usize },
 }
 
 /// The classes, by which faults are counted.
@@ -137,7 +139,7 @@ impl What {
     /// Its class.
     pub fn class(&self) -> Class {
         match self {
-            What::Off { .. } | What::Fuse { .. } => Class::Crash,
+            What::Off { .. } | What::Fuse { .. } | What::MidWrite { .. } => Class::Crash,
             What::Away { .. } => Class::Churn,
             What::Pause { .. } => Class::Pause,
             What::Clock { .. } => Class::Clock,
@@ -161,11 +163,12 @@ impl Fault {
             What::Clock { machine, by_ms } => machines[*machine].step_clock(*by_ms),
             What::Cut { from, to } => partition::begin(board, *from, *to, self.for_ms),
             What::Weather(weather) => board.set_weather(*weather),
-            What::DiskFull { machine } => machines[*machine].disk().set_full(true),
-            What::DiskError { machine, after, seed } => {
-                disk_error::begin(&machines[*machine], *after, *seed);
+            What::DiskFull { machine, room } => machines[*machine].disk().set_room(*room),
+            What::MidWrite { machine, changes, way } => crash::mid_write(&machines[*machine], *changes, *way),
+            What::DiskError { machine, after, once, seed } => {
+                disk_error::begin(&machines[*machine], *after, *once, *seed);
             }
-            What::Rot { machine, bits, seed } => rot::begin(&machines[*machine], *bits, *seed),
+            What::Rot { machine, bits } => machines[*machine].rot(*bits),
         }
     }
 
@@ -176,6 +179,7 @@ impl Fault {
             What::Weather(_) => board.set_weather(Weather::FAIR),
             What::DiskFull { machine } => machines[*machine].disk().set_full(false),
             What::Fuse { .. }
+            | What::MidWrite { .. }
             | What::Pause { .. }
             | What::Clock { .. }
             | What::Cut { .. }

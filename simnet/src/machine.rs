@@ -11,7 +11,7 @@ use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::keys::SecretKey;
-use forgemesh_storage::{CommitError, OpenError, ReadError, Storage};
+use forgemesh_storage::{CommitError, OpenError, ReadError};
 use tokio::sync::watch;
 use tokio::time::{Duration, sleep};
 
@@ -94,13 +94,14 @@ enum End {
 
 impl Machine {
     /// A machine that was never switched on.
-    pub fn new(make: Make, ground: Ground) -> Machine {
+    pub fn new(make: Make, ground: Ground) -> Result<Machine, OpenError> {
         let node = make.secret.public().id();
-        Machine(Rc::new(Inner {
+        let seed = Draws::new(ground.seed, &format!("disk of machine {}", make.number)).word();
+        Ok(Machine(Rc::new(Inner {
             node,
             make,
             ground,
-            disk: RefCell::new(Disk::blank()),
+            disk: RefCell::new(Disk::blank(seed)?),
             rotten: Cell::new(false),
             clock_ms: Rc::default(),
             gate: Gate::default(),
@@ -110,7 +111,7 @@ impl Machine {
             held: watch::Sender::new(0),
             life: watch::Sender::new((0, None)),
             counts: Cell::default(),
-        }))
+        })))
     }
 
     /// Lives until the world ends.
@@ -142,7 +143,7 @@ impl Machine {
         if bugs.borrow().lies() {
             disk.lie();
         }
-        let storage = match Storage::with_backend(disk) {
+        let storage = match disk.open() {
             Ok(storage) => Arc::new(storage),
             Err(OpenError::DiskFull { .. } | OpenError::Io { .. }) => return Ok(End::DiskFailed),
             Err(OpenError::Corrupt { detail, .. }) => return Ok(End::Damaged(detail)),
@@ -220,7 +221,7 @@ impl Machine {
             End::Damaged(_) => {
                 counts.replaced_disks += 1;
                 inner.rotten.set(false);
-                Disk::blank()
+                Disk::blank(self.draws("another disk", counts.replaced_disks).word())?
             }
         };
         inner.disk.replace(next);
@@ -282,11 +283,11 @@ impl Machine {
         self.0.way.set(way);
     }
 
-    /// Turns a bit of its disk.
-    pub fn rot(&self, draws: &mut Draws) {
+    /// Turns bits of its disk.
+    pub fn rot(&self, bits: usize) {
         self.0.rotten.set(true);
         self.0.ground.witness.rotten();
-        self.disk().rot(draws);
+        self.disk().rot(bits);
     }
 
     /// The node of a life after `last`, once it is up; its number and the way to it.

@@ -73,7 +73,9 @@ impl Scenario {
             Some(Bug::BoastfulExecutor) => self.jobs.insert(0, workload::many_shards()),
             // A torn image of a disk that never synced is damaged, which every node notices.
             Some(Bug::LyingDisk) => self.faults.iter_mut().for_each(|fault| match &mut fault.what {
-                What::Off { way, .. } | What::Fuse { way, .. } => *way = Unsynced::Lost,
+                What::Off { way, .. } | What::Fuse { way, .. } | What::MidWrite { way, .. } => {
+                    *way = Unsynced::Lost
+                }
                 _ => {}
             }),
             _ => {}

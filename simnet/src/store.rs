@@ -66,6 +66,10 @@ impl Store for ModelledStore {
         self.trace.step("stored", token, batch_digest(&batch));
         if self.bugs.borrow_mut().is_told() { Ok(token) } else { pending().await }
     }
+
+    fn is_low(&self) -> bool {
+        self.storage.room().low
+    }
 }
 
 impl ModelledStore {

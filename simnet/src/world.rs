@@ -144,7 +144,8 @@ impl World {
             let (is_hub, bug) = (number == HUB, scenario.bug.filter(|_| number == HUB));
             Machine::new(Make { number, secret: secret.clone(), misdeed, bug, is_hub }, ground.clone())
         };
-        let machines: Rc<Vec<Machine>> = Rc::new(secrets.iter().enumerate().map(machine).collect());
+        let machines: Result<Vec<Machine>, OpenError> = secrets.iter().enumerate().map(machine).collect();
+        let machines = Rc::new(machines?);
         let (mut tasks, mut asking) = (JoinSet::new(), JoinSet::new());
         // Faults first: who is away from the beginning is not switched on.
         tasks.spawn_local(strike(scenario.clone(), Rc::clone(&machines), ground.clone()));
@@ -193,7 +194,7 @@ impl World {
         self.ground.board.heal();
         for machine in self.machines.iter() {
             machine.gate().open();
-            machine.disk().set_full(false);
+            machine.disk().heal();
             machine.set_way(Unsynced::Kept);
         }
         self.ground.trace.step("healed", 0, forgemesh_protocol::hash::Hash::ZERO);
@@ -211,7 +212,7 @@ impl World {
         // Everything that ran on the disk goes first; then it is opened as a stranger would.
         self.clients.shutdown().await;
         self.tasks.shutdown().await;
-        let storage = Storage::with_backend(self.machines[HUB].disk().after(Unsynced::Lost))?;
+        let storage = self.machines[HUB].disk().after(Unsynced::Lost).open()?;
         let witness = &self.ground.witness;
         witness.look(Moment::Over { storage: &storage, unfinished: &unfinished });
         if let Some(violation) = witness.violation() {

@@ -63,7 +63,7 @@ impl Rig {
         let recovered =
             Recovered { leader: identity.node, hub: Some((mirror.clone(), found)), outbox: Vec::new() };
         let core = Core::new(identity, recovered, 4, "cpu/rig".to_owned());
-        let storage = Arc::new(Storage::with_backend(Disk::default())?);
+        let storage = Arc::new(Disk::blank(0)?.open()?);
         let conduct = conduct(misdeed);
         let (signed, replies, applied) = (Vec::new(), Vec::new(), Vec::new());
         Ok(Rig { core, conduct, storage, mirror, secret, signed, replies, applied })

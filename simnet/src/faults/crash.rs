@@ -1,4 +1,4 @@
-//! Power losses at a time, and deaths at any step of the ports.
+//! Power losses at a time, deaths at any step of the ports, deaths in the middle of a write.
 
 use super::{Fault, Field, What, way};
 use crate::disk::Unsynced;
@@ -10,12 +10,13 @@ pub fn draw(field: &Field, draws: &mut Draws) -> Vec<Fault> {
     let count = field.count(draws, 4);
     let one = |_| {
         let (at_ms, machine, way) = (field.time(draws), field.machine(draws), way(draws));
-        if draws.between(0, 1) == 0 {
-            let for_ms = draws.between(1, 30_000);
-            Fault { at_ms, for_ms, what: What::Off { machine, way } }
-        } else {
-            Fault { at_ms, for_ms: 0, what: What::Fuse { machine, steps: draws.between(0, 60), way } }
-        }
+        let (for_ms, after) = (draws.between(1, 30_000), draws.between(0, 60));
+        let (for_ms, what) = match draws.between(0, 3) {
+            0 | 1 => (for_ms, What::Off { machine, way }),
+            2 => (0, What::Fuse { machine, steps: after, way }),
+            _ => (0, What::MidWrite { machine, changes: after, way }),
+        };
+        Fault { at_ms, for_ms, what }
     };
     (0..count).map(one).collect()
 }
@@ -23,4 +24,10 @@ pub fn draw(field: &Field, draws: &mut Draws) -> Vec<Fault> {
 /// The power goes.
 pub fn off(machine: &Machine, way: Unsynced) {
     machine.hold(way);
+}
+
+/// It will die at a change of its disk.
+pub fn mid_write(machine: &Machine, changes: u64, way: Unsynced) {
+    machine.set_way(way);
+    machine.disk().light_fuse(changes);
 }

@@ -10,14 +10,19 @@ pub fn draw(field: &Field, draws: &mut Draws) -> Vec<Fault> {
     let count = field.count(draws, 2);
     let one = |_| {
         let (at_ms, machine) = (field.time(draws), field.machine(draws));
-        let what = What::DiskError { machine, after: draws.between(0, 80), seed: draws.word() };
+        let what = What::DiskError {
+            machine,
+            after: draws.between(0, 60),
+            once: draws.between(0, 1) == 0,
+            seed: draws.word(),
+        };
         Fault { at_ms, for_ms: 0, what }
     };
     (0..count).map(one).collect()
 }
 
 /// It will fail.
-pub fn begin(machine: &Machine, after: u64, seed: u64) {
+pub fn begin(machine: &Machine, after: u64, once: bool, seed: u64) {
     machine.set_way(Unsynced::Torn(seed));
-    machine.disk().fail_after(after);
+    machine.disk().fail_after(after, once);
 }

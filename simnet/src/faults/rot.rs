@@ -2,21 +2,14 @@
 
 use super::{Fault, Field, What};
 use crate::draws::Draws;
-use crate::machine::Machine;
 
 /// Draws them.
 pub fn draw(field: &Field, draws: &mut Draws) -> Vec<Fault> {
     let count = field.count(draws, 1);
     let one = |_| {
         let (at_ms, machine) = (field.time(draws), field.agent(draws)?);
-        let what = What::Rot { machine, bits: draws.between(1, 4), seed: draws.word() };
+        let what = What::Rot { machine, bits: draws.between(1, 16) as usize };
         Some(Fault { at_ms, for_ms: 0, what })
     };
     (0..count).filter_map(one).collect()
-}
-
-/// They turn.
-pub fn begin(machine: &Machine, bits: u64, seed: u64) {
-    let mut draws = Draws::new(seed, "rot");
-    (0..bits).for_each(|_| machine.rot(&mut draws));
 }
