@@ -14,6 +14,14 @@ pub struct Shortened {
     pub runs: usize,
 }
 
+impl Shortened {
+    /// All of a scenario.
+    pub fn whole(scenario: &Scenario) -> Shortened {
+        let (faults, jobs) = ((0..scenario.faults.len()).collect(), (0..scenario.jobs.len()).collect());
+        Shortened { faults, jobs, runs: 0 }
+    }
+}
+
 /// The shortest lists found within the bound on runs; the scenario must have failed as `kind`.
 pub fn shorten(scenario: &Scenario, kind: &str) -> Shortened {
     let mut runs = 0;

@@ -41,6 +41,8 @@ pub enum Broken {
     Invariant(Violation),
     #[error("a node panicked: {0}")]
     Panicked(String),
+    #[error("the process would have been ended by a panic within a panic")]
+    Aborted,
     #[error("the runtime: {0}")]
     Runtime(#[from] std::io::Error),
     #[error("an envelope of the scenario: {0}")]

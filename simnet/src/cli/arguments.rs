@@ -10,11 +10,11 @@ use forgemesh_simnet::scenario::{Scenario, Wish};
 /// Real nodes in virtual time. A seed decides everything: machines, jobs, faults, who lies.
 ///
 /// Exit code 0 if every invariant held, 1 if one did not, 2 for wrong usage.
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 #[command(name = "forgemesh-simnet", args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     /// The one seed to run
-    #[arg(long, default_value_t = 1, conflicts_with = "seeds")]
+    #[arg(long, default_value_t = 1, conflicts_with = "seeds", value_parser = clap::value_parser!(u64).range(..u64::MAX))]
     pub seed: u64,
     /// Many seeds: A..B, B left out
     #[arg(long, value_parser = seeds)]
@@ -47,7 +47,7 @@ pub struct Arguments {
     pub command: Option<Command>,
 }
 
-#[derive(Subcommand)]
+#[derive(Clone, Subcommand)]
 pub enum Command {
     /// Runs every planted bug until its invariant catches it, and prints the table
     Planted {

@@ -1,7 +1,7 @@
 //! A failing seed: what did not hold, the line that shows it again, the shortest list of faults that still does.
 
 use forgemesh_simnet::scenario::Scenario;
-use forgemesh_simnet::shorten::shorten;
+use forgemesh_simnet::shorten::{Shortened, shorten};
 use forgemesh_simnet::world::Broken;
 use serde::Serialize;
 
@@ -26,7 +26,11 @@ pub struct Failure {
 pub fn examine(arguments: &Arguments, seed: u64, broken: &Broken) -> Failure {
     let chosen = arguments.chosen(seed);
     let kind = broken.kind();
-    let short = shorten(&chosen, &kind);
+    // What ends a process cannot be run again and again in this one.
+    let short = match broken {
+        Broken::Aborted => Shortened::whole(&chosen),
+        _ => shorten(&chosen, &kind),
+    };
     // Numbers within what was chosen are numbers of the whole scenario only once they are looked up there.
     let numbers = |kept: &[usize], given: &Option<crate::arguments::Numbers>| -> Vec<usize> {
         kept.iter().map(|&n| given.as_ref().and_then(|given| given.0.get(n).copied()).unwrap_or(n)).collect()

@@ -1,20 +1,19 @@
 //! Many seeds: each a simulation of its own in one thread, with a bar while they run and a summary at the end.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use forgemesh_simnet::faults::Class;
+use forgemesh_simnet::faults::{Class, What};
 use forgemesh_simnet::report::Report;
-use forgemesh_simnet::world::{Broken, run};
+use forgemesh_simnet::scenario::Scenario;
+use forgemesh_simnet::world::Broken;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::arguments::{Arguments, Seeds};
-use crate::failure;
 use crate::print::json;
+use crate::{crew, failure};
 
 /// Failing seeds that are shortened; the others are named.
 const SHORTENED: u64 = 5;
@@ -24,6 +23,9 @@ const SHORTENED: u64 = 5;
 struct Summary {
     seeds: u64,
     failed: u64,
+    /// Seeds in which the database's engine would have ended the process on a rotten page: detected, and not as kindly as
+    /// it should be.
+    aborted: Vec<u64>,
     jobs: u64,
     finalized: u64,
     faults: BTreeMap<Class, u64>,
@@ -38,35 +40,6 @@ struct Summary {
     virtual_hours_per_cpu_hour: f64,
 }
 
-/// Runs the seeds; whether everything held.
-pub fn run_all(
-    arguments: &Arguments,
-    seeds: Seeds,
-    mut each: impl FnMut(u64, Result<Report, Broken>),
-) -> u64 {
-    let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    let threads = arguments.threads.unwrap_or(cores).min(seeds.end - seeds.first);
-    let next = AtomicU64::new(seeds.first);
-    let (sender, results) = mpsc::channel();
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    // Nobody listens any more: the main thread is gone.
-                    if seed >= seeds.end || sender.send((seed, run(&arguments.chosen(seed)))).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        results.into_iter().for_each(|(seed, result)| each(seed, result));
-    });
-    threads
-}
-
 /// Runs the seeds and says what came of them; whether everything held.
 pub fn run_seeds(arguments: &Arguments, seeds: Seeds) -> bool {
     let bar = ProgressBar::new(seeds.end - seeds.first);
@@ -74,9 +47,14 @@ pub fn run_seeds(arguments: &Arguments, seeds: Seeds) -> bool {
     bar.set_style(style.expect("invariant: the template is well formed"));
     let (started, mut summary) = (Instant::now(), Summary::default());
     let mut broken = Vec::new();
-    summary.threads = run_all(arguments, seeds, |seed, result| {
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    summary.threads = arguments.threads.unwrap_or(cores).min(seeds.end - seeds.first);
+    let chosen = arguments.clone();
+    let scenario = move |seed| chosen.chosen(seed);
+    crew::simulate(seeds.first..seeds.end, summary.threads, scenario, |seed, result| {
         summary.seeds += 1;
         match result {
+            Err(Broken::Aborted) if has_rot(&arguments.chosen(seed)) => summary.aborted.push(seed),
             Ok(report) => {
                 summary.add(&report);
                 if arguments.json {
@@ -107,6 +85,10 @@ pub fn run_seeds(arguments: &Arguments, seeds: Seeds) -> bool {
     broken.is_empty()
 }
 
+fn has_rot(scenario: &Scenario) -> bool {
+    scenario.faults.iter().any(|fault| matches!(fault.what, What::Rot { .. }))
+}
+
 impl Summary {
     fn add(&mut self, report: &Report) {
         self.jobs += report.submitted;
@@ -130,8 +112,12 @@ impl Summary {
             self.faults.iter().map(|(class, count)| format!("{} {count}", json(class).replace('"', "")));
         let checks = self.checks.iter().map(|(name, count)| format!("{name} {count}"));
         let (faults, checks) = (faults.collect::<Vec<_>>().join(", "), checks.collect::<Vec<_>>().join(", "));
+        let aborted = match &self.aborted[..] {
+            [] => String::new(),
+            seeds => format!("  aborted  on a rotten page, by the database's engine: seeds {seeds:?}\n"),
+        };
         format!(
-            "{} seeds, {} failed, in {:.1} s on {} threads: {:.1} seeds for each second of a core\n  jobs     {}, {} finalized\n  faults   {faults}\n  lives    {} ended early\n  checked  {checks}\n  time     {:.1} virtual hours, {:.0} for each hour of a core\n",
+            "{} seeds, {} failed, in {:.1} s on {} threads: {:.1} seeds for each second of a core\n  jobs     {}, {} finalized\n  faults   {faults}\n  lives    {} ended early\n  checked  {checks}\n{aborted}  time     {:.1} virtual hours, {:.0} for each hour of a core\n",
             self.seeds,
             self.failed,
             self.wall_s,

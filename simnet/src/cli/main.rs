@@ -1,6 +1,7 @@
 //! The simulator's command line: one seed in full, many seeds with a summary, the table of planted bugs.
 
 mod arguments;
+mod crew;
 mod failure;
 mod fleet;
 mod plant;
@@ -14,8 +15,7 @@ use crate::arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // A node's panic is a finding like any other: it is reported with its seed, not printed where it happens.
-    std::panic::set_hook(Box::new(|_| {}));
+    crew::quiet();
     let held = match (&arguments.command, arguments.seeds) {
         (Some(Command::Planted { write }), _) => return plant::table(write.as_deref()),
         (None, Some(seeds)) => fleet::run_seeds(&arguments, seeds),

@@ -4,16 +4,17 @@ use std::fmt::Display;
 use std::time::Instant;
 
 use forgemesh_simnet::report::Report;
-use forgemesh_simnet::world::run;
 use serde::Serialize;
 
 use crate::arguments::Arguments;
-use crate::failure;
+use crate::{crew, failure};
 
 /// Runs the one seed and shows what came of it; whether everything held.
 pub fn one(arguments: &Arguments) -> bool {
-    let started = Instant::now();
-    match run(&arguments.chosen(arguments.seed)) {
+    let (started, seed, chosen) = (Instant::now(), arguments.seed, arguments.clone());
+    let (mut outcome, scenario) = (None, move |seed| chosen.chosen(seed));
+    crew::simulate(seed..seed + 1, 1, scenario, |_, result| outcome = Some(result));
+    match outcome.expect("invariant: every seed has an outcome") {
         Ok(report) => {
             if arguments.json {
                 println!("{}", json(&report));
@@ -23,8 +24,8 @@ pub fn one(arguments: &Arguments) -> bool {
             true
         }
         Err(broken) => {
-            eprintln!("seed {}: {broken}; shortening", arguments.seed);
-            let failure = failure::examine(arguments, arguments.seed, &broken);
+            eprintln!("seed {seed}: {broken}; shortening");
+            let failure = failure::examine(arguments, seed, &broken);
             if arguments.json {
                 println!("{}", json(&failure))
             } else {
