@@ -71,13 +71,16 @@ impl Scenario {
     fn provoke(&mut self) {
         match self.bug {
             Some(Bug::BoastfulExecutor) => self.jobs.insert(0, workload::many_shards()),
-            // A torn image of a disk that never synced is damaged, which every node notices.
-            Some(Bug::LyingDisk) => self.faults.iter_mut().for_each(|fault| match &mut fault.what {
-                What::Off { way, .. } | What::Fuse { way, .. } | What::MidWrite { way, .. } => {
-                    *way = Unsynced::Lost
-                }
-                _ => {}
-            }),
+            // A torn image of a disk that never synced is damaged, which every node notices; a whole old one is not.
+            Some(Bug::LyingDisk) => {
+                self.faults.retain(|fault| !matches!(fault.what, What::DiskError { .. }));
+                self.faults.iter_mut().for_each(|fault| match &mut fault.what {
+                    What::Off { way, .. } | What::Fuse { way, .. } | What::MidWrite { way, .. } => {
+                        *way = Unsynced::Lost;
+                    }
+                    _ => {}
+                });
+            }
             _ => {}
         }
     }

@@ -37,7 +37,17 @@ pub fn examine(arguments: &Arguments, seed: u64, broken: &Broken) -> Failure {
     };
     let faults = numbers(&short.faults, &arguments.only);
     let jobs = numbers(&short.jobs, &arguments.only_jobs);
-    let again = format!("{} --only={} --only-jobs={}", arguments.again(seed), list(&faults), list(&jobs));
+    // Where nothing could be dropped, the lists would say nothing.
+    let only = |name: &str, given: bool, kept: &[usize], before: usize| match given || kept.len() < before {
+        true => format!(" --{name}={}", list(kept)),
+        false => String::new(),
+    };
+    let again = [
+        arguments.again(seed),
+        only("only", arguments.only.is_some(), &faults, chosen.faults.len()),
+        only("only-jobs", arguments.only_jobs.is_some(), &jobs, chosen.jobs.len()),
+    ]
+    .concat();
     Failure {
         seed,
         broken: kind,
