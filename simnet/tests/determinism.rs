@@ -43,14 +43,3 @@ fn hours_pass_while_no_time_does() {
     assert!(report.heartbeats.abs_diff(seconds) <= 1, "{} beats in {seconds} s", report.heartbeats);
     assert!(started.elapsed().as_secs() < 60, "virtual time is not wall time");
 }
-
-#[test]
-fn a_failing_seed_says_how_to_see_it_again() {
-    let output = Command::new(env!("CARGO_BIN_EXE_forgemesh-simnet"))
-        .args(["--seeds", "3..1"])
-        .output()
-        .expect("the simulator starts");
-    assert_eq!(output.status.code(), Some(2));
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(text.contains("write A..B"), "{text}");
-}

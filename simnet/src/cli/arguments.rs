@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use forgemesh_simnet::faults::CLASSES;
 use forgemesh_simnet::limits;
+use forgemesh_simnet::planted::Bug;
 use forgemesh_simnet::scenario::{Scenario, Wish};
 
 /// Real nodes in virtual time. A seed decides everything: machines, jobs, faults, who lies.
@@ -31,6 +32,9 @@ pub struct Arguments {
     /// Classes of fault, comma-separated; `none` for none; without it the seed decides
     #[arg(long, value_delimiter = ',', value_parser = class)]
     pub faults: Option<Vec<String>>,
+    /// Plants this bug in the hub, to see what a failure looks like
+    #[arg(long, value_parser = bug)]
+    pub bug: Option<Bug>,
     /// The faults with these numbers alone, comma-separated; empty for none
     #[arg(long, value_parser = numbers)]
     pub only: Option<Numbers>,
@@ -91,6 +95,12 @@ fn class(text: &str) -> Result<String, String> {
     Err(format!("no class of fault is called `{text}`; there are {}, and `none`", names.join(", ")))
 }
 
+fn bug(text: &str) -> Result<Bug, String> {
+    let names: Vec<&str> = Bug::ALL.iter().map(|(_, name, _)| *name).collect();
+    let found = Bug::ALL.iter().find(|(_, name, _)| *name == text).map(|(bug, ..)| *bug);
+    found.ok_or_else(|| format!("no planted bug is called `{text}`; there are {}", names.join(", ")))
+}
+
 fn numbers(text: &str) -> Result<Numbers, String> {
     let parts = text.split(',').filter(|part| !part.is_empty());
     let numbers: Result<Vec<usize>, _> = parts.map(|part| part.trim().parse()).collect();
@@ -108,7 +118,7 @@ impl Arguments {
                 span_ms: self.hours.map(|hours| (hours * 3_600_000.0) as u64),
                 jobs: self.jobs,
                 classes: self.faults.clone(),
-                bug: None,
+                bug: self.bug,
             },
         )
     }
@@ -128,6 +138,8 @@ impl Arguments {
         add("nodes", self.nodes.map(|nodes| nodes.to_string()));
         add("hours", self.hours.map(|hours| hours.to_string()));
         add("jobs", self.jobs.map(|jobs| jobs.to_string()));
+        let named = |bug: Bug| Bug::ALL.iter().find(|(other, ..)| *other == bug).map(|(_, name, _)| *name);
+        add("bug", self.bug.and_then(named).map(str::to_owned));
         add("faults", self.faults.as_ref().map(|classes| classes.join(",")));
         line
     }
