@@ -2,15 +2,19 @@
 //! its job is accepted or refused; some take their job back.
 
 use forgemesh_node::core::{Reply, Request};
+use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::keys::{SecretKey, Signed};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::submission::{Offer, Submission};
-use tokio::time::{Duration, sleep_until};
+use tokio::time::{Duration, sleep, sleep_until};
 
 use crate::machine::{Ground, Machine};
 use crate::world::{Answer, Broken, EPOCH_MS};
+
+/// Until a hub without room is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What one client wants.
 pub struct Client {
@@ -42,6 +46,13 @@ impl Client {
             Reply::Refused(reason) => return Ok(Answer::Refused(reason.to_string())),
             other => return Err(Broken::Answer(format!("{other:?}"))),
         }
+        if let Some(after_ms) = self.cancel_ms {
+            sleep(Duration::from_millis(after_ms)).await;
+            let cancellation = Signed::new(Cancellation { job: id }, mesh, &self.secret);
+            ground.witness.cancelled(id);
+            let reply = ask(&hub, || Request::Cancel(Box::new(cancellation.clone()))).await;
+            ground.trace.step("cancelled", self.number as u64, Hash::blob(format!("{reply:?}").as_bytes()));
+        }
         Ok(Answer::Accepted(id))
     }
 }
@@ -51,10 +62,11 @@ async fn ask(hub: &Machine, request: impl Fn() -> Request) -> Reply {
     let mut last = 0;
     loop {
         let (life, handle) = hub.alive(last).await;
-        if let Ok(reply) = handle.request(request()).await {
-            return reply;
+        match handle.request(request()).await {
+            Ok(Reply::DiskLow) => sleep(AGAIN).await,
+            Ok(reply) => return reply,
+            // A node that has stopped answers nobody; its next life is asked.
+            Err(_) => last = life,
         }
-        // A node that has stopped answers nobody; its next life is asked again.
-        last = life;
     }
 }

@@ -69,8 +69,8 @@ impl Executor for ModelledExecutor {
         self.trace.step(kind, ticket, digest);
         // As in production: checks and reductions go before shards.
         match work {
-            Work::Run { .. } => self.queue.waiting.push_back((ticket, work)),
-            Work::Open { .. } | Work::Check { .. } | Work::Reduce { .. } => {
+            Work::Run { .. } | Work::Scrub { .. } => self.queue.waiting.push_back((ticket, work)),
+            Work::Open { .. } | Work::Check { .. } | Work::Reduce { .. } | Work::Load { .. } => {
                 self.queue.waiting.push_front((ticket, work));
             }
         }

@@ -13,7 +13,7 @@ pub mod weather;
 
 use serde::Serialize;
 
-use crate::disk::Unsynced;
+use crate::disk::{Room, Unsynced};
 use crate::draws::Draws;
 use crate::machine::Machine;
 use crate::switchboard::{Side, Switchboard, Weather};
@@ -177,7 +177,7 @@ impl Fault {
         match &self.what {
             What::Off { machine, .. } | What::Away { machine } => machines[*machine].release(),
             What::Weather(_) => board.set_weather(Weather::FAIR),
-            What::DiskFull { machine } => machines[*machine].disk().set_full(false),
+            What::DiskFull { machine, .. } => machines[*machine].disk().set_room(Room::Enough),
             What::Fuse { .. }
             | What::MidWrite { .. }
             | What::Pause { .. }

@@ -14,6 +14,7 @@ pub mod result_correct;
 use forgemesh_consensus::command::Entry;
 use forgemesh_consensus::machine::{Applied, Hub, Rejected};
 use forgemesh_consensus::settle::FinishedJob;
+use forgemesh_node::core::Queue;
 use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_storage::Storage;
 
@@ -32,6 +33,8 @@ pub enum Moment<'a> {
     Booted { hub: &'a Hub, storage: &'a Storage },
     /// What waits inside one machine, and the parcels at its door.
     Beat { machine: usize, waiting: Waiting, parcels: usize },
+    /// What a node says of the queues within it.
+    Queues { machine: usize, queues: &'a [Queue] },
     /// The world was healed and given time; the hub's disk is opened as a stranger would.
     Over { storage: &'a Storage, unfinished: &'a [String] },
 }

@@ -5,15 +5,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use forgemesh_protocol::canon::{self, CanonError};
+use forgemesh_protocol::canon::CanonError;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::wire::Message;
 
 /// Letters that are kept, and how long one may be to be kept.
 const KEPT: usize = 4_096;
 const KEPT_BYTES: usize = 4_096;
-/// Longest letter.
-const MESSAGE_BYTES: usize = 257 << 20;
 
 thread_local! {
     static READ: RefCell<BTreeMap<Hash, Message>> = const { RefCell::new(BTreeMap::new()) };
@@ -21,20 +19,20 @@ thread_local! {
 
 /// The bytes on the wire.
 pub fn encode(message: &Message) -> Rc<[u8]> {
-    canon::to_bytes(message).into()
+    message.encode().into()
 }
 
 /// The message, if the bytes are its canonical ones.
 pub fn decode(bytes: &[u8]) -> Result<Message, CanonError> {
     if bytes.len() > KEPT_BYTES {
-        return canon::from_bytes(bytes, MESSAGE_BYTES);
+        return Message::decode(bytes);
     }
     let address = Hash::blob(bytes);
     READ.with_borrow_mut(|read| {
         if let Some(message) = read.get(&address) {
             return Ok(message.clone());
         }
-        let message: Message = canon::from_bytes(bytes, MESSAGE_BYTES)?;
+        let message = Message::decode(bytes)?;
         if read.len() >= KEPT {
             read.clear();
         }

@@ -81,8 +81,4 @@ impl ModelledStore {
         self.unwritten.drain(..).try_for_each(|early| self.storage.commit(&early))?;
         self.storage.commit(batch)
     }
-
-    fn is_low(&self) -> bool {
-        false
-    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use forgemesh_node::boot::{self, BootError};
+use forgemesh_node::core::{Reply, Request};
 use forgemesh_node::job_file::JobFile;
 use forgemesh_protocol::canon::CanonError;
 use forgemesh_protocol::id::JobId;
@@ -31,6 +32,8 @@ use crate::witness::{Known, Violation, Witness};
 pub const EPOCH_MS: u64 = 1_767_225_600_000;
 /// The machine that is the hub.
 const HUB: usize = 0;
+/// Between two questions about a node's queues.
+const PROBE: Duration = Duration::from_secs(10);
 /// Clients with keys of their own.
 const CLIENTS: usize = 4;
 
@@ -153,6 +156,9 @@ impl World {
         tasks.spawn_local(strike(scenario.clone(), Rc::clone(&machines), ground.clone()));
         for machine in machines.iter() {
             tasks.spawn_local(machine.clone().live());
+        }
+        for machine in machines.iter() {
+            tasks.spawn_local(probe(machine.clone(), ground.clone()));
         }
         let heartbeats = Rc::default();
         tasks.spawn_local(beat(Rc::clone(&heartbeats), Rc::clone(&machines), ground.clone()));
@@ -303,6 +309,18 @@ async fn beat(
         for machine in machines.iter() {
             let (waiting, parcels) = (machine.gauge().read(), ground.board.waiting(&machine.node()));
             ground.witness.look(Moment::Beat { machine: machine.number(), waiting, parcels });
+        }
+    }
+}
+
+/// Asks a node now and then what waits within it.
+async fn probe(machine: Machine, ground: Ground) -> Result<(), Broken> {
+    let mut ticks = interval_at(Instant::now() + PROBE, PROBE);
+    loop {
+        ticks.tick().await;
+        let (_, handle) = machine.alive(0).await;
+        if let Ok(Reply::Queues(queues)) = handle.request(Request::Queues).await {
+            ground.witness.look(Moment::Queues { machine: machine.number(), queues: &queues });
         }
     }
 }

@@ -2,6 +2,7 @@
 //! what it said. Source: design/trust.md, "Commit, then challenge", 3 to 5.
 
 use forgemesh_consensus::command::Command;
+use forgemesh_protocol::challenge::CheckOutcome;
 
 use super::{Invariant, Moment, View};
 
@@ -17,19 +18,16 @@ impl Invariant for HonestUnblamed {
         let Moment::Applied { entry, outcome: Ok(applied) } = &view.moment else { return Ok(false) };
         let Command::Judge { verdict } = &entry.command else { return Ok(false) };
         let verdict = &verdict.body;
-        if verdict.mismatches.is_empty() {
+        if verdict.outcome != CheckOutcome::Differs {
             return Ok(true);
         }
         // A conviction may end the job in the same step: then its record is the finished one.
         let finished = applied.finished.as_ref().map(|finished| &finished.record);
         let record = finished.or_else(|| view.mirror.job(&verdict.job));
-        let batches = record.into_iter().flat_map(|record| &record.batches);
-        let accused = batches.filter(|batch| batch.digest == verdict.attestation);
-        for agent in accused.map(|batch| batch.attestation.body.agent) {
-            if !view.known.liars.contains(&agent) {
-                return Err(format!("agent {agent} is honest and was convicted in job {}", verdict.job));
-            }
+        let convicted = record.into_iter().flat_map(|record| &record.convicted);
+        match convicted.into_iter().find(|agent| !view.known.liars.contains(agent)) {
+            Some(agent) => Err(format!("agent {agent} is honest and was convicted in job {}", verdict.job)),
+            None => Ok(true),
         }
-        Ok(true)
     }
 }

@@ -1,12 +1,14 @@
 //! Every queue of a machine has a bound with a name, and keeps to it: parcels at its door, batches before its disk,
 //! work before its processor. Source: TigerBeetle, TIGER_STYLE.md, "Put a limit on everything"; protocol/src/limits.rs.
 
+use forgemesh_node::core::Queue;
+
 use super::{Invariant, Moment, View};
 use crate::executor::CORES;
 use crate::limits;
 
 /// Shards that an agent may hold for each of its threads: what the hub lends at most.
-const SHARDS_PER_THREAD: usize = 256;
+const SHARDS_PER_THREAD: usize = forgemesh_protocol::limits::SHARDS_PER_THREAD as usize;
 
 /// The invariant.
 pub struct QueuesBounded;
@@ -17,7 +19,11 @@ impl Invariant for QueuesBounded {
     }
 
     fn check(&mut self, view: &View<'_>) -> Result<bool, String> {
-        let Moment::Beat { machine, waiting, parcels } = &view.moment else { return Ok(false) };
+        let (machine, waiting, parcels) = match &view.moment {
+            Moment::Beat { machine, waiting, parcels } => (machine, waiting, parcels),
+            Moment::Queues { machine, queues } => return own(*machine, queues),
+            _ => return Ok(false),
+        };
         let queues = [
             ("inbox", *parcels, limits::INBOX_PARCELS),
             ("store queue", waiting.store, limits::STORE_QUEUE),
@@ -30,5 +36,15 @@ impl Invariant for QueuesBounded {
             }
             None => Ok(true),
         }
+    }
+}
+
+/// The queues within a node, with the bounds it gives itself.
+fn own(machine: usize, queues: &[Queue]) -> Result<bool, String> {
+    match queues.iter().find(|queue| queue.length > queue.bound) {
+        Some(Queue { name, length, bound }) => {
+            Err(format!("the node of machine {machine} has {length} {name}, its bound is {bound}"))
+        }
+        None => Ok(!queues.is_empty()),
     }
 }
