@@ -49,6 +49,7 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct JobReport {
     pub job: JobId,
+    pub contract: Hash,
     pub result_hash: Option<Hash>,
     pub failure: Option<Failure>,
     /// What executing the contract here and now gives, if it gives anything.

@@ -342,8 +342,9 @@ fn jobs(storage: &Storage, ground: &Ground) -> Result<Vec<JobReport>, Broken> {
                 memo::result(&finished.record.contract).map_err(|detail| Broken::Oracle { job, detail })?;
             let verification = finished.statement(&ground.genesis).predicate.verification;
             let result_hash = finished.result.as_ref().map(|result| result.result_hash);
+            let contract = finished.record.plan.contract;
             let failure = finished.failure;
-            out.push(JobReport { job, result_hash, failure, oracle: oracle.ok(), verification });
+            out.push(JobReport { job, contract, result_hash, failure, oracle: oracle.ok(), verification });
         }
     }
     out.reverse();

@@ -1,9 +1,10 @@
 //! Many seeds: each a simulation of its own in one thread, with a bar while they run and a summary at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::Instant;
 
+use forgemesh_protocol::hash::Hash;
 use forgemesh_simnet::faults::{Class, What};
 use forgemesh_simnet::report::Report;
 use forgemesh_simnet::scenario::Scenario;
@@ -28,6 +29,13 @@ struct Summary {
     aborted: Vec<u64>,
     jobs: u64,
     finalized: u64,
+    /// Contracts that were finalized under more than one schedule, the schedules of all of them, and the contracts whose
+    /// result was not the same every time.
+    contracts: u64,
+    schedules: u64,
+    ambiguous: u64,
+    #[serde(skip)]
+    results: BTreeMap<Hash, Results>,
     faults: BTreeMap<Class, u64>,
     checks: BTreeMap<&'static str, u64>,
     crashes: u64,
@@ -38,6 +46,20 @@ struct Summary {
     cpu_s: f64,
     seeds_per_cpu_s: f64,
     virtual_hours_per_cpu_hour: f64,
+}
+
+/// What one contract came to.
+#[derive(Debug, Default)]
+struct Results {
+    schedules: u64,
+    distinct: BTreeSet<Hash>,
+}
+
+impl Results {
+    fn add(&mut self, result: Hash) {
+        self.schedules += 1;
+        self.distinct.insert(result);
+    }
 }
 
 /// Runs the seeds and says what came of them; whether everything held.
@@ -82,7 +104,7 @@ pub fn run_seeds(arguments: &Arguments, seeds: Seeds) -> bool {
     } else {
         print!("{}", summary.text())
     }
-    broken.is_empty()
+    broken.is_empty() && summary.ambiguous == 0
 }
 
 fn has_rot(scenario: &Scenario) -> bool {
@@ -91,6 +113,12 @@ fn has_rot(scenario: &Scenario) -> bool {
 
 impl Summary {
     fn add(&mut self, report: &Report) {
+        for job in &report.jobs {
+            // What a liar got through without verification is no result of the contract.
+            if let Some(result) = job.result_hash.filter(|_| report.liars == 0) {
+                self.results.entry(job.contract).or_default().add(result);
+            }
+        }
         self.jobs += report.submitted;
         self.finalized += report.finalized;
         self.crashes += report.crashes + report.disk_errors;
@@ -100,6 +128,13 @@ impl Summary {
     }
 
     fn close(&mut self, wall_s: f64) {
+        let repeated = self.results.values().filter(|results| results.schedules > 1);
+        (self.contracts, self.schedules) = (0, 0);
+        for results in repeated {
+            self.contracts += 1;
+            self.schedules += results.schedules;
+            self.ambiguous += u64::from(results.distinct.len() > 1);
+        }
         let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         let cpu_s = used.tv_sec as f64 + used.tv_nsec as f64 / 1e9;
         (self.wall_s, self.cpu_s) = (wall_s, cpu_s);
@@ -117,7 +152,7 @@ impl Summary {
             seeds => format!("  aborted  on a rotten page, by the database's engine: seeds {seeds:?}\n"),
         };
         format!(
-            "{} seeds, {} failed, in {:.1} s on {} threads: {:.1} seeds for each second of a core\n  jobs     {}, {} finalized\n  faults   {faults}\n  lives    {} ended early\n  checked  {checks}\n{aborted}  time     {:.1} virtual hours, {:.0} for each hour of a core\n",
+            "{} seeds, {} failed, in {:.1} s on {} threads: {:.1} seeds for each second of a core\n  jobs     {}, {} finalized\n  digests  {} contracts under {} schedules, {} with more than one result\n  faults   {faults}\n  lives    {} ended early\n  checked  {checks}\n{aborted}  time     {:.1} virtual hours, {:.0} for each hour of a core\n",
             self.seeds,
             self.failed,
             self.wall_s,
@@ -125,6 +160,9 @@ impl Summary {
             self.seeds_per_cpu_s,
             self.jobs,
             self.finalized,
+            self.contracts,
+            self.schedules,
+            self.ambiguous,
             self.crashes,
             self.virtual_hours,
             self.virtual_hours_per_cpu_hour
