@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use forgemesh_consensus::job::JobRecord;
+use forgemesh_consensus::job::{JobRecord, SetAside};
 use forgemesh_consensus::settle;
 use forgemesh_kernel::accumulator::Accumulator;
 use forgemesh_kernel::job::Job;
@@ -284,5 +284,14 @@ fn verification_json(record: &JobRecord) -> Value {
     let mut value =
         serde_json::to_value(settle::verification(record)).expect("invariant: text keys, no floats");
     value["batches"] = record.batches.iter().map(batch).collect();
+    if !record.set_aside.is_empty() {
+        let set_aside = |aside: &SetAside| {
+            let mut value = batch(&aside.batch);
+            value["reason"] = json!(aside.reason);
+            value
+        };
+        value["set_aside"] = record.set_aside.iter().map(set_aside).collect();
+        value["convicted"] = json!(record.convicted);
+    }
     value
 }
