@@ -130,13 +130,14 @@ impl Lent {
 
     /// The agent is gone.
     pub fn abandoned(&mut self, agent: &NodeId) -> bool {
-        self.engaged.remove(agent);
-        self.take_back(|lending, _| lending.agent == *agent)
+        let engaged = self.engaged.remove(agent);
+        self.take_back(|lending, _| lending.agent == *agent) || engaged
     }
 
     /// Takes back what was lent too long.
     pub fn expire(&mut self, log_ms: u64) -> bool {
-        self.take_back(|lending, _| lending.expires_ms < log_ms)
+        let over = |lending: &Lending| lending.expires_ms < log_ms;
+        self.lendings.iter().any(over) && self.take_back(|lending, _| over(lending))
     }
 
     /// Takes back the shards of which `which` says so; true if there were any.

@@ -195,12 +195,13 @@ impl Scheduler {
 
     /// Takes back what silent agents hold, and what was lent too long.
     pub fn tick(&mut self, now: Now, log_ms: u64) {
-        for (node, _) in self.roster.iter().filter(|(_, agent)| !agent.is_live(now.up_ms)) {
-            for lent in self.jobs.values_mut() {
-                self.dirty |= lent.abandoned(node);
-            }
-        }
+        let roster = &self.roster;
+        let is_gone = |node: &NodeId| roster.get(node).is_none_or(|agent| !agent.is_live(now.up_ms));
         for lent in self.jobs.values_mut() {
+            let gone: Vec<NodeId> = lent.engaged.iter().copied().filter(is_gone).collect();
+            for node in gone {
+                self.dirty |= lent.abandoned(&node);
+            }
             self.dirty |= lent.expire(log_ms);
         }
         self.dirty |= self.roster.forget(now.up_ms);
