@@ -25,6 +25,7 @@ pub mod shorten;
 pub mod store;
 pub mod switchboard;
 pub mod trace;
+pub mod watched;
 pub mod witness;
 pub mod workload;
 pub mod world;

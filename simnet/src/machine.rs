@@ -12,7 +12,6 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_storage::{CommitError, OpenError, ReadError};
-use tokio::sync::watch;
 use tokio::time::{Duration, sleep};
 
 use crate::adversary::{self, Misdeed};
@@ -26,6 +25,7 @@ use crate::planted::{self, Bug, Bugs};
 use crate::store::ModelledStore;
 use crate::switchboard::Switchboard;
 use crate::trace::Trace;
+use crate::watched::Watched;
 use crate::witness::{Observer, Witness};
 use crate::world::{Broken, EPOCH_MS};
 
@@ -69,9 +69,9 @@ struct Inner {
     /// What the next crash does to unsynced writes.
     way: Cell<Unsynced>,
     /// Reasons for which it must be down.
-    held: watch::Sender<u32>,
+    held: Watched<u32>,
     /// How to reach the living node, and which of its lives this is.
-    life: watch::Sender<(u64, Option<Handle>)>,
+    life: Watched<(u64, Option<Handle>)>,
     counts: Cell<LifeCounts>,
 }
 
@@ -108,8 +108,8 @@ impl Machine {
             fuse: RefCell::default(),
             gauge: RefCell::default(),
             way: Cell::new(Unsynced::Kept),
-            held: watch::Sender::new(0),
-            life: watch::Sender::new((0, None)),
+            held: Watched::new(0),
+            life: Watched::new((0, None)),
             counts: Cell::default(),
         })))
     }
@@ -118,12 +118,10 @@ impl Machine {
     pub async fn live(self) -> Result<(), Broken> {
         let inner = &self.0;
         let trace = inner.ground.trace.of(inner.make.number);
-        let mut held = inner.held.subscribe();
         for life in 1.. {
-            // The sender is this machine's own: it cannot be gone.
-            let _ = held.wait_for(|reasons| *reasons == 0).await;
+            inner.held.wait_for(|reasons| (*reasons == 0).then_some(())).await;
             let end = self.one_life(life, trace.clone()).await?;
-            self.0.life.send_replace((life, None));
+            self.0.life.change(|alive| *alive = (life, None));
             trace.step("died", life, Hash::ZERO);
             self.after(end)?;
             let mut draws = self.draws("pause", life);
@@ -190,7 +188,7 @@ impl Machine {
             return of_read(error);
         }
         trace.step("booted", life, Hash::ZERO);
-        self.0.life.send_replace((life, Some(driver.handle())));
+        self.0.life.change(|alive| *alive = (life, Some(driver.handle())));
         let (clock, started) = (Rc::clone(&self.0.clock_ms), ground.trace.clone());
         let wall_ms = move || (EPOCH_MS + started.elapsed_ms()).saturating_add_signed(clock.get());
         let ended = self.0.gate.run(driver.run(wall_ms, fuse.blown())).await;
@@ -242,19 +240,19 @@ impl Machine {
     /// Switches it off, at once and until it is released as often as it was held.
     pub fn hold(&self, way: Unsynced) {
         self.0.way.set(way);
-        self.0.held.send_modify(|reasons| *reasons += 1);
+        self.0.held.change(|reasons| *reasons += 1);
         self.0.gate.open();
         self.0.fuse.borrow().blow();
     }
 
     /// Keeps it off from the beginning.
     pub fn begin_held(&self) {
-        self.0.held.send_modify(|reasons| *reasons += 1);
+        self.0.held.change(|reasons| *reasons += 1);
     }
 
     /// One reason less to be off.
     pub fn release(&self) {
-        self.0.held.send_modify(|reasons| *reasons = reasons.saturating_sub(1));
+        self.0.held.change(|reasons| *reasons = reasons.saturating_sub(1));
     }
 
     /// It dies after so many more steps of its ports.
@@ -292,16 +290,10 @@ impl Machine {
 
     /// The node of a life after `last`, once it is up; its number and the way to it.
     pub async fn alive(&self, last: u64) -> (u64, Handle) {
-        let mut life = self.0.life.subscribe();
-        loop {
-            if let (number, Some(handle)) = &*life.borrow_and_update()
-                && *number > last
-            {
-                return (*number, handle.clone());
-            }
-            // The sender is this machine's own: it cannot be gone.
-            let _ = life.changed().await;
-        }
+        let newer = |(number, handle): &(u64, Option<Handle>)| {
+            handle.clone().filter(|_| *number > last).map(|handle| (*number, handle))
+        };
+        self.0.life.wait_for(newer).await
     }
 
     /// What waits inside it.
