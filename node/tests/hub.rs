@@ -6,6 +6,7 @@ mod hub {
 
     mod attesting;
     mod cause;
+    mod durable;
     mod hostile;
     mod lending;
     mod losing;

@@ -33,16 +33,29 @@ impl KeeperRole {
     pub fn scrubbed(&mut self, cx: &mut Context<'_>, done: Done) {
         self.reading = false;
         self.due_ms = cx.now.up_ms + limits::SCRUB_MS;
-        // What cannot be read at all shows where it is needed; the next slice may be readable.
-        let Done::Scrubbed { corrupt, next } = done else { return };
-        self.after = next;
-        quarantine(cx, &corrupt);
+        match done {
+            Done::Scrubbed { corrupt, next } => {
+                self.after = next;
+                quarantine(cx, &corrupt);
+            }
+            // What cannot be read at all shows where it is needed; what lies behind it may be readable.
+            _ => self.after = beyond(self.after),
+        }
     }
 
     /// In how many milliseconds the next slice is due.
     pub fn next_deadline(&self, now: Now) -> u64 {
         if self.reading { u64::MAX } else { self.due_ms.saturating_sub(now.up_ms) }
     }
+}
+
+/// An address some 65,536th of all addresses further on; none after the last.
+fn beyond(after: Option<Hash>) -> Option<Hash> {
+    let start = after.unwrap_or(Hash::ZERO).0;
+    let next = u16::from_be_bytes([start[0], start[1]]).checked_add(1)?.to_be_bytes();
+    let mut address = [0; 32];
+    address[..2].copy_from_slice(&next);
+    Some(Hash(address))
 }
 
 /// Sets damaged blobs aside, so that their addresses count as missing; whole ones stay.

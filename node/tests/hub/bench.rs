@@ -146,6 +146,8 @@ pub struct Bench {
     pub log: Vec<Entry>,
     pub blobs: BTreeSet<Hash>,
     finished: Vec<FinishedJob>,
+    /// Batches that are not durable yet, while the disk is slow.
+    pub waiting: Option<VecDeque<(u64, Batch)>>,
     nonce: u8,
 }
 
@@ -167,8 +169,22 @@ impl Bench {
         let now = Now { wall_ms: START_MS, up_ms: 0 };
         let (sent, works) = (VecDeque::new(), VecDeque::new());
         let (replies, progress, log, blobs) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
-        let finished = Vec::new();
-        Bench { core, genesis, hub, now, sent, works, replies, progress, log, blobs, finished, nonce: 0 }
+        let (finished, waiting) = (Vec::new(), None);
+        Bench {
+            core,
+            genesis,
+            hub,
+            now,
+            sent,
+            works,
+            replies,
+            progress,
+            log,
+            blobs,
+            finished,
+            waiting,
+            nonce: 0,
+        }
     }
 
     /// The hub dies and comes back with its log.
@@ -193,10 +209,13 @@ impl Bench {
             self.core.handle(self.now, input, &mut out);
             for output in out {
                 match output {
-                    Output::Store { token, batch } => {
-                        self.store(&batch);
-                        inputs.push_back(Input::Stored { token });
-                    }
+                    Output::Store { token, batch } => match &mut self.waiting {
+                        Some(waiting) => waiting.push_back((token, batch)),
+                        None => {
+                            self.store(&batch);
+                            inputs.push_back(Input::Stored { token });
+                        }
+                    },
                     Output::Work { ticket, work } => self.works.push_back((ticket, work)),
                     Output::Send { to, message } => self.sent.push_back((to, message)),
                     Output::Reply { reply, .. } => self.replies.push(reply),
@@ -204,6 +223,14 @@ impl Bench {
                 }
             }
         }
+    }
+
+    /// The slow disk has made the next batch durable.
+    pub fn sync(&mut self) {
+        let next = self.waiting.as_mut().and_then(VecDeque::pop_front);
+        let (token, batch) = next.expect("a batch waits");
+        self.store(&batch);
+        self.hand(Input::Stored { token });
     }
 
     fn store(&mut self, batch: &Batch) {
@@ -243,8 +270,17 @@ impl Bench {
         }
     }
 
-    /// Submits a job.
+    /// Submits a job, and looks at the answer.
     pub fn submit(&mut self, envelope: &str) -> JobId {
+        self.ask(envelope);
+        match self.replies.pop() {
+            Some(Reply::Accepted(id)) => id,
+            other => panic!("accepted, not {other:?}"),
+        }
+    }
+
+    /// Submits a job.
+    pub fn ask(&mut self, envelope: &str) {
         let (job, terms) = Job::read(envelope.as_bytes()).expect("a job");
         self.nonce += 1;
         let submission = Submission {
@@ -255,10 +291,6 @@ impl Bench {
         };
         let submission = Signed::new(submission, self.genesis.mesh_id(), &client());
         self.hand(Input::Request { token: 1, request: Request::Submit(Box::new(submission)) });
-        match self.replies.pop() {
-            Some(Reply::Accepted(id)) => id,
-            other => panic!("accepted, not {other:?}"),
-        }
     }
 
     /// The client cancels a job.
