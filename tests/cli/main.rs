@@ -13,5 +13,6 @@ mod inspect;
 mod malformed;
 mod malformed_table;
 mod node;
+mod readme;
 mod replay;
 mod run;

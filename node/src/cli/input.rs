@@ -51,10 +51,14 @@ impl JobInput {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
                 CliError::Usage(format!("\"{pair}\" is not KEY=VALUE; write for example iterations=200000"))
             })?;
+            if let Some(whole) = written_whole(key, value) {
+                let text = format!("{key} is a field within an argument; write the argument whole: {whole}");
+                return Err(CliError::Usage(text));
+            }
             if !keys.insert(key) {
                 return Err(CliError::Usage(format!("{key} is given twice; keep one of them")));
             }
-            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+            let value = value_of(value);
             set(&mut envelope, "args", key, value);
         }
         if let Some(seed) = &self.seed {
@@ -81,6 +85,21 @@ impl JobInput {
         }
         Err(CliError::Read { path: path.to_owned(), source })
     }
+}
+
+/// JSON if it is JSON, else a text.
+fn value_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
+}
+
+/// For `a.b=1` the form that works, `'a={"b":1}'`, as a shell takes it.
+fn written_whole(key: &str, value: &str) -> Option<String> {
+    let (argument, fields) = key.split_once('.')?;
+    if argument.is_empty() || fields.split('.').any(str::is_empty) {
+        return None;
+    }
+    let object = fields.rsplit('.').fold(value_of(value), |inner, field| json!({ field: inner }));
+    Some(format!("'{argument}={object}'"))
 }
 
 fn set(envelope: &mut Value, object: &str, key: &str, value: Value) {
