@@ -22,6 +22,21 @@ fn interrupted() -> (Node, String) {
 }
 
 #[test]
+fn an_interrupted_job_is_unfinished_to_people() {
+    let (node, id) = interrupted();
+    let listed = node.ok(&["job", "ls"]).text();
+    let shown = node.ok(&["job", "show", &id]).text();
+    assert!(listed.contains("unfinished") && !listed.contains("running"), "{listed}");
+    assert!(shown.starts_with(&format!("job {id}\nmc@1/insurance.v1  unfinished\n")), "{shown}");
+    for command in ["forgemesh job resume", &format!("forgemesh job cancel {}", &id[..8])] {
+        assert!(shown.contains(command), "{shown}");
+    }
+    // Programs are told the state itself.
+    let state = node.ok(&["job", "show", &id, "--json"]).json()["state"].clone();
+    assert!(["planned", "running"].contains(&state.as_str().expect("a text")), "{state}");
+}
+
+#[test]
 fn an_interrupted_job_is_cancelled_once_and_for_good() {
     let (node, id) = interrupted();
     assert_eq!(node.ok(&["job", "cancel", &id[..10], "--json"]).json(), json!({ "cancelled": id }));

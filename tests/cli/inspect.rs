@@ -159,6 +159,10 @@ fn the_newest_job_of_a_clients_name_is_shown_and_the_list_has_the_newest_first()
     let ids: Vec<Value> = (1..=3).map(|shards| node.run(&job(shards), "out")["job_id"].clone()).collect();
     let shown = node.ok(&["job", "show", "nightly", "--json"]).json();
     assert_eq!(shown["job_id"], ids[2]);
+    let note = "more than one job is called \"nightly\"; this is the newest";
+    let shown = node.ok(&["job", "show", "nightly"]);
+    assert!(shown.stderr.contains(note) && shown.text().contains(text(&ids[2])), "{}", shown.stderr);
+    assert_eq!(node.ok(&["job", "show", text(&ids[0])]).stderr, "", "an id is unique");
     let listed = node.ok(&["job", "ls", "--json"]).json();
     let listed: Vec<&Value> =
         listed["jobs"].as_array().expect("a list").iter().map(|job| &job["job_id"]).collect();

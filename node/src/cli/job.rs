@@ -138,10 +138,10 @@ fn list(common: &Common, home: &Home) -> Result<(), CliError> {
     }
     for record in &open {
         let (done, all) = (record.attested.len(), record.run().stage.shards());
-        let state = record.state.as_str();
         print(&format!(
-            "{}  {state:<11} {:<20} {done} of {all} shards",
+            "{}  {:<11} {:<20} {done} of {all} shards",
             record.id.0.short(),
+            render::UNFINISHED,
             record.contract.op.to_string()
         ));
     }
@@ -189,7 +189,10 @@ fn show(common: &Common, home: &Home, name: &str) -> Result<(), CliError> {
             print(&render::text(&view, &format!("forgemesh job receipt {}", view.id().0.short())));
         }
         Found::Open(record) if common.json => print_json(&view::open_job(&record)),
-        Found::Open(record) => print(&view::pretty(&view::open_job(&record))),
+        Found::Open(record) => {
+            print(&format!("job {}", record.id));
+            print(&render::unfinished(&record));
+        }
         Found::Refused(value) if common.json => print_json(&value),
         Found::Refused(value) => print(&view::pretty(&value)),
     }
@@ -253,18 +256,26 @@ fn find(home: &Home, name: &str) -> Result<Found, CliError> {
     }
 }
 
-/// The newest final job that its client called so.
+/// The newest final job that its client called so; says so if there are more of that name.
 fn by_client_name(home: &Home, name: &str) -> Result<Option<JobId>, CliError> {
-    let mut before = None;
+    let (mut before, mut newest) = (None, None);
     loop {
         let page = home.storage.jobs(before, LISTED)?;
-        let Some(last) = page.last() else { return Ok(None) };
+        let Some(last) = page.last() else { return Ok(newest) };
         before = Some(last.seq);
         for row in page {
             let record = JobFile::decode(&row.record)?.finished.record;
-            if record.terms.ctx.job_id.as_deref() == Some(name) {
-                return Ok(Some(record.id));
+            if record.terms.ctx.job_id.as_deref() != Some(name) {
+                continue;
             }
+            if newest.is_some() {
+                eprintln!(
+                    "forgemesh: more than one job is called \"{name}\"; this is the newest (`forgemesh job ls --json` \
+                     has the ids of all)"
+                );
+                return Ok(newest);
+            }
+            newest = Some(record.id);
         }
     }
 }

@@ -1,11 +1,16 @@
 //! A result for people: figures as text, the distribution as a picture.
 
+use forgemesh_consensus::job::JobRecord;
 use forgemesh_protocol::envelope::{BillingMode, Verify};
+use forgemesh_protocol::json::printable;
 use serde_json::Value;
 
 use super::view::JobView;
 use crate::picture::{self, Bin, Mark, Picture};
 use crate::stop;
+
+/// What people are told of any state that is not final.
+pub const UNFINISHED: &str = "unfinished";
 
 /// A number with thousands separators and as many decimals as are worth reading.
 pub fn number(value: f64) -> String {
@@ -72,6 +77,20 @@ pub fn text(view: &JobView, receipt: &str) -> String {
     if record.terms.policy.verify == Verify::None {
         lines.push("  note          use --verify spotcheck or full to have leaves executed again".to_owned());
     }
+    lines.join("\n")
+}
+
+/// A job that is not final, in a few lines. Whoever reads this holds the data folder, so nothing is running.
+pub fn unfinished(record: &JobRecord) -> String {
+    let (run, short) = (record.run(), record.id.0.short());
+    let row = |name: &str, value: String| format!("  {name:<13} {value}");
+    let mut lines = vec![format!("{}  {UNFINISHED}", record.contract.op)];
+    lines.extend(record.terms.ctx.job_id.as_ref().map(|name| row("ctx.job_id", printable(name))));
+    let (done, all, stage) = (record.attested.len(), run.stage.shards(), run.number);
+    lines.push(row("shards", format!("{done} of {all} of stage {stage}")));
+    lines.push(row("contract_hash", record.plan.contract.to_string()));
+    lines.push(row("finish it", "forgemesh job resume (or run the same file again)".to_owned()));
+    lines.push(row("give it up", format!("forgemesh job cancel {short}")));
     lines.join("\n")
 }
 
