@@ -14,7 +14,7 @@ use crate::backend::Cause;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process (or another handle of this one) has the folder.
-    #[error("the data folder {} is in use by another process; stop that process, or set FORGEMESH_HOME to another folder", folder.display())]
+    #[error("the data folder {} is in use by another process; wait until it ends, or stop it (Ctrl-C keeps its job), or set FORGEMESH_HOME to work in another folder", folder.display())]
     InUse {
         /// The folder.
         folder: PathBuf,

@@ -31,6 +31,7 @@ fn a_second_process_is_told_that_the_folder_is_in_use() {
         let error = node.forgemesh(&args).error(1, "data_folder_in_use");
         let message = error["message"].as_str().expect("a text");
         assert!(message.contains(path(&node.home())), "{message}");
+        assert!(message.contains("wait until it ends, or stop it"), "{message}");
     }
     // What needs no folder works meanwhile.
     node.ok(&["op", "ls"]);
