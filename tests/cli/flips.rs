@@ -330,3 +330,28 @@ fn files_that_are_no_receipts_fail_without_a_panic() {
     found(&verify(&[("b.tar", &magic)]), "a tar of nothing");
     found(&verify(&[("b.tar", b"blobs/")]), "the beginning of a tar");
 }
+
+#[test]
+fn what_is_no_receipt_is_told_where_receipts_come_from() {
+    let node = Node::new();
+    let file = node.file("result.json", b"{\"output\":{}}");
+    for command in ["verify", "replay"] {
+        let ended = node.forgemesh(&[command, path(&file)]);
+        assert_eq!(ended.code, 3, "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("this is no receipt; `forgemesh run FILE --out DIR`"),
+            "{}",
+            ended.stderr
+        );
+        let folder = node.forgemesh(&[command, path(&node.path("")), "--json"]);
+        let error = folder.error(2, "cannot_read");
+        assert!(
+            error["message"].as_str().is_some_and(|text| text.contains("give the file receipt.json in it"))
+        );
+    }
+    // A receipt that is damaged is no stranger: what is wrong with it is said instead.
+    let receipt = Left::reserve().receipt.clone();
+    let damaged = node.file("receipt.json", &receipt[..receipt.len() / 2]);
+    let ended = node.forgemesh(&["verify", path(&damaged)]);
+    assert!(ended.code == 3 && !ended.stderr.contains("this is no receipt"), "{}", ended.stderr);
+}

@@ -141,6 +141,8 @@ fn bad_words_on_the_command_line_are_refused() {
         let args: Vec<&str> = args.into_iter().chain(["--json"]).collect();
         node.forgemesh(&args).error(2, code);
     }
+    let missing = node.forgemesh(&["run", "nothing.json"]).stderr;
+    assert!(missing.contains("cannot read nothing.json: no such file;"), "{missing}");
     // What clap itself refuses.
     for args in [vec!["walk"], vec!["run"], vec!["op", "ls", "--threads", "0"], vec!["run", "-x"]] {
         assert_eq!(node.forgemesh(&args).code, 2, "{args:?}");

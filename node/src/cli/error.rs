@@ -7,15 +7,21 @@ use forgemesh_protocol::failure::Failure;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::problem::Problems;
+use forgemesh_storage::CommitError;
 use serde_json::json;
+
+use crate::boot::BootError;
+use crate::driver::DriverError;
 
 /// Every error of the command line; each message names its cure.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     #[error("refused:\n{problems}{}", record.map_or(String::new(), |id| format!("\nrecorded as refusal {id}")))]
     Refused { problems: Problems, record: Option<Hash> },
-    #[error("cannot read {}: {source}; check the path and its permissions", path.display())]
+    #[error("cannot read {}: {}; check the path and its permissions", path.display(), reason(source))]
     Read { path: PathBuf, source: std::io::Error },
+    #[error("{} is a folder; give the file receipt.json in it", path.display())]
+    Folder { path: PathBuf },
     #[error("cannot write {}: {source}; check the path, its permissions and the disk", path.display())]
     Write { path: PathBuf, source: std::io::Error },
     #[error("{0}")]
@@ -24,14 +30,14 @@ pub enum CliError {
     Open(#[from] forgemesh_storage::OpenError),
     #[error("{0}")]
     Key(#[from] forgemesh_storage::KeyFileError<getrandom::Error>),
-    #[error("{0}")]
-    Boot(#[from] crate::boot::BootError),
+    #[error("{}", match .0 { BootError::Commit(error @ CommitError::DiskFull) => commit(error), other => other.to_string() })]
+    Boot(#[from] BootError),
     #[error("the data folder cannot be read: {0}")]
     Storage(#[from] forgemesh_storage::ReadError),
     #[error("the data folder cannot be written: {0}")]
-    Commit(#[from] forgemesh_storage::CommitError),
-    #[error("{0}")]
-    Driver(#[from] crate::driver::DriverError),
+    Commit(#[from] CommitError),
+    #[error("{}", match .0 { DriverError::Store(error) => commit(error) })]
+    Driver(#[from] DriverError),
     #[error("{0}")]
     Stopped(#[from] crate::driver::Stopped),
     #[error("{0}")]
@@ -56,7 +62,7 @@ pub enum CliError {
     Interrupted(JobId),
     #[error("no job matches \"{0}\"; `forgemesh job ls` lists them")]
     NoJob(String),
-    #[error("\"{0}\" matches more than one job; give more digits")]
+    #[error("\"{0}\" matches more than one job; give more digits of the id")]
     ManyJobs(String),
     #[error("job {0} is final: there is nothing to cancel; `forgemesh job show` says how it ended")]
     Final(JobId),
@@ -80,11 +86,31 @@ pub enum CliError {
     ReplayDiffers { what: String, detail: String },
 }
 
+/// What the system said, in words for people.
+fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A commit of a node that has jobs. Storage knows folders and no commands, so its cure for a full disk is translated.
+fn commit(error: &CommitError) -> String {
+    match error {
+        CommitError::DiskFull => {
+            "the disk is full; what was accepted is kept: free some space, then run the same file again, or \
+             `forgemesh job resume`"
+                .to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
 impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
             CliError::Refused { .. } | CliError::Usage(_) | CliError::Isa(_) => 2,
-            CliError::Read { .. } | CliError::NoJob(_) | CliError::ManyJobs(_) => 2,
+            CliError::Read { .. } | CliError::Folder { .. } | CliError::NoJob(_) | CliError::ManyJobs(_) => 2,
             CliError::Verification { .. } | CliError::ReplayDiffers { .. } => 3,
             _ => 1,
         }
@@ -93,7 +119,7 @@ impl CliError {
     fn code(&self) -> &'static str {
         match self {
             CliError::Refused { .. } => "refused",
-            CliError::Read { .. } => "cannot_read",
+            CliError::Read { .. } | CliError::Folder { .. } => "cannot_read",
             CliError::Write { .. } => "cannot_write",
             CliError::Usage(_) | CliError::Isa(_) => "usage",
             CliError::Open(forgemesh_storage::OpenError::InUse { .. }) => "data_folder_in_use",
@@ -139,5 +165,23 @@ impl CliError {
             eprintln!("forgemesh: {self}");
         }
         ExitCode::from(self.exit_code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_fills_in_mid_job_names_the_commands_that_go_on() {
+        let running = CliError::from(DriverError::Store(CommitError::DiskFull));
+        let starting = CliError::from(BootError::Commit(CommitError::DiskFull));
+        for text in [running.to_string(), starting.to_string()] {
+            for part in ["free some space", "run the same file again", "`forgemesh job resume`"] {
+                assert!(text.contains(part), "{part} is not in {text}");
+            }
+        }
+        let other = CommitError::Io { detail: "the cable was loose".to_owned() };
+        assert_eq!(CliError::from(DriverError::Store(other.clone())).to_string(), other.to_string());
     }
 }

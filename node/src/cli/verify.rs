@@ -15,6 +15,9 @@ use super::{Common, print, print_json};
 use crate::bundle;
 use crate::evidence::{self, Examined, Report, Status};
 
+/// Bytes in which the first key of a receipt is looked for; room for one that was written out anew.
+const BEGINNING: usize = 1024;
+
 /// Arguments of `verify`.
 #[derive(Args)]
 pub struct VerifyArgs {
@@ -73,15 +76,29 @@ pub fn pin(mesh: Option<&str>) -> Result<Option<MeshId>, CliError> {
     mesh.map(parse).transpose()
 }
 
+/// Whether a file is worth being called a damaged receipt rather than none: every receipt begins with its payload.
+fn resembles_receipt(bytes: &[u8]) -> bool {
+    let (beginning, key) = (&bytes[..bytes.len().min(BEGINNING)], br#""payload""#);
+    beginning.windows(key.len()).any(|window| window == key)
+}
+
 /// Checks a receipt with the artifacts beside it, or a bundle.
 pub fn examine(
     path: &Path,
     pinned: Option<MeshId>,
     report: &mut Report,
 ) -> Result<Option<Examined>, CliError> {
+    if path.is_dir() {
+        return Err(CliError::Folder { path: path.to_owned() });
+    }
     let bytes = read_bounded(path, bundle::FILE_BYTES)?;
     if bundle::is_bundle(&bytes) {
         return Ok(bundle::check(&bytes, pinned, report));
+    }
+    if !resembles_receipt(&bytes) {
+        let detail = "this is no receipt; `forgemesh run FILE --out DIR` writes DIR/receipt.json";
+        report.note("receipt.encoding", Status::Failed, detail.to_owned());
+        return Ok(None);
     }
     let Some(examined) = evidence::examine(&bytes, pinned, report) else { return Ok(None) };
     let folder = path.parent().unwrap_or(Path::new("."));
