@@ -15,19 +15,22 @@ use forgemesh_simnet::scenario::{Scenario, Wish};
 #[command(name = "forgemesh-simnet", args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     /// The one seed to run
-    #[arg(long, default_value_t = 1, conflicts_with = "seeds", value_parser = clap::value_parser!(u64).range(..u64::MAX))]
+    #[arg(long, default_value_t = 1, conflicts_with = "seeds", allow_negative_numbers = true,
+        value_parser = |text: &str| whole(text, "seed", 0, u64::MAX - 1))]
     pub seed: u64,
     /// Many seeds: A..B, B left out
-    #[arg(long, value_parser = seeds)]
+    #[arg(long, allow_hyphen_values = true, value_parser = seeds)]
     pub seeds: Option<Seeds>,
     /// Machines of the mesh, the hub among them; without it the seed decides, 4 to 12
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=limits::MACHINES))]
+    #[arg(long, allow_negative_numbers = true,
+        value_parser = |text: &str| whole(text, "number of machines", 1, limits::MACHINES))]
     pub nodes: Option<u64>,
     /// Virtual hours in which clients ask and faults strike, before the world is healed [default: two minutes]
-    #[arg(long, value_parser = hours)]
+    #[arg(long, allow_negative_numbers = true, value_parser = hours)]
     pub hours: Option<f64>,
     /// Jobs of each simulation; without it the seed decides, some for every few minutes
-    #[arg(long, value_parser = clap::value_parser!(u64).range(0..=limits::JOBS))]
+    #[arg(long, allow_negative_numbers = true,
+        value_parser = |text: &str| whole(text, "number of jobs", 0, limits::JOBS))]
     pub jobs: Option<u64>,
     /// Classes of fault, comma-separated; `none` for none; without it the seed decides
     #[arg(long, value_delimiter = ',', value_parser = class)]
@@ -42,7 +45,8 @@ pub struct Arguments {
     #[arg(long, value_parser = numbers)]
     pub only_jobs: Option<Numbers>,
     /// Simulations that run at once, each in a thread of its own [default: one for each core]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    #[arg(long, allow_negative_numbers = true,
+        value_parser = |text: &str| whole(text, "number of threads", 1, 1024))]
     pub threads: Option<u64>,
     /// One JSON object a line: one for each seed, then the summary
     #[arg(long)]
@@ -71,6 +75,12 @@ pub struct Seeds {
 /// Numbers of faults or jobs.
 #[derive(Clone, Debug)]
 pub struct Numbers(pub Vec<usize>);
+
+/// A whole number within its bounds, both of which are allowed.
+fn whole(text: &str, what: &str, least: u64, most: u64) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("`{text}` is no {what}; write a whole number from {least} to {most}"))
+}
 
 fn seeds(text: &str) -> Result<Seeds, String> {
     let cure = || format!("`{text}` is no range of seeds; write A..B with A below B, for instance 1..1000");
@@ -142,5 +152,43 @@ impl Arguments {
         add("bug", self.bug.and_then(named).map(str::to_owned));
         add("faults", self.faults.as_ref().map(|classes| classes.join(",")));
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(args: &[&str]) -> String {
+        let parsed = Arguments::try_parse_from(["forgemesh-simnet"].iter().chain(args));
+        parsed.err().unwrap_or_else(|| panic!("{args:?} was taken")).to_string()
+    }
+
+    #[test]
+    fn a_number_that_is_none_or_out_of_range_is_told_what_would_be_valid() {
+        for (args, cure) in [
+            (["--seed", "x"], "from 0 to 18446744073709551614"),
+            (["--seed", "-1"], "from 0 to 18446744073709551614"),
+            (["--seed", "18446744073709551615"], "from 0 to 18446744073709551614"),
+            (["--nodes", "0"], &format!("from 1 to {}", limits::MACHINES)),
+            (["--nodes", "-3"], &format!("from 1 to {}", limits::MACHINES)),
+            (["--jobs", "-3"], &format!("from 0 to {}", limits::JOBS)),
+            (["--threads", "0"], "from 1 to 1024"),
+            (["--hours", "-2"], "write hours above 0"),
+            (["--seeds", "-5..3"], "write A..B"),
+        ] {
+            let message = refused(&args);
+            assert!(message.contains(args[1]) && message.contains(cure), "{args:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_bounds_themselves_are_taken() {
+        let most = limits::MACHINES.to_string();
+        for args in
+            [["--seed", "0"], ["--seed", "18446744073709551614"], ["--nodes", "1"], ["--nodes", &most]]
+        {
+            assert!(Arguments::try_parse_from(["forgemesh-simnet"].iter().chain(&args)).is_ok(), "{args:?}");
+        }
     }
 }
