@@ -79,7 +79,9 @@ pub struct Numbers(pub Vec<usize>);
 /// A whole number within its bounds, both of which are allowed.
 fn whole(text: &str, what: &str, least: u64, most: u64) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| (least..=most).contains(number));
-    number.ok_or_else(|| format!("`{text}` is no {what}; write a whole number from {least} to {most}"))
+    number.ok_or_else(|| {
+        format!("`{text}` is not in the range of the {what}; write a whole number from {least} to {most}")
+    })
 }
 
 fn seeds(text: &str) -> Result<Seeds, String> {
