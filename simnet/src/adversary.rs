@@ -13,6 +13,8 @@ pub mod wrong_leaf;
 
 use std::sync::Arc;
 
+use forgemesh_kernel::backend::Isa;
+use forgemesh_node::perform::Performer;
 use forgemesh_node::ports::{Done, Work};
 use forgemesh_storage::Storage;
 
@@ -46,19 +48,31 @@ impl Misdeed {
 /// The conduct of an agent with this misdeed, or of an honest one.
 pub fn conduct(misdeed: Option<Misdeed>) -> Box<dyn Conduct> {
     match misdeed {
-        None => Box::new(Honest),
-        Some(Misdeed::ForgedTotal) => Box::new(forged_total::ForgedTotal::new(Honest)),
-        Some(Misdeed::OtherSeed) => Box::new(other_seed::OtherSeed::new(Honest)),
-        Some(Misdeed::SwappedLeaf) => Box::new(swapped_leaf::SwappedLeaf::new(Honest)),
-        Some(Misdeed::WrongLeaf) => Box::new(wrong_leaf::WrongLeaf::new(Honest)),
+        None => Box::<Honest>::default(),
+        Some(Misdeed::ForgedTotal) => Box::new(forged_total::ForgedTotal::new(Honest::default())),
+        Some(Misdeed::OtherSeed) => Box::new(other_seed::OtherSeed::new(Honest::default())),
+        Some(Misdeed::SwappedLeaf) => Box::new(swapped_leaf::SwappedLeaf::new(Honest::default())),
+        Some(Misdeed::WrongLeaf) => Box::new(wrong_leaf::WrongLeaf::new(Honest::default())),
     }
 }
 
-/// Computes as it should.
-pub struct Honest;
+/// Computes as it should, for one life.
+pub struct Honest {
+    /// What it has merged for reductions goes with its life, as memory does.
+    reducing: Performer,
+}
+
+impl Default for Honest {
+    fn default() -> Honest {
+        Honest { reducing: Performer::new(Isa::best()) }
+    }
+}
 
 impl Conduct for Honest {
     fn perform(&mut self, work: Work, storage: &Arc<Storage>) -> Done {
-        memo::perform(work, storage)
+        match work {
+            Work::Reduce { .. } => self.reducing.perform(work, &**storage),
+            work => memo::perform(work, storage),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Runs a scenario: builds the machines, lets clients ask and faults strike, heals the world, waits for progress, and
 //! has the end audited by a stranger.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -42,7 +43,7 @@ const CLIENTS: usize = 4;
 pub enum Broken {
     #[error("{}: {}", .0.invariant, .0.detail)]
     Invariant(Violation),
-    #[error("a node panicked: {0}")]
+    #[error("a node or the simulator panicked: {0}")]
     Panicked(String),
     #[error("the process would have been ended by a panic within a panic")]
     Aborted,
@@ -71,6 +72,13 @@ pub enum Broken {
 }
 
 impl Broken {
+    /// What a panic left.
+    pub fn of_panic(panic: &(dyn Any + Send)) -> Broken {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Broken::Panicked(text.unwrap_or_default())
+    }
+
     /// By what a shortened scenario must fail, too.
     pub fn kind(&self) -> String {
         match self {
@@ -269,9 +277,7 @@ fn panicked(error: tokio::task::JoinError) -> Broken {
     let Ok(panic) = error.try_into_panic() else {
         return Broken::Panicked("a task was cancelled".to_owned());
     };
-    let text = panic.downcast_ref::<String>().cloned();
-    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-    Broken::Panicked(text.unwrap_or_default())
+    Broken::of_panic(&*panic)
 }
 
 /// Begins and ends every fault at its time.

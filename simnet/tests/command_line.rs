@@ -57,10 +57,24 @@ fn wrong_usage_is_refused_with_its_cure() {
         (["--only", "a"], "write for instance"),
         (["--bug", "moth"], "there are blind_checker"),
         (["--nodes", "0"], "is not in"),
+        (["--only", "100000"], "seed 1 has 0 to "),
+        (["--only-jobs", "0,100000"], "seed 1 has 0 to "),
     ] {
         let output = simnet(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let text = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains(cure), "{arguments:?}: {text}");
+    }
+}
+
+/// A planted bug that nothing caught is no good news.
+#[test]
+fn a_bug_that_did_no_harm_is_named() {
+    for (seeds, says) in [(["--seed", "2"], "at this seed"), (["--seeds", "2..4"], "at 2 of 2 seeds")] {
+        let quiet = ["--bug", "lying_disk", "--faults", "none", "--jobs", "0"];
+        let output = simnet(&[&seeds[..], &quiet[..]].concat());
+        assert_eq!(output.status.code(), Some(0), "{seeds:?}");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains("bug lying_disk did no harm") && text.contains(says), "{seeds:?}: {text}");
     }
 }

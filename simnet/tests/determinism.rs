@@ -6,21 +6,25 @@ use std::time::Instant;
 use forgemesh_simnet::scenario::{Scenario, Wish};
 use forgemesh_simnet::world::run;
 
-fn in_a_process(seed: u64) -> serde_json::Value {
+/// The JSON objects that a process of its own prints.
+fn in_a_process(arguments: &str) -> Vec<serde_json::Value> {
     let output = Command::new(env!("CARGO_BIN_EXE_forgemesh-simnet"))
-        .args(["--json", "--seed", &seed.to_string()])
+        .arg("--json")
+        .args(arguments.split(' '))
         .output()
         .expect("the simulator starts");
-    assert!(output.status.success(), "seed {seed}: {}", String::from_utf8_lossy(&output.stdout));
-    serde_json::from_slice(&output.stdout).expect("one JSON object")
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{arguments}: {text}");
+    text.lines().map(|line| serde_json::from_str(line).expect("one JSON object a line")).collect()
 }
 
 /// In this process other seeds have run before, so that nothing may depend on what a thread has kept.
 #[test]
 fn one_seed_in_two_processes_gives_one_trace() {
     let mut traces = Vec::new();
-    for seed in [7, 11, 12, 19] {
-        let (first, second) = (in_a_process(seed), in_a_process(seed));
+    for seed in [7, 11, 12, 19, 117] {
+        let one = || in_a_process(&format!("--seed {seed}")).remove(0);
+        let (first, second) = (one(), one());
         assert_eq!(first, second, "seed {seed}");
         let here = run(&Scenario::random(seed, &Wish::default())).expect("it holds");
         assert_eq!(serde_json::to_value(&here).expect("a report"), first, "seed {seed} in this process");
@@ -29,7 +33,31 @@ fn one_seed_in_two_processes_gives_one_trace() {
     }
     traces.sort_unstable();
     traces.dedup();
-    assert_eq!(traces.len(), 4, "another seed is another trace");
+    assert_eq!(traces.len(), 5, "another seed is another trace");
+}
+
+/// Half an hour has more of everything, so more that could happen in another order.
+#[test]
+fn half_an_hour_in_two_processes_gives_one_trace() {
+    let one = || in_a_process("--seed 7 --nodes 6 --hours 0.5");
+    assert_eq!(one(), one());
+}
+
+/// Lives that end at any moment: what waits for a node is woken again and again.
+#[test]
+fn seeds_of_crashes_in_two_processes_give_one_trace_each() {
+    let all = || {
+        let mut lines = in_a_process("--seeds 100..120 --threads 1 --faults crash,disk_error");
+        // The summary says how long it took.
+        assert!(lines.pop().expect("a summary").get("wall_s").is_some());
+        lines
+    };
+    let (first, second) = (all(), all());
+    assert_eq!(first.len(), 20);
+    for (first, second) in first.iter().zip(&second) {
+        assert_eq!(first, second);
+        assert_eq!(first["faults"].as_object().map(serde_json::Map::len), Some(2), "both classes: {first}");
+    }
 }
 
 #[test]

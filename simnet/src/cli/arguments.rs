@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use forgemesh_simnet::faults::CLASSES;
 use forgemesh_simnet::limits;
 use forgemesh_simnet::planted::Bug;
@@ -39,10 +40,10 @@ pub struct Arguments {
     #[arg(long, value_parser = bug)]
     pub bug: Option<Bug>,
     /// The faults with these numbers alone, comma-separated; empty for none
-    #[arg(long, value_parser = numbers)]
+    #[arg(long, value_parser = numbers, conflicts_with = "seeds")]
     pub only: Option<Numbers>,
     /// The jobs with these numbers alone, comma-separated
-    #[arg(long, value_parser = numbers)]
+    #[arg(long, value_parser = numbers, conflicts_with = "seeds")]
     pub only_jobs: Option<Numbers>,
     /// Simulations that run at once, each in a thread of its own [default: one for each core]
     #[arg(long, allow_negative_numbers = true,
@@ -120,6 +121,19 @@ fn numbers(text: &str) -> Result<Numbers, String> {
     numbers.map(Numbers).map_err(cure)
 }
 
+fn within(name: &str, given: &Option<Numbers>, len: usize, seed: u64) -> Result<(), String> {
+    let beyond = given.iter().flat_map(|given| &given.0).find(|number| **number >= len);
+    match (beyond, len.checked_sub(1)) {
+        (None, _) => Ok(()),
+        (Some(number), None) => Err(format!(
+            "--{name} names number {number}; seed {seed} has none with these arguments, so leave it out"
+        )),
+        (Some(number), Some(last)) => {
+            Err(format!("--{name} names number {number}; seed {seed} has 0 to {last} with these arguments"))
+        }
+    }
+}
+
 impl Arguments {
     /// The whole scenario of a seed.
     pub fn scenario(&self, seed: u64) -> Scenario {
@@ -133,6 +147,27 @@ impl Arguments {
                 bug: self.bug,
             },
         )
+    }
+
+    /// The arguments, if every number that they name is one of the seed's scenario; else the process ends.
+    pub fn parsed() -> Arguments {
+        let arguments = Arguments::parse();
+        if arguments.only.is_some() || arguments.only_jobs.is_some() {
+            let whole = arguments.scenario(arguments.seed);
+            let within = |name, given: &Option<Numbers>, len| within(name, given, len, arguments.seed);
+            let checked = within("only", &arguments.only, whole.faults.len())
+                .and_then(|()| within("only-jobs", &arguments.only_jobs, whole.jobs.len()));
+            if let Err(cure) = checked {
+                Arguments::command().error(ErrorKind::ValueValidation, cure).exit();
+            }
+        }
+        arguments
+    }
+
+    /// The name of the bug that is planted.
+    pub fn bug_name(&self) -> Option<&'static str> {
+        let bug = self.bug?;
+        Bug::ALL.iter().find(|(other, ..)| *other == bug).map(|(_, name, _)| *name)
     }
 
     /// What is to be run of it.
@@ -150,8 +185,7 @@ impl Arguments {
         add("nodes", self.nodes.map(|nodes| nodes.to_string()));
         add("hours", self.hours.map(|hours| hours.to_string()));
         add("jobs", self.jobs.map(|jobs| jobs.to_string()));
-        let named = |bug: Bug| Bug::ALL.iter().find(|(other, ..)| *other == bug).map(|(_, name, _)| *name);
-        add("bug", self.bug.and_then(named).map(str::to_owned));
+        add("bug", self.bug_name().map(str::to_owned));
         add("faults", self.faults.as_ref().map(|classes| classes.join(",")));
         line
     }

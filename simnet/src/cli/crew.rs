@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -41,6 +42,11 @@ pub fn quiet() {
     }));
 }
 
+/// A panic outside a node's task is this seed's finding too: without it nobody would hear of the seed again.
+fn caught(simulation: impl FnOnce() -> Result<Report, Broken>) -> Result<Report, Broken> {
+    catch_unwind(AssertUnwindSafe(simulation)).unwrap_or_else(|panic| Err(Broken::of_panic(&*panic)))
+}
+
 /// Simulates every seed, on so many threads; `each` hears of them in the order in which they end.
 pub fn simulate(
     seeds: Range<u64>,
@@ -59,7 +65,7 @@ pub fn simulate(
                     return;
                 }
                 AT.set(Some((seed, outcomes.clone())));
-                let outcome = run(&scenario(seed));
+                let outcome = caught(|| run(&scenario(seed)));
                 if outcomes.send((seed, outcome)).is_err() {
                     return;
                 }
@@ -72,5 +78,27 @@ pub fn simulate(
             hire();
         }
         each(seed, outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forgemesh_simnet::scenario::Wish;
+
+    use super::*;
+
+    /// Without the catch the crew waits for ever.
+    #[test]
+    fn a_panic_outside_a_task_is_the_failure_of_its_seed() {
+        let mut heard = Vec::new();
+        let scenario = |seed| match seed {
+            3 => panic!("no scenario for seed 3"),
+            _ => {
+                Scenario::random(seed, &Wish { jobs: Some(0), classes: Some(Vec::new()), ..Wish::default() })
+            }
+        };
+        simulate(2..5, 1, scenario, |seed, result| heard.push((seed, result.err().map(|e| e.to_string()))));
+        let panicked = Some("a node or the simulator panicked: no scenario for seed 3".to_owned());
+        assert_eq!(heard, [(2, None), (3, panicked), (4, None)]);
     }
 }

@@ -9,12 +9,10 @@ mod print;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parsed();
     crew::quiet();
     let held = match (&arguments.command, arguments.seeds) {
         (Some(Command::Planted { write }), _) => return plant::table(write.as_deref()),

@@ -16,6 +16,9 @@ pub fn one(arguments: &Arguments) -> bool {
     crew::simulate(seed..seed + 1, 1, scenario, |_, result| outcome = Some(result));
     match outcome.expect("invariant: every seed has an outcome") {
         Ok(report) => {
+            if let Some(bug) = arguments.bug_name() {
+                eprintln!("bug {bug} did no harm at this seed; PLANTED.md says which seeds");
+            }
             if arguments.json {
                 println!("{}", json(&report));
             } else {
