@@ -87,8 +87,13 @@ impl Disk {
         self.0.lie(true);
     }
 
-    /// Turns bits of bytes that are in use.
-    pub fn rot(&self, bits: usize) {
-        self.0.rot(bits);
+    /// Whether its process died at a change of it.
+    pub fn is_dead(&self) -> bool {
+        self.0.is_dead()
+    }
+
+    /// Turns bits of bytes that are in use; whether there were any.
+    pub fn rot(&self, bits: usize) -> bool {
+        !self.0.rot(bits).is_empty()
     }
 }

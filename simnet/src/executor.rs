@@ -12,8 +12,10 @@ use crate::adversary::Conduct;
 use crate::draws::Draws;
 use crate::fuse::Fuse;
 use crate::gauge::Gauge;
+use crate::ills::Ills;
 use crate::planted::Bugs;
 use crate::trace::{Trace, done_digest, work_digest};
+use crate::witness::Witness;
 
 /// Cores of the modelled machine.
 pub const CORES: usize = 4;
@@ -28,6 +30,8 @@ pub struct ModelledExecutor {
     pub gauge: Gauge,
     pub bugs: Bugs,
     pub queue: Queue,
+    pub ills: Ills,
+    pub witness: Witness,
 }
 
 /// Work that waits, and work under way.
@@ -63,6 +67,11 @@ impl ModelledExecutor {
     }
 }
 
+/// What a shard comes to on an executor that is broken.
+fn failed() -> Done {
+    Done::Failed { detail: "the modelled executor fails for a while".to_owned() }
+}
+
 impl Executor for ModelledExecutor {
     fn start(&mut self, ticket: u64, work: Work) {
         let (kind, digest) = work_digest(&work);
@@ -85,13 +94,18 @@ impl Executor for ModelledExecutor {
         }
         let (_, ticket, takes, work) = self.queue.running.swap_remove(first);
         let mut bugs = self.bugs.borrow_mut();
-        let done = bugs.done(&work).unwrap_or_else(|| self.conduct.perform(work, &self.storage));
+        let done = match bugs.done(&work) {
+            Some(done) => done,
+            None if matches!(work, Work::Run { .. }) && self.ills.fails() => failed(),
+            None => self.conduct.perform(work, &self.storage),
+        };
         let mut done = bugs.ended(done);
         drop(bugs);
         if let Done::Ran { claim, .. } = &mut done {
             claim.wall_us = takes.as_micros() as u64;
             claim.cpu_us = claim.wall_us;
         }
+        self.witness.ended(&done);
         let (kind, digest) = done_digest(&done);
         self.trace.step(kind, ticket, digest);
         self.fill();

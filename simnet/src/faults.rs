@@ -1,11 +1,13 @@
 //! What goes wrong, one class a file: each class draws its faults from the seed and knows how each begins and ends.
 //! A fault is a value with a time, so that a failing list can be shortened and run again.
 
+pub mod blob_loss;
 pub mod churn;
 pub mod clock;
 pub mod crash;
 pub mod disk_error;
 pub mod disk_full;
+pub mod execution;
 pub mod partition;
 pub mod pause;
 pub mod rot;
@@ -17,6 +19,7 @@ use crate::disk::{Room, Unsynced};
 use crate::draws::Draws;
 use crate::machine::Machine;
 use crate::switchboard::{Side, Switchboard, Weather};
+use crate::witness::Witness;
 
 /// One fault of a scenario.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +56,10 @@ pub enum What {
     DiskError { machine: usize, after: u64, once: bool, seed: u64 },
     /// So many bits turn.
     Rot { machine: usize, bits: usize },
+    /// Its executor fails every shard.
+    Execution { machine: usize },
+    /// After so many accumulators that it stores, so many are lost.
+    BlobLoss { machine: usize, after: u64, blobs: u64 },
 }
 
 /// The classes, by which faults are counted.
@@ -68,6 +75,8 @@ pub enum Class {
     DiskFull,
     DiskError,
     Rot,
+    Execution,
+    BlobLoss,
 }
 
 /// What faults are drawn for.
@@ -123,7 +132,7 @@ pub fn way(draws: &mut Draws) -> Unsynced {
 pub type Drawer = fn(&Field, &mut Draws) -> Vec<Fault>;
 
 /// Every class with how it draws.
-pub const CLASSES: [(Class, &str, Drawer); 9] = [
+pub const CLASSES: [(Class, &str, Drawer); 11] = [
     (Class::Crash, "crash", crash::draw),
     (Class::Churn, "churn", churn::draw),
     (Class::Pause, "pause", pause::draw),
@@ -133,6 +142,8 @@ pub const CLASSES: [(Class, &str, Drawer); 9] = [
     (Class::DiskFull, "disk_full", disk_full::draw),
     (Class::DiskError, "disk_error", disk_error::draw),
     (Class::Rot, "rot", rot::draw),
+    (Class::Execution, "execution", execution::draw),
+    (Class::BlobLoss, "blob_loss", blob_loss::draw),
 ];
 
 impl What {
@@ -148,13 +159,18 @@ impl What {
             What::DiskFull { .. } => Class::DiskFull,
             What::DiskError { .. } => Class::DiskError,
             What::Rot { .. } => Class::Rot,
+            What::Execution { .. } => Class::Execution,
+            What::BlobLoss { .. } => Class::BlobLoss,
         }
     }
 }
 
 impl Fault {
-    /// It begins.
-    pub fn begin(&self, machines: &[Machine], board: &Switchboard) {
+    /// It begins. What strikes at once is counted here, the rest when it shows.
+    pub fn begin(&self, machines: &[Machine], board: &Switchboard, witness: &Witness) {
+        if self.strikes_now(machines) {
+            witness.struck(self.what.class());
+        }
         match &self.what {
             What::Off { machine, way } => crash::off(&machines[*machine], *way),
             What::Fuse { machine, steps, way } => machines[*machine].arm(*steps, *way),
@@ -163,12 +179,38 @@ impl Fault {
             What::Clock { machine, by_ms } => machines[*machine].step_clock(*by_ms),
             What::Cut { from, to } => partition::begin(board, *from, *to, self.for_ms),
             What::Weather(weather) => board.set_weather(*weather),
-            What::DiskFull { machine, room } => machines[*machine].disk().set_room(*room),
+            What::DiskFull { machine, room } => disk_full::begin(&machines[*machine], *room),
             What::MidWrite { machine, changes, way } => crash::mid_write(&machines[*machine], *changes, *way),
             What::DiskError { machine, after, once, seed } => {
                 disk_error::begin(&machines[*machine], *after, *once, *seed);
             }
             What::Rot { machine, bits } => machines[*machine].rot(*bits),
+            What::Execution { machine } => machines[*machine].ills().begin_failing(),
+            What::BlobLoss { machine, after, blobs } => machines[*machine].ills().lose(*after, *blobs),
+        }
+    }
+
+    /// Does it reach something that lives, as soon as it begins?
+    fn strikes_now(&self, machines: &[Machine]) -> bool {
+        let lives = |machine: &usize| machines[*machine].is_alive();
+        match &self.what {
+            What::Away { .. } if self.at_ms == 0 => true,
+            What::Off { machine, .. }
+            | What::Away { machine }
+            | What::Pause { machine }
+            | What::Clock { machine, .. } => lives(machine),
+            What::Cut { from, to } => [from, to].into_iter().all(|side| match side {
+                Side::One(machine) => lives(machine),
+                Side::All => true,
+            }),
+            What::Weather(_) => (0..machines.len()).any(|machine| lives(&machine)),
+            What::Fuse { .. }
+            | What::DiskFull { .. }
+            | What::MidWrite { .. }
+            | What::DiskError { .. }
+            | What::Rot { .. }
+            | What::Execution { .. }
+            | What::BlobLoss { .. } => false,
         }
     }
 
@@ -177,14 +219,16 @@ impl Fault {
         match &self.what {
             What::Off { machine, .. } | What::Away { machine } => machines[*machine].release(),
             What::Weather(_) => board.set_weather(Weather::FAIR),
-            What::DiskFull { machine, .. } => machines[*machine].disk().set_room(Room::Enough),
+            What::DiskFull { machine, .. } => disk_full::end(&machines[*machine]),
+            What::Execution { machine } => machines[*machine].ills().end_failing(),
             What::Fuse { .. }
             | What::MidWrite { .. }
             | What::Pause { .. }
             | What::Clock { .. }
             | What::Cut { .. }
             | What::DiskError { .. }
-            | What::Rot { .. } => {}
+            | What::Rot { .. }
+            | What::BlobLoss { .. } => {}
         }
     }
 }

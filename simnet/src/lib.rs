@@ -13,6 +13,7 @@ pub mod faults;
 pub mod fuse;
 pub mod gate;
 pub mod gauge;
+pub mod ills;
 pub mod invariants;
 pub mod letter;
 pub mod limits;

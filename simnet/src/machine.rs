@@ -18,9 +18,11 @@ use crate::adversary::{self, Misdeed};
 use crate::disk::{Disk, Unsynced};
 use crate::draws::Draws;
 use crate::executor::{ModelledExecutor, Queue};
+use crate::faults::Class;
 use crate::fuse::Fuse;
 use crate::gate::Gate;
 use crate::gauge::Gauge;
+use crate::ills::Ills;
 use crate::planted::{self, Bug, Bugs};
 use crate::store::ModelledStore;
 use crate::switchboard::Switchboard;
@@ -73,6 +75,7 @@ struct Inner {
     /// How to reach the living node, and which of its lives this is.
     life: Watched<(u64, Option<Handle>)>,
     counts: Cell<LifeCounts>,
+    ills: Ills,
 }
 
 /// What a machine went through.
@@ -88,6 +91,8 @@ enum End {
     Crashed,
     /// The disk gave an error: the node has stopped by itself.
     DiskFailed,
+    /// The disk had no room for what had to be written: so, too.
+    DiskFull,
     /// The disk holds what cannot be read any more.
     Damaged(String),
 }
@@ -100,6 +105,7 @@ impl Machine {
         Ok(Machine(Rc::new(Inner {
             node,
             make,
+            ills: Ills::new(ground.witness.clone()),
             ground,
             disk: RefCell::new(Disk::blank(seed)?),
             rotten: Cell::new(false),
@@ -143,7 +149,8 @@ impl Machine {
         }
         let storage = match disk.open() {
             Ok(storage) => Arc::new(storage),
-            Err(OpenError::DiskFull { .. } | OpenError::Io { .. }) => return Ok(End::DiskFailed),
+            Err(OpenError::DiskFull { .. }) => return Ok(End::DiskFull),
+            Err(OpenError::Io { .. }) => return Ok(End::DiskFailed),
             Err(OpenError::Corrupt { detail, .. }) => return Ok(End::Damaged(detail)),
             Err(error) => return Err(error.into()),
         };
@@ -159,6 +166,8 @@ impl Machine {
             gauge: gauge.clone(),
             bugs: Bugs::clone(&bugs),
             queue: Queue::default(),
+            ills: self.0.ills.clone(),
+            witness: ground.witness.clone(),
         };
         let store = ModelledStore {
             storage: storage.clone(),
@@ -170,8 +179,9 @@ impl Machine {
             observer: Observer(make.is_hub.then(|| ground.witness.clone())),
             waiting: Default::default(),
             unwritten: Vec::new(),
+            ills: self.0.ills.clone(),
         };
-        let mesh = ground.board.plug_in(self.0.node, make.number, trace.clone());
+        let mesh = ground.board.plug_in(self.0.node, make.number, trace.clone(), ground.witness.clone());
         let membership = Membership::Joined(ground.genesis.clone());
         let parts = Parts { secret: make.secret.clone(), membership, mesh, executor, store };
         let driver = match boot(&storage, parts) {
@@ -205,10 +215,19 @@ impl Machine {
         let disk = inner.disk.borrow().clone();
         let next = match end {
             End::Crashed => {
+                inner.ills.strike(Class::Crash);
                 counts.crashes += 1;
                 disk.after(inner.way.get())
             }
-            End::DiskFailed => {
+            // Not its error: it was the process that died, at a change of the disk.
+            End::DiskFailed | End::DiskFull if disk.is_dead() => {
+                inner.ills.strike(Class::Crash);
+                counts.crashes += 1;
+                disk.after(inner.way.get())
+            }
+            End::DiskFailed | End::DiskFull => {
+                let full = matches!(end, End::DiskFull);
+                inner.ills.strike(if full { Class::DiskFull } else { Class::DiskError });
                 counts.disk_errors += 1;
                 disk.after(inner.way.get())
             }
@@ -222,6 +241,8 @@ impl Machine {
                 Disk::blank(self.draws("another disk", counts.replaced_disks).word())?
             }
         };
+        // The next disk and the next life have none of these.
+        [Class::Crash, Class::DiskError].into_iter().for_each(|class| inner.ills.forget(class));
         inner.disk.replace(next);
         inner.counts.set(counts);
         Ok(())
@@ -239,6 +260,9 @@ impl Machine {
 
     /// Switches it off, at once and until it is released as often as it was held.
     pub fn hold(&self, way: Unsynced) {
+        if self.is_alive() {
+            self.0.ills.forget(Class::Crash);
+        }
         self.0.way.set(way);
         self.0.held.change(|reasons| *reasons += 1);
         self.0.gate.open();
@@ -257,6 +281,10 @@ impl Machine {
 
     /// It dies after so many more steps of its ports.
     pub fn arm(&self, steps: u64, way: Unsynced) {
+        if !self.is_alive() {
+            return;
+        }
+        self.0.ills.expect(Class::Crash);
         self.0.way.set(way);
         self.0.fuse.borrow().arm(steps);
     }
@@ -285,7 +313,19 @@ impl Machine {
     pub fn rot(&self, bits: usize) {
         self.0.rotten.set(true);
         self.0.ground.witness.rotten();
-        self.disk().rot(bits);
+        if self.disk().rot(bits) {
+            self.0.ground.witness.struck(Class::Rot);
+        }
+    }
+
+    /// Whether its node runs, if only behind a closed gate.
+    pub fn is_alive(&self) -> bool {
+        self.0.life.read(|(_, handle)| handle.is_some())
+    }
+
+    /// What is wrong with it and has not shown yet.
+    pub fn ills(&self) -> &Ills {
+        &self.0.ills
     }
 
     /// The node of a life after `last`, once it is up; its number and the way to it.
@@ -309,7 +349,8 @@ impl Machine {
 
 fn of_commit(error: CommitError) -> Result<End, Broken> {
     match error {
-        CommitError::DiskFull | CommitError::Io { .. } | CommitError::Dead => Ok(End::DiskFailed),
+        CommitError::DiskFull => Ok(End::DiskFull),
+        CommitError::Io { .. } | CommitError::Dead => Ok(End::DiskFailed),
         CommitError::Damaged { detail } => Ok(End::Damaged(detail)),
         error @ CommitError::Corrupt { .. } => Ok(End::Damaged(error.to_string())),
         error => Err(Broken::Refused(error)),

@@ -1,6 +1,7 @@
 //! What came of a simulation, for people and for programs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use forgemesh_protocol::failure::Failure;
 use forgemesh_protocol::hash::Hash;
@@ -24,8 +25,11 @@ pub struct Report {
     pub finalized: u64,
     /// Failed jobs by code.
     pub failed: BTreeMap<&'static str, u64>,
-    /// Faults injected, by class.
-    pub faults: BTreeMap<Class, u64>,
+    /// Faults, by class.
+    pub faults: BTreeMap<Class, FaultCount>,
+    /// What happened that is rare, by name: batches set aside for a reason, shards that failed, blobs that were lost,
+    /// snapshots.
+    pub events: BTreeMap<&'static str, u64>,
     /// Agents that lied.
     pub liars: u64,
     pub crashes: u64,
@@ -45,12 +49,38 @@ pub struct Report {
     pub jobs: Vec<JobReport>,
 }
 
+/// Faults of one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FaultCount {
+    pub scheduled: u64,
+    /// Those that did something to a living machine: ended its life, failed its write, held its messages back.
+    pub struck: u64,
+}
+
+impl FaultCount {
+    /// Both of both.
+    pub fn add(&mut self, other: FaultCount) {
+        self.scheduled += other.scheduled;
+        self.struck += other.struck;
+    }
+}
+
+impl fmt::Display for FaultCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} struck)", self.scheduled, self.struck)
+    }
+}
+
 /// What came of one job.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct JobReport {
     pub job: JobId,
     pub contract: Hash,
     pub result_hash: Option<Hash>,
+    /// Stages that count; with a stop rule all but the last went on after a look, or prepared one.
+    pub stages: u64,
+    /// Whether it ended before its budget.
+    pub stopped_early: bool,
     pub failure: Option<Failure>,
     /// What executing the contract here and now gives, if it gives anything.
     pub oracle: Option<Hash>,

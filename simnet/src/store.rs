@@ -9,8 +9,10 @@ use forgemesh_storage::{Batch, CommitError, Storage};
 use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::draws::Draws;
+use crate::faults::Class;
 use crate::fuse::Fuse;
 use crate::gauge::Gauge;
+use crate::ills::Ills;
 use crate::planted::Bugs;
 use crate::trace::{Trace, batch_digest};
 use crate::witness::Observer;
@@ -28,6 +30,7 @@ pub struct ModelledStore {
     pub waiting: VecDeque<Waiting>,
     /// What a planted bug has called durable and not written yet.
     pub unwritten: Vec<Batch>,
+    pub ills: Ills,
 }
 
 /// A batch before its sync.
@@ -59,6 +62,7 @@ impl Store for ModelledStore {
         let batch = self.bugs.borrow_mut().batch(batch);
         self.commit(&batch)?;
         self.observer.committed(&batch);
+        self.ills.stored(&batch, &self.storage);
         // Durable, and nobody hears of it.
         if self.fuse.burn() {
             return pending().await;
@@ -68,7 +72,11 @@ impl Store for ModelledStore {
     }
 
     fn is_low(&self) -> bool {
-        self.storage.room().low
+        let low = self.storage.room().low;
+        if low {
+            self.ills.strike(Class::DiskFull);
+        }
+        low
     }
 }
 

@@ -20,6 +20,7 @@ use crate::draws::Draws;
 use crate::letter;
 use crate::limits;
 use crate::trace::Trace;
+use crate::witness::Witness;
 
 /// What the links do to every parcel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +127,7 @@ impl Switchboard {
 
     /// A machine's end of all its links, for one life. What arrived while it was down is gone; what is still on its way
     /// arrives, though it was sent to an earlier life.
-    pub fn plug_in(&self, node: NodeId, machine: usize, trace: Trace) -> Endpoint {
+    pub fn plug_in(&self, node: NodeId, machine: usize, trace: Trace, witness: Witness) -> Endpoint {
         let mut board = self.0.borrow_mut();
         let now = Instant::now();
         let inbox = board.inboxes.entry(node).or_default();
@@ -135,7 +136,7 @@ impl Switchboard {
         let gone = std::mem::replace(&mut inbox.parcels, on_their_way).len() as u64;
         let arrived = Rc::clone(&inbox.arrived);
         board.counts.nobody += gone;
-        Endpoint { board: self.clone(), node, arrived, trace }
+        Endpoint { board: self.clone(), node, arrived, trace, witness }
     }
 
     /// What the links do from now on.
@@ -237,6 +238,7 @@ pub struct Endpoint {
     node: NodeId,
     arrived: Rc<Notify>,
     trace: Trace,
+    witness: Witness,
 }
 
 impl Endpoint {
@@ -256,6 +258,7 @@ impl Endpoint {
             return None;
         };
         board.counts.delivered += 1;
+        self.witness.said(&message);
         self.trace.step("delivered", parcel.bytes.len() as u64, Hash::blob(&parcel.bytes));
         Some((parcel.from, message))
     }

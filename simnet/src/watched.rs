@@ -18,6 +18,11 @@ impl<T> Watched<T> {
         Watched { value: RefCell::new(value), changed: Notify::new() }
     }
 
+    /// What `read` makes of the value as it is.
+    pub fn read<R>(&self, read: impl FnOnce(&T) -> R) -> R {
+        read(&self.value.borrow())
+    }
+
     /// Changes the value; all that wait look at it again.
     pub fn change(&self, change: impl FnOnce(&mut T)) {
         change(&mut self.value.borrow_mut());

@@ -6,16 +6,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use forgemesh_consensus::command::Entry;
+use forgemesh_consensus::job::Reason;
 use forgemesh_consensus::machine::Hub;
+use forgemesh_node::ports::Done;
 use forgemesh_protocol::canon;
 use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::wire::Message;
 use forgemesh_storage::{Batch, Storage, Write};
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::faults::Class;
 use crate::invariants::{self, Invariant, Moment, View};
 
 /// Rows read at a time.
@@ -32,6 +37,10 @@ pub struct Known {
     pub cancelled: BTreeSet<JobId>,
     /// A disk has lost bits: evidence may be gone through nobody's fault.
     pub rotten: bool,
+    /// An executor has failed shards that are none the worse for it.
+    pub failed_shards: bool,
+    /// Accumulators that a disk has lost.
+    pub lost: BTreeSet<Hash>,
 }
 
 /// The first invariant that did not hold.
@@ -57,6 +66,10 @@ struct Seen {
     recorded: BTreeSet<JobId>,
     invariants: Vec<Box<dyn Invariant>>,
     checks: BTreeMap<&'static str, u64>,
+    struck: BTreeMap<Class, u64>,
+    events: BTreeMap<&'static str, u64>,
+    /// What shards came to, by their addresses.
+    accumulators: BTreeSet<Hash>,
     violation: Option<Violation>,
 }
 
@@ -70,6 +83,9 @@ impl Witness {
             recorded: BTreeSet::new(),
             invariants: invariants::all(),
             checks: BTreeMap::new(),
+            struck: BTreeMap::new(),
+            events: BTreeMap::new(),
+            accumulators: BTreeSet::new(),
             violation: None,
         };
         Witness { seen: Rc::new(RefCell::new(seen)), recorded: Rc::default(), violated: Rc::default() }
@@ -103,6 +119,7 @@ impl Witness {
             match write {
                 Write::AppendLog { entry, .. } => self.logged(entry),
                 Write::AppendLedger { entry, .. } => self.entered(entry),
+                Write::PutSnapshot { .. } => self.seen.borrow_mut().count("snapshots"),
                 _ => {}
             }
         }
@@ -142,6 +159,12 @@ impl Witness {
             }
             seen.mirror.apply(&entry)
         };
+        if let Ok(applied) = &outcome
+            && let Some(finished) = &applied.finished
+        {
+            let mut seen = self.seen.borrow_mut();
+            finished.record.set_aside.iter().for_each(|aside| seen.count(event(aside.reason)));
+        }
         self.look(Moment::Applied { entry: &entry, outcome: &outcome });
     }
 
@@ -168,6 +191,59 @@ impl Witness {
     /// A disk has lost bits.
     pub fn rotten(&self) {
         self.seen.borrow_mut().known.rotten = true;
+    }
+
+    /// A fault has struck.
+    pub fn struck(&self, class: Class) {
+        *self.seen.borrow_mut().struck.entry(class).or_default() += 1;
+    }
+
+    /// A healthy shard failed on a broken executor.
+    pub fn failed_shard(&self) {
+        self.seen.borrow_mut().known.failed_shards = true;
+    }
+
+    /// A disk has lost this accumulator.
+    pub fn lost(&self, blob: Hash) {
+        let mut seen = self.seen.borrow_mut();
+        seen.known.lost.insert(blob);
+        seen.count("blobs_lost");
+    }
+
+    /// A piece of work has ended on some machine.
+    pub fn ended(&self, done: &Done) {
+        let mut seen = self.seen.borrow_mut();
+        match done {
+            Done::Ran { claim, .. } => {
+                seen.accumulators.insert(claim.blob);
+            }
+            Done::Lacking { .. } => seen.count("reductions_lacking"),
+            _ => {}
+        }
+    }
+
+    /// Whether a shard came to this.
+    pub fn is_accumulator(&self, blob: &Hash) -> bool {
+        self.seen.borrow().accumulators.contains(blob)
+    }
+
+    /// A node told another, or itself, something that is rarely said.
+    pub fn said(&self, message: &Message) {
+        match message {
+            Message::ShardFailed { .. } => self.seen.borrow_mut().count("shard_failed"),
+            Message::NoBlob { .. } => self.seen.borrow_mut().count("no_blob"),
+            _ => {}
+        }
+    }
+
+    /// Faults that struck, by class.
+    pub fn strikes(&self) -> BTreeMap<Class, u64> {
+        self.seen.borrow().struck.clone()
+    }
+
+    /// What happened that is rare, by name.
+    pub fn events(&self) -> BTreeMap<&'static str, u64> {
+        self.seen.borrow().events.clone()
     }
 
     /// Whether this job is in the books.
@@ -210,6 +286,23 @@ impl Witness {
     /// Ready when an invariant did not hold.
     pub async fn violated(&self) {
         self.violated.notified().await;
+    }
+}
+
+impl Seen {
+    fn count(&mut self, event: &'static str) {
+        *self.events.entry(event).or_default() += 1;
+    }
+}
+
+/// The name under which batches that no longer count are counted.
+fn event(reason: Reason) -> &'static str {
+    match reason {
+        Reason::False => "false",
+        Reason::Convicted => "convicted",
+        Reason::Unopened => "unopened",
+        Reason::Lost => "lost",
+        Reason::Superseded => "superseded",
     }
 }
 

@@ -71,12 +71,15 @@ fn computation(draws: &mut Draws) -> Computation {
             ("diag", "mix.v1", format!(r#"{{"iterations":{iterations}}}"#), false)
         }
         2 => {
-            let (iterations, rest) = match one_of(&[0, 1, 1, 1, 1, 2, 2, 3, 4]) {
+            let (iterations, rest) = match one_of(&[0, 1, 1, 1, 1, 2, 2, 3, 4, 5, 5, 6, 6, 7]) {
                 0 => (2, ""),
                 1 => (300, ""),
                 2 => (2_000, ""),
                 3 => (66_000, ""),
-                _ => (30_000, STOP),
+                4 => (30_000, STOP),
+                5 => (30_000, LOOKS),
+                6 => (30_000, NEVER),
+                _ => (40_000, STEADY),
             };
             let args = format!(r#"{{"triangle":{TRIANGLE},"iterations":{iterations}{rest}}}"#);
             ("mc", "reserve.v1", args, iterations > 2_000)
@@ -91,3 +94,9 @@ fn computation(draws: &mut Draws) -> Computation {
 
 const TRIANGLE: &str = "[[100,150,170],[110,160],[120]]";
 const STOP: &str = r#","convergence":{"relative_half_width":0.02,"confidence":0.95,"min_iterations":8000}"#;
+/// Several looks before it stops.
+const LOOKS: &str = r#","convergence":{"relative_half_width":0.0035,"confidence":0.95}"#;
+/// No sample within the budget is that good.
+const NEVER: &str = r#","convergence":{"relative_half_width":0.000001,"confidence":0.95}"#;
+/// Steady over some looks.
+const STEADY: &str = r#","convergence":{"variance_window":3,"variance_tolerance":0.02,"confidence":0.9}"#;

@@ -19,11 +19,12 @@ use tokio::time::{Duration, Instant, interval_at, sleep_until};
 use crate::client::Client;
 use crate::disk::Unsynced;
 use crate::draws::Draws;
+use crate::faults::Class;
 use crate::invariants::Moment;
 use crate::limits;
 use crate::machine::{Ground, Machine, Make};
 use crate::memo;
-use crate::report::{JobReport, Report};
+use crate::report::{FaultCount, JobReport, Report};
 use crate::scenario::Scenario;
 use crate::switchboard::Switchboard;
 use crate::trace::Trace;
@@ -211,6 +212,7 @@ impl World {
         for machine in self.machines.iter() {
             machine.gate().open();
             machine.disk().heal();
+            machine.ills().heal();
             machine.set_way(Unsynced::Kept);
         }
         self.ground.trace.step("healed", 0, forgemesh_protocol::hash::Hash::ZERO);
@@ -240,8 +242,11 @@ impl World {
 
     fn report(&self, scenario: &Scenario, jobs: Vec<JobReport>) -> Report {
         let (trace, steps) = self.ground.trace.digest();
-        let mut faults = BTreeMap::new();
-        scenario.faults.iter().for_each(|fault| *faults.entry(fault.what.class()).or_default() += 1);
+        let mut faults = BTreeMap::<Class, FaultCount>::new();
+        scenario.faults.iter().for_each(|f| faults.entry(f.what.class()).or_default().scheduled += 1);
+        for (class, struck) in self.ground.witness.strikes() {
+            faults.entry(class).or_default().struck = struck;
+        }
         let mut failed = BTreeMap::new();
         for failure in jobs.iter().filter_map(|job| job.failure.as_ref()) {
             *failed.entry(failure.code.as_str()).or_default() += 1;
@@ -258,6 +263,7 @@ impl World {
             finalized: jobs.iter().filter(|job| job.result_hash.is_some()).count() as u64,
             failed,
             faults,
+            events: self.ground.witness.events(),
             liars: scenario.liars.len() as u64,
             crashes: counts().map(|counts| counts.crashes).sum(),
             disk_errors: counts().map(|counts| counts.disk_errors).sum(),
@@ -293,7 +299,7 @@ async fn strike(scenario: Scenario, machines: Rc<Vec<Machine>>, ground: Ground) 
         let fault = &scenario.faults[number];
         if begins {
             ground.trace.step("fault", number as u64, forgemesh_protocol::hash::Hash::ZERO);
-            fault.begin(&machines, &ground.board);
+            fault.begin(&machines, &ground.board, &ground.witness);
         } else {
             fault.end(&machines, &ground.board);
         }
@@ -349,8 +355,20 @@ fn jobs(storage: &Storage, ground: &Ground) -> Result<Vec<JobReport>, Broken> {
             let verification = finished.statement(&ground.genesis).predicate.verification;
             let result_hash = finished.result.as_ref().map(|result| result.result_hash);
             let contract = finished.record.plan.contract;
+            let leaves = finished.record.plan.leaves();
+            let stopped_early = finished.result.as_ref().is_some_and(|result| result.stop_leaf < leaves);
+            let stages = finished.record.runs.len() as u64;
             let failure = finished.failure;
-            out.push(JobReport { job, contract, result_hash, failure, oracle: oracle.ok(), verification });
+            out.push(JobReport {
+                job,
+                contract,
+                result_hash,
+                stages,
+                stopped_early,
+                failure,
+                oracle: oracle.ok(),
+                verification,
+            });
         }
     }
     out.reverse();

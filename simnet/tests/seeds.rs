@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use forgemesh_simnet::faults::{CLASSES, Class};
 use forgemesh_simnet::planted::Bug;
+use forgemesh_simnet::report::FaultCount;
 use forgemesh_simnet::scenario::{Scenario, Wish};
 use forgemesh_simnet::shorten::shorten;
 use forgemesh_simnet::world::run;
@@ -12,15 +13,28 @@ const AGAIN: &str = "cargo run --release -p forgemesh-simnet -- --seed";
 
 #[test]
 fn every_invariant_holds_under_every_class_of_fault() {
-    let (mut faults, mut checks) = (BTreeMap::<Class, u64>::new(), BTreeMap::<&str, u64>::new());
+    let (mut faults, mut checks) = (BTreeMap::<Class, FaultCount>::new(), BTreeMap::<&str, u64>::new());
+    let (mut early, mut several) = (0, 0);
+    let mut events = BTreeMap::<&str, u64>::new();
     for seed in 1_000..1_040 {
         let report = run(&Scenario::random(seed, &Wish::default()))
             .unwrap_or_else(|broken| panic!("{broken}: {AGAIN} {seed}"));
         assert_eq!(report.checks["progress"], 1, "{AGAIN} {seed}");
-        report.faults.iter().for_each(|(class, count)| *faults.entry(*class).or_default() += count);
+        report.faults.iter().for_each(|(class, count)| faults.entry(*class).or_default().add(*count));
+        report.events.iter().for_each(|(name, count)| *events.entry(name).or_default() += count);
+        let stopped = || report.jobs.iter().filter(|job| job.stopped_early && job.result_hash.is_some());
+        early += stopped().count();
+        several += stopped().filter(|job| job.stages > 2).count();
         report.checks.iter().for_each(|(name, count)| *checks.entry(name).or_default() += count);
     }
     assert_eq!(faults.len(), CLASSES.len(), "{faults:?}");
+    assert!(early > 0 && several > 0, "{early} jobs stopped early, {several} of them after several looks");
+    for (class, count) in &faults {
+        assert!((1..=count.scheduled).contains(&count.struck), "{class:?}: {count}");
+    }
+    for event in ["shard_failed", "no_blob", "reductions_lacking", "lost"] {
+        assert!(events.contains_key(event), "{event} never happened: {events:?}");
+    }
     for (_, _, invariant) in Bug::ALL {
         assert!(checks.get(invariant).is_some_and(|count| *count > 0), "{invariant} was never checked");
     }

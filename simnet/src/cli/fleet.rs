@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use forgemesh_protocol::hash::Hash;
 use forgemesh_simnet::faults::{Class, What};
-use forgemesh_simnet::report::Report;
+use forgemesh_simnet::report::{FaultCount, Report};
 use forgemesh_simnet::scenario::Scenario;
 use forgemesh_simnet::world::Broken;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -36,7 +36,8 @@ struct Summary {
     ambiguous: u64,
     #[serde(skip)]
     results: BTreeMap<Hash, Results>,
-    faults: BTreeMap<Class, u64>,
+    faults: BTreeMap<Class, FaultCount>,
+    events: BTreeMap<&'static str, u64>,
     checks: BTreeMap<&'static str, u64>,
     crashes: u64,
     virtual_hours: f64,
@@ -127,7 +128,8 @@ impl Summary {
         self.finalized += report.finalized;
         self.crashes += report.crashes + report.disk_errors;
         self.virtual_hours += report.virtual_ms as f64 / 3_600_000.0;
-        report.faults.iter().for_each(|(class, count)| *self.faults.entry(*class).or_default() += count);
+        report.faults.iter().for_each(|(class, count)| self.faults.entry(*class).or_default().add(*count));
+        report.events.iter().for_each(|(name, count)| *self.events.entry(name).or_default() += count);
         report.checks.iter().for_each(|(name, count)| *self.checks.entry(name).or_default() += count);
     }
 
@@ -149,6 +151,8 @@ impl Summary {
     fn text(&self) -> String {
         let faults =
             self.faults.iter().map(|(class, count)| format!("{} {count}", json(class).replace('"', "")));
+        let events = self.events.iter().map(|(name, count)| format!("{name} {count}"));
+        let events = events.collect::<Vec<_>>().join(", ");
         let checks = self.checks.iter().map(|(name, count)| format!("{name} {count}"));
         let (faults, checks) = (faults.collect::<Vec<_>>().join(", "), checks.collect::<Vec<_>>().join(", "));
         let aborted = match &self.aborted[..] {
@@ -156,7 +160,7 @@ impl Summary {
             seeds => format!("  aborted  on a rotten page, by the database's engine: seeds {seeds:?}\n"),
         };
         format!(
-            "{} seeds, {} failed, in {:.1} s on {} threads: {:.1} seeds for each second of a core\n  jobs     {}, {} finalized\n  digests  {} contracts under {} schedules, {} with more than one result\n  faults   {faults}\n  lives    {} ended early\n  checked  {checks}\n{aborted}  time     {:.1} virtual hours, {:.0} for each hour of a core\n",
+            "{} seeds, {} failed, in {:.1} s on {} threads: {:.1} seeds for each second of a core\n  jobs     {}, {} finalized\n  digests  {} contracts under {} schedules, {} with more than one result\n  faults   {faults}\n  events   {events}\n  lives    {} ended early\n  checked  {checks}\n{aborted}  time     {:.1} virtual hours, {:.0} for each hour of a core\n",
             self.seeds,
             self.failed,
             self.wall_s,

@@ -59,6 +59,7 @@ fn text(report: &Report, wall_s: f64) -> String {
     let faults = report.faults.iter().map(|(class, count)| (json(class).replace('"', ""), count));
     let faults: Vec<String> = faults.map(|(class, count)| format!("{class} {count}")).collect();
     row("faults", if faults.is_empty() { "none".to_owned() } else { faults.join(", ") });
+    row("events", if report.events.is_empty() { "none".to_owned() } else { counts(&report.events) });
     row("liars", report.liars.to_string());
     row("lives ended", format!("{} by crashes, {} by disk errors", report.crashes, report.disk_errors));
     let parcels = &report.parcels;

@@ -1,6 +1,6 @@
 //! Power losses at a time, deaths at any step of the ports, deaths in the middle of a write.
 
-use super::{Fault, Field, What, way};
+use super::{Class, Fault, Field, What, way};
 use crate::disk::Unsynced;
 use crate::draws::Draws;
 use crate::machine::Machine;
@@ -28,6 +28,7 @@ pub fn off(machine: &Machine, way: Unsynced) {
 
 /// It will die at a change of its disk.
 pub fn mid_write(machine: &Machine, changes: u64, way: Unsynced) {
+    machine.ills().expect(Class::Crash);
     machine.set_way(way);
     machine.disk().light_fuse(changes);
 }

@@ -1,6 +1,6 @@
 //! Disks that fail in the middle of whatever is being written; the node stops, what was not synced is torn.
 
-use super::{Fault, Field, What};
+use super::{Class, Fault, Field, What};
 use crate::disk::Unsynced;
 use crate::draws::Draws;
 use crate::machine::Machine;
@@ -23,6 +23,7 @@ pub fn draw(field: &Field, draws: &mut Draws) -> Vec<Fault> {
 
 /// It will fail.
 pub fn begin(machine: &Machine, after: u64, once: bool, seed: u64) {
+    machine.ills().expect(Class::DiskError);
     machine.set_way(Unsynced::Torn(seed));
     machine.disk().fail_after(after, once);
 }

@@ -1,8 +1,9 @@
 //! Disks with little room, or none, for a while.
 
-use super::{Fault, Field, What};
+use super::{Class, Fault, Field, What};
 use crate::disk::Room;
 use crate::draws::Draws;
+use crate::machine::Machine;
 
 /// Draws them.
 pub fn draw(field: &Field, draws: &mut Draws) -> Vec<Fault> {
@@ -13,4 +14,16 @@ pub fn draw(field: &Field, draws: &mut Draws) -> Vec<Fault> {
         Fault { at_ms, for_ms: draws.between(100, 30_000), what: What::DiskFull { machine, room } }
     };
     (0..count).map(one).collect()
+}
+
+/// It fills up.
+pub fn begin(machine: &Machine, room: Room) {
+    machine.ills().expect(Class::DiskFull);
+    machine.disk().set_room(room);
+}
+
+/// It has room again.
+pub fn end(machine: &Machine) {
+    machine.ills().forget(Class::DiskFull);
+    machine.disk().set_room(Room::Enough);
 }

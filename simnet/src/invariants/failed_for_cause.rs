@@ -1,5 +1,5 @@
 //! A job fails only for a cause that its scenario gives: its own time limit, its submitter's cancellation, a liar
-//! among its agents, a rotten disk, arguments that the kernel itself fails. Crashes, cuts and lost messages are none.
+//! among its agents, a rotten disk, broken executors, arguments that the kernel itself fails. Crashes, cuts and lost messages are none.
 //! Source: design/architecture.md, "A job's way through the house"; protocol/src/failure.rs.
 
 use forgemesh_protocol::failure::FailureCode;
@@ -25,6 +25,7 @@ impl Invariant for FailedForCause {
             FailureCode::VerificationMismatch => !known.liars.is_empty(),
             FailureCode::EvidenceLost => known.rotten || !known.liars.is_empty(),
             FailureCode::NumericDegenerate => memo::result(&record.contract)? == Err(failure.code),
+            FailureCode::AttemptsExhausted => known.failed_shards || !known.lost.is_empty(),
             _ => false,
         };
         if excused { Ok(true) } else { Err(format!("job {} failed: {failure}", record.id)) }

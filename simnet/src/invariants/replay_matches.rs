@@ -69,6 +69,8 @@ fn verify(storage: &Storage, file: &JobFile, view: &View<'_>) -> Result<(), Stri
     let work = Work::Reduce { job: Box::new(finished.record.clone()) };
     match memo::perform(work, storage) {
         Done::Reduced { outcome: Outcome::Final(again), .. } if again == *result => Ok(()),
+        // It was there when the stage was reduced.
+        Done::Lacking { blobs, .. } if blobs.iter().all(|blob| view.known.lost.contains(blob)) => Ok(()),
         Done::Reduced { outcome, .. } => Err(format!("reducing the stored evidence again gives {outcome:?}")),
         other => Err(format!("the stored evidence cannot be reduced: {other:?}")),
     }
