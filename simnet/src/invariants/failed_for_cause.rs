@@ -2,6 +2,7 @@
 //! among its agents, a rotten disk, broken executors, arguments that the kernel itself fails. Crashes, cuts and lost messages are none.
 //! Source: design/architecture.md, "A job's way through the house"; protocol/src/failure.rs.
 
+use forgemesh_consensus::job::{Reason, SetAside};
 use forgemesh_protocol::failure::FailureCode;
 
 use super::{Invariant, View};
@@ -20,12 +21,21 @@ impl Invariant for FailedForCause {
         let Some(failure) = &finished.failure else { return Ok(true) };
         let (record, known) = (&finished.record, view.known);
         let excused = match failure.code {
-            FailureCode::TimedOut => record.terms.policy.timeout_ms != 0,
+            FailureCode::TimedOut => {
+                let limit_ms = record.terms.policy.timeout_ms;
+                limit_ms != 0 && finished.entry.at_ms >= record.accepted_ms + limit_ms
+            }
             FailureCode::Cancelled => known.cancelled.contains(&record.id),
-            FailureCode::VerificationMismatch => !known.liars.is_empty(),
-            FailureCode::EvidenceLost => known.rotten || !known.liars.is_empty(),
+            FailureCode::VerificationMismatch => {
+                !record.convicted.is_empty()
+                    && record.convicted.iter().all(|agent| known.liars.contains(agent))
+            }
+            FailureCode::EvidenceLost => known.rotten,
             FailureCode::NumericDegenerate => memo::result(&record.contract)? == Err(failure.code),
-            FailureCode::AttemptsExhausted => known.failed_shards || !known.lost.is_empty(),
+            FailureCode::AttemptsExhausted => {
+                let lost = |aside: &SetAside| aside.reason == Reason::Lost;
+                known.failed_shards || record.set_aside.iter().any(lost)
+            }
             _ => false,
         };
         if excused { Ok(true) } else { Err(format!("job {} failed: {failure}", record.id)) }
