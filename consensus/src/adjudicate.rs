@@ -8,7 +8,6 @@ use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::keys::{KeyError, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::plan::StageInput;
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Batch, JobRecord};
@@ -138,7 +137,7 @@ pub fn valid_leases<'a>(
     mesh: MeshId,
     now_ms: u64,
 ) -> Vec<&'a Lease> {
-    let input = job.run().input.as_ref().map(StageInput::hash);
+    let input = job.run().input_hash();
     let of_stage = |lease: &Lease| lease.job == job.id && lease.stage == attestation.stage;
     let named = attestation.leases.iter().filter(|signed| of_stage(&signed.body));
     if named.clone().any(|signed| signed.body.input != input) {

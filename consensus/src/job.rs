@@ -137,6 +137,11 @@ impl JobRecord {
         verify == Verify::None || batch.credited.is_empty() || batch.verdict.is_some()
     }
 
+    /// Is there a batch with this digest that has no verdict yet?
+    pub fn awaits_verdict(&self, attestation: &Hash) -> bool {
+        self.batches.iter().any(|batch| batch.digest == *attestation && batch.verdict.is_none())
+    }
+
     /// The stage with this number.
     pub fn stage_run(&self, number: u64) -> Option<&StageRun> {
         self.runs.iter().find(|run| run.number == number)

@@ -18,7 +18,7 @@ use forgemesh_protocol::hash::{Domain, Hash};
 use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::keys::Signable;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::plan::StageInput;
+use forgemesh_protocol::plan::StageRun;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::vote::{FinalResult, Outcome};
 use forgemesh_storage::{ReadError, Storage};
@@ -240,7 +240,7 @@ fn check_signed(
                 && examined.genesis.member(&lease.key).is_some()
                 && lease.body.agent == body.agent
         });
-        let input = record.stage_run(body.stage).and_then(|run| run.input.as_ref().map(StageInput::hash));
+        let input = record.stage_run(body.stage).and_then(StageRun::input_hash);
         let of_stage = body
             .leases
             .iter()

@@ -143,7 +143,7 @@ impl Rig {
             attempt: 1,
             term: 1,
             expires_ms: 1_000_000,
-            input: run.input.as_ref().map(StageInput::hash),
+            input: run.input_hash(),
         };
         let lease = Signed::new(lease, MESH, &hub());
         Message::Lease(Box::new(LeaseOffer { lease, contract: self.job.contract().clone(), run }))
@@ -173,7 +173,7 @@ fn work_for_another_input_is_never_mixed_in() {
     rig.by_hub(second);
     rig.work();
     assert_eq!(rig.executed.get(&2), Some(&8), "{:?}", rig.executed);
-    let new = rig.run(2).input.as_ref().map(StageInput::hash);
+    let new = rig.run(2).input_hash();
     let mut shards = Vec::new();
     for attested in rig.attested() {
         assert!(attested.attestation.body.leases.iter().all(|lease| lease.body.input == new));

@@ -34,6 +34,13 @@ pub struct Attestation {
     pub backend: String,
 }
 
+impl Attestation {
+    /// Digest of the input of the stage that it was leased for, if that has one.
+    pub fn input(&self) -> Option<Hash> {
+        self.leases.first().and_then(|lease| lease.body.input)
+    }
+}
+
 impl Signable for Attestation {
     const DOMAIN: Domain = Domain::ATTESTATION;
 }

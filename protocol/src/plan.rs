@@ -130,6 +130,13 @@ pub struct StageRun {
     pub input: Option<StageInput>,
 }
 
+impl StageRun {
+    /// Digest of its input, if it has one: what is done for one input does not count for another.
+    pub fn input_hash(&self) -> Option<Hash> {
+        self.input.as_ref().map(StageInput::hash)
+    }
+}
+
 /// The work of one shard, self-contained together with the contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardTask {
@@ -151,7 +158,7 @@ impl ShardTask {
             return None;
         }
         let paths = plan.leaf_range(leaves.start).start..plan.leaf_range(leaves.end - 1).end;
-        let input = run.input.as_ref().map(StageInput::hash);
+        let input = run.input_hash();
         Some(ShardTask { contract: plan.contract, stage: run.number, shard, leaves, paths, input })
     }
 

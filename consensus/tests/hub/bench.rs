@@ -16,7 +16,6 @@ use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::plan::StageInput;
 use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::vote::{Artifact, FinalResult, Outcome, ReductionVote};
 
@@ -169,7 +168,7 @@ impl Bench {
             attempt: 1,
             term: 1,
             expires_ms: self.now_ms + limits::LEASE_MS,
-            input: run.input.as_ref().map(StageInput::hash),
+            input: run.input_hash(),
         }
     }
 

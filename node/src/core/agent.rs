@@ -15,7 +15,7 @@ use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::plan::{StageInput, StageRun};
+use forgemesh_protocol::plan::StageRun;
 use forgemesh_protocol::wire::{Attested, Challenge, Hello, Holding, LeaseOffer, Message};
 use forgemesh_storage::Batch;
 
@@ -120,7 +120,7 @@ impl AgentRole {
     pub fn leased(&mut self, cx: &mut Context<'_>, offer: LeaseOffer) {
         let LeaseOffer { lease, contract, run } = offer;
         let body = &lease.body;
-        let input = run.input.as_ref().map(StageInput::hash);
+        let input = run.input_hash();
         if body.agent != cx.identity.node
             || (body.stage, body.input) != (run.number, input)
             || lease.key.id() != cx.leader
@@ -254,8 +254,7 @@ impl AgentRole {
         }
         for attested in &self.unlogged {
             let body = &attested.attestation.body;
-            let input = body.leases.first().and_then(|lease| lease.body.input);
-            let set = sets.entry(((body.job, body.stage), input)).or_default();
+            let set = sets.entry(((body.job, body.stage), body.input())).or_default();
             body.shards.iter().for_each(|&shard| {
                 set.insert(shard);
             });
@@ -337,7 +336,6 @@ impl AgentRole {
             batch.put_blob(shard.accumulator);
         }
         let members = canon::to_bytes(&claims);
-        let input = leases.first().and_then(|lease| lease.body.input);
         let attestation = Attestation {
             agent: cx.identity.node,
             seq: head.seq + 1,
@@ -351,6 +349,7 @@ impl AgentRole {
             backend: self.backend.clone(),
         };
         let head = ChainHead { seq: attestation.seq, digest: attestation.digest() };
+        let input = attestation.input();
         let attestation = Signed::new(attestation, cx.identity.mesh, &cx.identity.secret);
         let attested = Attested { attestation, members: Bytes(members) };
         batch.put_blob(attested.members.0.clone());

@@ -21,7 +21,6 @@ use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::plan::StageInput;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::vote::ReductionVote;
 use forgemesh_protocol::wire::{Challenge, LeaseOffer, Message};
@@ -169,10 +168,7 @@ impl HubRole {
                 }
             }
             (Command::Judge { verdict }, _) => {
-                let body = &verdict.body;
-                self.under_way.retain(|todo| {
-                    !matches!(todo, Todo::Check { attestation, .. } if *attestation == body.attestation)
-                });
+                self.check_ended(&verdict.body.attestation);
             }
             (Command::Vote { vote }, _) => {
                 let (job, stage) = (vote.body.job, vote.body.stage);
@@ -197,13 +193,17 @@ impl HubRole {
         }
     }
 
+    /// A batch is no longer being checked, whatever came of it.
+    fn check_ended(&mut self, batch: &Hash) {
+        self.under_way
+            .retain(|todo| !matches!(todo, Todo::Check { attestation, .. } if attestation == batch));
+    }
+
     /// The job that waits for this very step all the same; none if it has become pointless meanwhile.
     fn still_waits(&self, command: &Command) -> Option<JobId> {
         match command {
             Command::Judge { verdict: Signed { body, .. } } => {
-                let job = self.machine.job(&body.job)?;
-                let batch = job.batches.iter().find(|batch| batch.digest == body.attestation)?;
-                batch.verdict.is_none().then_some(body.job)
+                self.machine.job(&body.job)?.awaits_verdict(&body.attestation).then_some(body.job)
             }
             Command::Vote { vote: Signed { body, .. } } => {
                 let job = self.machine.job(&body.job)?;
@@ -310,7 +310,7 @@ impl HubRole {
                     attempt,
                     term: self.quorum.term(),
                     expires_ms,
-                    input: record.run().input.as_ref().map(StageInput::hash),
+                    input: record.run().input_hash(),
                 };
                 let lease = Signed::new(lease, cx.identity.mesh, &cx.identity.secret);
                 let offer =

@@ -6,7 +6,7 @@ use forgemesh_consensus::shard_set::ShardSet;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::plan::{StageInput, StageRun};
+use forgemesh_protocol::plan::StageRun;
 use forgemesh_protocol::wire::Holding;
 
 /// One lease, as far as it is not done.
@@ -47,7 +47,7 @@ impl Lent {
     /// Begins anew, if this is another stage than the one so far, or the same planned anew.
     pub fn begin(&mut self, run: &StageRun) {
         if self.run.as_ref() != Some(run) {
-            let input = run.input.as_ref().map(StageInput::hash);
+            let input = run.input_hash();
             *self = Lent { run: Some(run.clone()), input, ..Lent::default() };
         }
     }

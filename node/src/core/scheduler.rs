@@ -123,7 +123,7 @@ impl Scheduler {
     pub fn settled(&mut self, attestation: &Attestation, up_ms: u64) -> Vec<Decision> {
         self.dirty = true;
         let Some(lent) = self.jobs.get_mut(&attestation.job) else { return Vec::new() };
-        let input = attestation.leases.first().and_then(|lease| lease.body.input);
+        let input = attestation.input();
         if !lent.is_of(attestation.stage, input) {
             return Vec::new();
         }

@@ -2,7 +2,7 @@
 
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::job::Reason;
-use forgemesh_node::core::Input;
+use forgemesh_node::core::{Input, Reply, Request};
 use forgemesh_node::ports::{Done, Work};
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::{CheckOutcome, Mismatch, MismatchKind};
@@ -203,6 +203,10 @@ fn verdicts_on_batches_that_no_longer_count_do_not_end_the_job() {
     accuse_the_first(&mut bench, &cheat, id);
     let job = bench.job(&id).expect("it goes on");
     assert_eq!((job.convicted.len(), job.set_aside.len(), job.state), (1, 8, State::Running));
+    // Checks that became pointless do not stand in the way of others.
+    bench.hand(Input::Request { token: 9, request: Request::Queues });
+    let Some(Reply::Queues(queues)) = bench.replies.pop() else { panic!("the queues") };
+    assert_eq!(queues.iter().find(|queue| queue.name == "hub: checks").map(|queue| queue.length), Some(0));
     assert_eq!(bench.deliver(&mut honest), 8);
 }
 

@@ -2,7 +2,6 @@
 
 use forgemesh_consensus::adjudicate::{self, ChainHead};
 use forgemesh_consensus::command::Command;
-use forgemesh_consensus::job::JobRecord;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::Verdict;
 use forgemesh_protocol::hash::Hash;
@@ -91,16 +90,15 @@ impl HubRole {
     /// A checker's verdict arrived.
     pub fn judged(&mut self, cx: &mut Context<'_>, verdict: Signed<Verdict>) {
         let body = &verdict.body;
-        let awaited = |job: &JobRecord| {
-            job.batches.iter().any(|batch| batch.digest == body.attestation && batch.verdict.is_none())
-        };
         let member = self.machine.genesis().member(&verdict.key).is_some();
-        // Only what may count enters the log.
-        if self.machine.job(&body.job).is_some_and(awaited)
-            && member
-            && verdict.verify(cx.identity.mesh).is_ok()
-        {
+        if !member || verdict.verify(cx.identity.mesh).is_err() {
+            return;
+        }
+        // Only what may count enters the log; a batch that was set aside meanwhile is not checked any more either.
+        if self.machine.job(&body.job).is_some_and(|job| job.awaits_verdict(&body.attestation)) {
             self.propose(cx, Command::Judge { verdict });
+        } else {
+            self.check_ended(&body.attestation);
         }
     }
 
