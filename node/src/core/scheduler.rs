@@ -319,7 +319,8 @@ impl Scheduler {
         lend.or_else(|| if full && free { self.lend_to(&agents, pool, job, jobs, log_ms) } else { None })
     }
 
-    /// The next lease of `job` to one of these; `pool`: all that come into question.
+    /// The next lease of `job` to one of these; `pool`: all that come into question. Who has left too much unopened comes
+    /// into question only when there is nobody else: nobody at all, or for a shard at which all the others have failed.
     fn lend_to(
         &self,
         agents: &[(NodeId, &Agent)],
@@ -328,10 +329,27 @@ impl Scheduler {
         jobs: &[&JobRecord],
         log_ms: u64,
     ) -> Option<Lend> {
+        let reliable = |of: &[_]| of.iter().copied().filter(|(node, _)| is_reliable(job, node)).collect();
+        let first: Vec<(NodeId, &Agent)> = reliable(agents);
+        if first.is_empty() || first.len() == agents.len() {
+            return self.lend_among(agents, pool, &[], job, jobs, log_ms);
+        }
+        let before: Vec<(NodeId, &Agent)> = reliable(pool);
+        let lend = self.lend_among(&first, pool, &[], job, jobs, log_ms);
+        lend.or_else(|| self.lend_among(agents, pool, &before, job, jobs, log_ms))
+    }
+
+    /// The next lease of `job` to the one of these with the least to do, after those that come `before` them.
+    fn lend_among(
+        &self,
+        agents: &[(NodeId, &Agent)],
+        pool: &[(NodeId, &Agent)],
+        before: &[(NodeId, &Agent)],
+        job: &JobRecord,
+        jobs: &[&JobRecord],
+        log_ms: u64,
+    ) -> Option<Lend> {
         let lent = self.jobs.get(&job.id)?;
-        // Who has left too much unopened comes into question only when there is nobody else.
-        let reliable: Vec<_> = agents.iter().copied().filter(|(node, _)| is_reliable(job, node)).collect();
-        let agents = if reliable.is_empty() { agents } else { &reliable };
         let threads: u64 = agents.iter().map(|(_, agent)| agent.capacity).sum();
         let mut candidates: Vec<(u64, NodeId, &Agent)> =
             agents.iter().map(|(node, agent)| (self.backlog_ns(node, agent, jobs), *node, *agent)).collect();
@@ -343,7 +361,7 @@ impl Scheduler {
             let alone = agents.len() == 1;
             let share = if alone { left } else { (left * agent.capacity).div_ceil(2 * threads) };
             let most = most.min(share.max(1)).min(limits::LEASE_SHARDS);
-            let Some(gap) = self.gap(job, &node, pool, most) else { continue };
+            let Some(gap) = self.gap(job, &node, pool, before, most) else { continue };
             let attempt = gap.clone().map(|shard| lent.attempts(shard)).max();
             let shards = gap.end - gap.start;
             let cost_ms = agent.cost_ns(shard_ns(job)).saturating_mul(shards.max(agent.capacity)) / 1_000_000;
@@ -380,12 +398,14 @@ impl Scheduler {
         u64::try_from(worth).unwrap_or(u64::MAX).max(few).min(most)
     }
 
-    /// Shards of `job` that nobody has and that `node` has not failed at, unless all the others have, too.
+    /// Shards of `job` that nobody has and that `node` has not failed at, unless all the others have, too; if others come
+    /// `before` it, only one at which they all have failed.
     fn gap(
         &self,
         job: &JobRecord,
         node: &NodeId,
         agents: &[(NodeId, &Agent)],
+        before: &[(NodeId, &Agent)],
         most: u64,
     ) -> Option<Range<u64>> {
         if most == 0 {
@@ -395,6 +415,13 @@ impl Scheduler {
         let failed = |by: &BTreeMap<NodeId, u32>| {
             by.contains_key(node) && agents.iter().any(|(other, _)| !by.contains_key(other))
         };
+        if !before.is_empty() {
+            let left = |shard| !lent.shards.contains(shard) && !job.attested.contains(shard);
+            let given_up =
+                |by: &BTreeMap<NodeId, u32>| before.iter().all(|(other, _)| by.contains_key(other));
+            let mut found = lent.failures.iter().filter(|(_, by)| given_up(by) && !failed(by));
+            return found.find(|(shard, _)| left(**shard)).map(|(&shard, _)| shard..shard + 1);
+        }
         let mut taken = None;
         for (&shard, _) in lent.failures.iter().filter(|(_, by)| failed(by)) {
             taken.get_or_insert_with(|| lent.shards.clone()).insert(shard);

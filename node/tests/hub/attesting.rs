@@ -97,6 +97,44 @@ fn a_blob_that_is_gone_does_not_stop_the_chain() {
     assert!(matches!(bench.works.pop_front(), Some((_, Work::Reduce { .. }))));
 }
 
+/// Who has lost much is not preferred to anybody, but does what all the others have failed at.
+#[test]
+fn a_shard_that_only_the_unreliable_have_not_failed_at_goes_to_them() {
+    let mut bench = Bench::new();
+    let (mut reliable, mut loser) = (Agent::new(10, 1), Agent::new(11, 1));
+    bench.hello(&[&reliable, &loser]);
+    let id = bench.submit(&mix(20, r#"{"verify":"none"}"#));
+    bench.deliver(&mut reliable);
+    bench.deliver(&mut loser);
+    let mut batches = Vec::new();
+    for agent in [&mut loser, &mut reliable] {
+        for offer in std::mem::take(&mut agent.leases) {
+            for shard in shards(std::slice::from_ref(&offer)) {
+                bench.attest(agent, &offer, &[shard]);
+                batches.push((agent.id(), bench.job(&id).expect("open").batches.last().expect("one").digest));
+            }
+        }
+    }
+    let Some((ticket, Work::Reduce { .. })) = bench.works.pop_front() else { panic!("a reduction") };
+    let lost = |agent: &Agent, many| {
+        let of_agent = batches.iter().filter(|(of, _)| *of == agent.id()).map(|(_, digest)| *digest);
+        of_agent.take(many).collect::<Vec<Hash>>()
+    };
+    let batches = [lost(&loser, limits::UNRELIABLE), lost(&reliable, 1)].concat();
+    assert_eq!(batches.len(), limits::UNRELIABLE + 1);
+    let done = Done::Lacking { batches, blobs: Vec::new(), detail: "gone".to_owned() };
+    bench.hand(Input::Worked { ticket, done });
+    assert_eq!(bench.deliver(&mut reliable), limits::UNRELIABLE as u64, "what the other has lost");
+    let offers = bench.leases(&loser);
+    assert_eq!(shards(&offers).len(), 1, "what there is nobody else for");
+    // It fails, too: the reliable one comes first again.
+    let shard = offers[0].lease.body.first_shard;
+    let failed =
+        Message::ShardFailed { job: id, stage: 0, shard, attempt: 1, detail: "no memory".to_owned() };
+    bench.from(&loser, failed);
+    assert_eq!((shards(&bench.leases(&reliable)), bench.leases(&loser).len()), ([shard].into(), 0));
+}
+
 #[test]
 fn a_reduction_that_fails_is_tried_again_but_not_for_ever() {
     let (mut bench, mut agent, id) = lent("none");
