@@ -103,6 +103,8 @@ pub const LEASE_SHARDS: u64 = 256;
 pub const LEASE_MS: u64 = 60_000;
 /// Attempts at one shard before its job fails.
 pub const SHARD_ATTEMPTS: u32 = 5;
+/// And at most, although an agent that takes no work at the moment has not tried it.
+pub const SHARD_ATTEMPTS_MOST: u32 = 20;
 
 /// Bytes of one log entry.
 pub const COMMAND_BYTES: usize = 4 << 20;

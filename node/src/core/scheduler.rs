@@ -179,8 +179,14 @@ impl Scheduler {
     /// Has everyone who could execute the shard failed at it, and that too often?
     fn exhausted(&self, job: &JobRecord, shard: u64, up_ms: u64) -> Option<Decision> {
         let lent = self.jobs.get(&job.id)?;
-        let another = self.eligible(job, up_ms).any(|(node, _)| !lent.has_failed(&node, shard));
-        if another || lent.attempts(shard) < limits::SHARD_ATTEMPTS {
+        let mut others = self.eligible(job, up_ms).filter(|(node, _)| !lent.has_failed(node, shard));
+        // Who takes no work now is waited for, but not for ever.
+        let another = match lent.attempts(shard) {
+            few if few < limits::SHARD_ATTEMPTS => true,
+            many if many < limits::SHARD_ATTEMPTS_MOST => others.next().is_some(),
+            _ => others.any(|(_, agent)| agent.accepts > 0),
+        };
+        if another {
             return None;
         }
         let detail = format!("shard {shard} of stage {}: {}", job.run().number, lent.detail);
@@ -398,7 +404,7 @@ impl Scheduler {
         u64::try_from(worth).unwrap_or(u64::MAX).max(few).min(most)
     }
 
-    /// Shards of `job` that nobody has and that `node` has not failed at, unless all the others have, too; if others come
+    /// Shards of `job` that nobody has and that `node` has not failed at, unless all the others that take work have, too; if others come
     /// `before` it, only one at which they all have failed.
     fn gap(
         &self,
@@ -413,7 +419,8 @@ impl Scheduler {
         }
         let lent = self.jobs.get(&job.id)?;
         let failed = |by: &BTreeMap<NodeId, u32>| {
-            by.contains_key(node) && agents.iter().any(|(other, _)| !by.contains_key(other))
+            let takes = |(other, agent): &(NodeId, &Agent)| agent.accepts > 0 && !by.contains_key(other);
+            by.contains_key(node) && agents.iter().any(takes)
         };
         if !before.is_empty() {
             let left = |shard| !lent.shards.contains(shard) && !job.attested.contains(shard);

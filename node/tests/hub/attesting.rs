@@ -97,6 +97,27 @@ fn a_blob_that_is_gone_does_not_stop_the_chain() {
     assert!(matches!(bench.works.pop_front(), Some((_, Work::Reduce { .. }))));
 }
 
+/// One whose disk is full may take no work for long: its turn is not waited for.
+#[test]
+fn a_shard_is_tried_again_although_an_agent_that_takes_no_work_has_not_tried_it() {
+    let mut bench = Bench::new();
+    let (mut agent, mut full) = (Agent::new(10, 1), Agent::new(11, 1));
+    full.accepts = 0;
+    bench.hello(&[&agent, &full]);
+    let job = bench.submit(&mix(2, r#"{"verify":"none"}"#));
+    bench.deliver(&mut agent);
+    let fail = |bench: &mut Bench, agent: &Agent, attempt| {
+        let detail = "no memory".to_owned();
+        bench.from(agent, Message::ShardFailed { job, stage: 0, shard: 1, attempt, detail });
+    };
+    for attempt in 1..limits::SHARD_ATTEMPTS_MOST {
+        fail(&mut bench, &agent, u64::from(attempt));
+        assert_eq!(shards(&bench.leases(&agent)), [1].into(), "attempt {attempt}");
+    }
+    fail(&mut bench, &agent, 20);
+    assert!(bench.job(&job).is_none(), "but not for ever");
+}
+
 /// Who has lost much is not preferred to anybody, but does what all the others have failed at.
 #[test]
 fn a_shard_that_only_the_unreliable_have_not_failed_at_goes_to_them() {
