@@ -186,6 +186,8 @@ pub enum RevealRefused {
     WrongMember(NodeId),
     #[error("the revealed link does not lead to the member's anchor")]
     WrongLink,
+    #[error("the hub member whose link is due may still reveal it")]
+    TooSoon,
 }
 
 /// Why a batch was not discarded.

@@ -38,6 +38,8 @@ pub enum Command {
     Attest { attestation: Signed<Attestation> },
     /// A hub member reveals its beacon's next link, for every batch that is logged before it and has none.
     Reveal { member: NodeId, value: Hash },
+    /// The hub member whose link is due keeps it back: the turn goes to the next one.
+    Pass { member: NodeId },
     /// A checker has executed the challenged leaves again.
     Judge { verdict: Signed<Verdict> },
     /// A hub member has reduced a stage.
@@ -48,6 +50,25 @@ pub enum Command {
     Cancel { cancellation: Signed<Cancellation> },
     /// The leader gives a job up: its time is over, a shard failed on every attempt, or nobody is left to execute it.
     Fail { job: JobId, failure: Failure },
+}
+
+/// What the log hands out once it is committed, in the order of its indices, which have no gap.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Committed {
+    /// To be applied.
+    Entry(Entry),
+    /// An entry of the log's own: a new leader's first one, or a change of its membership.
+    Own { index: u64, term: u64 },
+}
+
+impl Committed {
+    /// Its place in the log.
+    pub fn index(&self) -> u64 {
+        match self {
+            Committed::Entry(entry) => entry.index,
+            Committed::Own { index, .. } => *index,
+        }
+    }
 }
 
 impl Entry {

@@ -9,7 +9,6 @@ pub mod admission;
 pub mod command;
 pub mod job;
 pub mod machine;
-pub mod quorum;
 pub mod settle;
 pub mod shard_set;
 pub mod todo;

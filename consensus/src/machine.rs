@@ -46,9 +46,19 @@ pub struct HubState {
     pub chains: BTreeMap<NodeId, ChainHead>,
     /// Each hub member's last revealed link; the anchor before the first.
     pub beacons: BTreeMap<NodeId, Beacon>,
+    /// Turns at the beacon that went by without a link.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub passed: u64,
+    /// Log time since when the member whose turn it is has been waited for; none while no batch waits for a link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_since_ms: Option<u64>,
     /// The ledger's next number and the digest of its last entry.
     pub ledger_len: u64,
     pub ledger_head: Hash,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How far a member's beacon chain is revealed.
@@ -97,6 +107,8 @@ pub enum Event {
     Revealed {
         batches: u64,
     },
+    /// A member's turn at the beacon went by.
+    Passed,
     Judged {
         job: JobId,
     },
@@ -131,7 +143,7 @@ impl Event {
             | Event::Voted { job }
             | Event::StageOpened { job, .. }
             | Event::Finished { job } => *job,
-            Event::Revealed { .. } => return None,
+            Event::Revealed { .. } | Event::Passed => return None,
         })
     }
 }
@@ -194,6 +206,8 @@ impl Hub {
             seen: BTreeMap::new(),
             chains: BTreeMap::new(),
             beacons: genesis.hub.iter().map(anchor).collect(),
+            passed: 0,
+            waiting_since_ms: None,
             ledger_len: 0,
             ledger_head: Hash::ZERO,
         };
@@ -236,6 +250,13 @@ impl Hub {
         self.state.chains.get(agent).copied().unwrap_or(ChainHead::EMPTY)
     }
 
+    /// Takes note of an entry that is the log's own.
+    pub fn pass_over(&mut self, index: u64, term: u64) {
+        debug_assert_eq!(index, self.state.next, "the log has no gap");
+        self.state.next = index + 1;
+        self.state.term = self.state.term.max(term);
+    }
+
     /// Applies the next entry. A rejected entry stays in the log and changes nothing but log time.
     pub fn apply(&mut self, entry: &Entry) -> Result<Applied, Rejected> {
         if entry.index != self.state.next {
@@ -249,6 +270,7 @@ impl Hub {
             Command::Start { job } => self.start(job),
             Command::Attest { attestation } => self.attest(entry.index, attestation),
             Command::Reveal { member, value } => self.reveal(entry.index, member, value),
+            Command::Pass { member } => self.pass(member),
             Command::Judge { verdict } => self.judge(verdict),
             Command::Vote { vote } => self.vote(vote),
             Command::Discard { job, attestation } => self.discard(job, attestation),
@@ -313,6 +335,7 @@ impl Hub {
         // From here on the chain is longer, whether or not any shard counts.
         let digest = forgemesh_protocol::keys::Signable::digest(attestation);
         self.state.chains.insert(attestation.agent, ChainHead { seq: attestation.seq, digest });
+        let waited = self.state.waiting_since_ms.is_some() && self.awaits_reveal();
         let (genesis, mesh, now_ms) = (&self.genesis, self.mesh, self.state.now_ms);
         let mut credited = Vec::new();
         if let Some(job) = self.state.open.get_mut(&attestation.job) {
@@ -338,6 +361,9 @@ impl Hub {
                     unable: 0,
                     verdict: None,
                 });
+                if !waited && job.terms.policy.verify != Verify::None {
+                    self.state.waiting_since_ms = Some(now_ms);
+                }
                 move_on(job);
             }
         }
@@ -346,10 +372,10 @@ impl Hub {
     }
 
     /// The hub member whose link is due: the members take turns in the order of genesis, by the number of links revealed
-    /// so far.
+    /// and turns passed so far.
     pub fn beacon_member(&self) -> NodeId {
         let revealed: u64 = self.state.beacons.values().map(|beacon| beacon.revealed).sum();
-        let turn = revealed % self.genesis.hub.len() as u64;
+        let turn = (revealed + self.state.passed) % self.genesis.hub.len() as u64;
         self.genesis.hub[turn as usize].key.id()
     }
 
@@ -382,7 +408,23 @@ impl Hub {
                 batches += 1;
             }
         }
+        self.state.waiting_since_ms = None;
         Ok(Applied::event(Event::Revealed { batches }))
+    }
+
+    /// A link that is kept back must not stop the mesh. Who lets a member be passed over shows it in the log.
+    fn pass(&mut self, member: &NodeId) -> Result<Applied, Rejected> {
+        if *member != self.beacon_member() {
+            return Err(RevealRefused::WrongMember(*member).into());
+        }
+        let since_ms = self.state.waiting_since_ms.filter(|_| self.awaits_reveal());
+        let since_ms = since_ms.ok_or(RevealRefused::NotAwaited)?;
+        if self.state.now_ms < since_ms.saturating_add(limits::PASS_MS) {
+            return Err(RevealRefused::TooSoon.into());
+        }
+        self.state.passed += 1;
+        self.state.waiting_since_ms = Some(self.state.now_ms);
+        Ok(Applied::event(Event::Passed))
     }
 
     fn judge(&mut self, signed: &Signed<Verdict>) -> Result<Applied, Rejected> {

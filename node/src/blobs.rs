@@ -22,6 +22,8 @@ pub trait Blobs {
 
 /// Blobs that are kept, and may rot.
 pub trait Shelf: Blobs {
+    /// Is it here? Its bytes are not checked.
+    fn has(&self, address: &Hash) -> bool;
     /// Reads and hashes a slice of them, from the one after `after`.
     fn scrub(&self, after: Option<Hash>, bytes: usize) -> Result<ScrubPage, BlobError>;
 }
@@ -37,6 +39,11 @@ impl Blobs for Storage {
 }
 
 impl Shelf for Storage {
+    fn has(&self, address: &Hash) -> bool {
+        // What cannot be read is as good as missing.
+        self.has_blob(address).unwrap_or(false)
+    }
+
     fn scrub(&self, after: Option<Hash>, bytes: usize) -> Result<ScrubPage, BlobError> {
         Storage::scrub(self, after, bytes).map_err(|error| BlobError::Disk(error.to_string()))
     }

@@ -11,7 +11,7 @@ use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon::{self, Bytes, CanonError};
 use forgemesh_protocol::genesis::{Genesis, GenesisError, HubMember, Parameters};
 use forgemesh_protocol::hash::{Domain, Hash, Hasher};
-use forgemesh_protocol::id::MeshId;
+use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Attested;
@@ -47,8 +47,6 @@ pub enum BootError {
         "the data folder belongs to mesh {stored}, not to {joined}; set FORGEMESH_HOME to another folder to join that one"
     )]
     OtherMesh { stored: MeshId, joined: MeshId },
-    #[error("the mesh's genesis names no hub member; ask for another invitation")]
-    NoHub,
 }
 
 /// What a node is made of.
@@ -81,7 +79,7 @@ where
     let genesis = mesh_of(storage, &secret, membership)?;
     let outbox = outbox(storage)?;
     let identity = Identity { node: secret.public().id(), mesh: genesis.mesh_id(), secret };
-    let leader = genesis.hub.first().map(|member| member.key.id()).ok_or(BootError::NoHub)?;
+    let members: Vec<NodeId> = genesis.hub.iter().map(|member| member.key.id()).collect();
     let hub = match genesis.member(&identity.secret.public()) {
         Some(member) => {
             let links = member.beacon_length;
@@ -89,12 +87,12 @@ where
             let (hub, compacted, unrecorded) = replay(storage, genesis)?;
             record(storage, &hub, &identity.secret, &unrecorded)?;
             sweep(storage, &hub, &outbox)?;
-            let members = members(storage, &hub)?;
+            let members = claims(storage, &hub)?;
             Some((hub, Found { compacted, members, beacon }))
         }
         None => None,
     };
-    let recovered = Recovered { leader, hub, outbox };
+    let recovered = Recovered { members, hub, outbox };
     let core = Core::new(identity, recovered, executor.capacity(), executor.backend());
     Ok(Driver::new(core, mesh, executor, store))
 }
@@ -211,7 +209,7 @@ fn replay(storage: &Storage, genesis: Genesis) -> Result<(Hub, u64, Vec<Finished
 }
 
 /// Claims of the batches of open jobs that are not checked yet.
-fn members(storage: &Storage, hub: &Hub) -> Result<BTreeMap<Hash, Bytes>, BootError> {
+fn claims(storage: &Storage, hub: &Hub) -> Result<BTreeMap<Hash, Bytes>, BootError> {
     let mut members = BTreeMap::new();
     for job in hub.state().open.values() {
         for batch in job.current_batches().filter(|batch| !job.is_settled(batch)) {

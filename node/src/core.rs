@@ -8,6 +8,7 @@ pub mod agent;
 pub mod beacon;
 pub(crate) mod books;
 pub mod checker;
+mod fetcher;
 pub mod gateway;
 pub mod hub;
 mod intake;
@@ -20,6 +21,7 @@ mod scheduler;
 use std::collections::{BTreeMap, VecDeque};
 
 use forgemesh_consensus::adjudicate::ChainHead;
+use forgemesh_consensus::command::{Command, Committed};
 use forgemesh_consensus::machine::Hub;
 pub use forgemesh_consensus::machine::Rejected;
 use forgemesh_protocol::cancellation::Cancellation;
@@ -52,6 +54,13 @@ pub enum Input {
     Stored { token: u64 },
     /// A piece of work ended.
     Worked { ticket: u64, done: Done },
+    /// Entries of the hub's log are committed, in their order.
+    Committed(Vec<Committed>),
+    /// Who leads the hub's log is known, or no longer. A member hears of its own election once all that was committed
+    /// before it has been handed out.
+    Led { term: u64, leader: Option<NodeId> },
+    /// The log before here is too old to be had: this is the state after it.
+    Restored { state: Vec<u8> },
     /// The disk has too little room for new work, or has room again.
     DiskLow(bool),
     /// A deadline passed, or the node has just started.
@@ -76,6 +85,10 @@ pub enum Output {
     Reply { token: u64, reply: Reply },
     /// Send a message to another node.
     Send { to: NodeId, message: Message },
+    /// Have the hub's log take a command, if this node leads it.
+    Propose(Command),
+    /// The state after this entry of the log stands for all of it so far.
+    Snapshot { index: u64, state: Vec<u8> },
     /// Make a batch durable.
     Store { token: u64, batch: Batch },
     /// Compute something.
@@ -91,8 +104,12 @@ pub enum Reply {
     Accepted(JobId),
     /// It was refused; nothing of it remains.
     Refused(forgemesh_consensus::machine::Rejected),
-    /// This node is no hub member; ask that one.
-    Elsewhere { hub: NodeId },
+    /// The hub refused it; nothing of it remains. Its words.
+    RefusedByHub(String),
+    /// Nobody leads the hub, or it cannot be reached. The request may still be committed; asking again does no harm.
+    NoAnswer,
+    /// Too many requests wait in this node.
+    Busy,
     /// The disk is nearly full: no new job is taken until there is room.
     DiskLow,
     /// What waits in this node.
@@ -137,8 +154,8 @@ pub struct Identity {
 
 /// What a restarted node finds on its disk.
 pub struct Recovered {
-    /// Who leads the hub.
-    pub leader: NodeId,
+    /// The hub's members.
+    pub members: Vec<NodeId>,
     /// A hub member's machine with the whole log applied, and what it finds beside it.
     pub hub: Option<(Hub, hub::Found)>,
     /// The agent's own attestations that are kept, oldest first.
@@ -151,7 +168,8 @@ const STORES: u64 = 65_536;
 /// The node.
 pub struct Core {
     identity: Identity,
-    leader: NodeId,
+    members: Vec<NodeId>,
+    leader: Leader,
     /// None in a node that only executes.
     hub: Option<hub::HubRole>,
     agent: agent::AgentRole,
@@ -164,8 +182,10 @@ pub struct Core {
 /// What a role works with: who it is, what time it is, and where its outputs go.
 pub(crate) struct Context<'a> {
     pub identity: &'a Identity,
-    /// Who leads the hub.
-    pub leader: NodeId,
+    /// The hub's members.
+    pub members: &'a [NodeId],
+    /// Who leads them, as far as is known.
+    pub leader: Option<NodeId>,
     pub now: Now,
     pub tokens: &'a mut Tokens,
     pub out: &'a mut Vec<Output>,
@@ -186,8 +206,6 @@ pub(crate) struct Tokens {
 /// What goes on once a batch is durable.
 #[derive(Debug)]
 pub(crate) enum AfterStore {
-    /// Log entries up to this index.
-    Log(u64),
     /// The agent's attestation with its claims and accumulators.
     Outbox(Box<Attested>),
     /// The artifacts of a reduction: now it may be voted for.
@@ -202,15 +220,33 @@ pub(crate) enum AfterStore {
 #[derive(Debug)]
 pub(crate) enum AfterWork {
     Shard(agent::Assignment),
-    Opening { to: NodeId, job: JobId, attestation: forgemesh_protocol::hash::Hash },
+    Opening {
+        to: NodeId,
+        job: JobId,
+        attestation: forgemesh_protocol::hash::Hash,
+    },
     Check(forgemesh_protocol::hash::Hash),
     Reduction(Reduction),
-    Load(Vec<forgemesh_protocol::hash::Hash>),
+    Load {
+        to: NodeId,
+        blobs: Vec<forgemesh_protocol::hash::Hash>,
+    },
+    /// The claims of a batch are looked for on this node's disk.
+    Claims(forgemesh_protocol::hash::Hash),
+    /// And then what they claim.
+    Lookup(forgemesh_protocol::hash::Hash),
     Scrub,
 }
 
+/// Who was last heard to lead the hub.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Leader {
+    term: u64,
+    node: Option<NodeId>,
+}
+
 /// A reduction under way, and what it is made from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Reduction {
     pub job: JobId,
     pub stage: u64,
@@ -218,6 +254,13 @@ pub(crate) struct Reduction {
 }
 
 impl Context<'_> {
+    /// Sends a message to the hub's leader; lost, if nobody is known to lead.
+    pub fn send_leader(&mut self, message: Message) {
+        if let Some(leader) = self.leader {
+            self.send(leader, message);
+        }
+    }
+
     /// Sends a message, to another node or to this one.
     pub fn send(&mut self, to: NodeId, message: Message) {
         if to == self.identity.node {
@@ -252,7 +295,8 @@ impl Core {
         Core {
             agent: agent::AgentRole::new(head, recovered.outbox, capacity, backend),
             hub: recovered.hub.map(|(hub, found)| hub::HubRole::new(hub, found, node)),
-            leader: recovered.leader,
+            members: recovered.members,
+            leader: Leader::default(),
             checker: checker::CheckerRole::default(),
             gateway: gateway::GatewayRole::default(),
             keeper: keeper::KeeperRole::new(),
@@ -264,20 +308,48 @@ impl Core {
     /// The one entrance: what follows from `input` at `now_ms` is appended to `out`.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let (mut inbox, mut replies) = (VecDeque::new(), VecDeque::new());
-        let Core { identity, leader, hub, agent, checker, gateway, keeper, tokens } = self;
-        let (node, leader) = (identity.node, *leader);
-        let mut cx = Context { identity, leader, now, tokens, out, inbox: &mut inbox, replies: &mut replies };
+        let Core { identity, members, leader, hub, agent, checker, gateway, keeper, tokens } = self;
+        let (node, now_led) = (identity.node, leader.node);
+        let (inbox, replies) = (&mut inbox, &mut replies);
+        let mut cx = Context { identity, members, leader: now_led, now, tokens, out, inbox, replies };
         match input {
             Input::Request { token, request: Request::Queues } => {
                 let mut queues = agent.queues();
                 queues.extend(checker.queues());
+                queues.extend(gateway.queues());
                 queues.extend(hub.iter().flat_map(hub::HubRole::queues));
                 queues.push(Queue::new("node: batches being stored", cx.tokens.stores.len() as u64, STORES));
                 cx.out.push(Output::Reply { token, reply: Reply::Queues(queues) });
             }
+            Input::Message { from, message: Message::Answered { job, cancellation, refused } } => {
+                if cx.leader == Some(from) {
+                    gateway.answered(&mut cx, job, cancellation, refused);
+                }
+            }
             Input::Request { token, request } => gateway.asked(&mut cx, hub.as_mut(), token, request),
+            Input::Message { from, message: Message::Led { term } } => {
+                if cx.members.contains(&from) && leader.follow(term, Some(from)) {
+                    cx.leader = Some(from);
+                    agent.led();
+                    gateway.led();
+                }
+            }
             Input::Message { from, message } => {
                 deliver(&mut cx, hub.as_mut(), agent, checker, from, message);
+            }
+            Input::Committed(entries) => {
+                hub.iter_mut().for_each(|hub| entries.iter().for_each(|entry| hub.committed(&mut cx, entry)));
+            }
+            Input::Led { term, leader: node } => {
+                if leader.follow(term, node) {
+                    cx.leader = node;
+                    agent.led();
+                    gateway.led();
+                }
+                hub.iter_mut().for_each(|hub| hub.led(&mut cx, term, node));
+            }
+            Input::Restored { state } => {
+                hub.iter_mut().for_each(|hub| hub.restored(&mut cx, &state));
             }
             Input::Stored { token } => {
                 if let Some(after) = cx.tokens.stores.remove(&token) {
@@ -291,7 +363,7 @@ impl Core {
             },
             Input::DiskLow(low) => {
                 // What the hub has accepted it finishes in what is left; shards can be executed elsewhere.
-                agent.disk_low(low && node != leader);
+                agent.disk_low(low && cx.leader != Some(node));
                 hub.iter_mut().for_each(|hub| hub.disk_low(low));
             }
             Input::Tick => {}
@@ -305,6 +377,7 @@ impl Core {
             }
             agent.advance(&mut cx);
             checker.advance(&mut cx);
+            gateway.advance(&mut cx);
             keeper.advance(&mut cx);
             if let Some(hub) = hub {
                 hub.advance(&mut cx);
@@ -320,6 +393,7 @@ impl Core {
         let hub = self.hub.as_ref().map_or(u64::MAX, |hub| hub.next_deadline(now));
         hub.min(self.agent.next_deadline(now))
             .min(self.checker.next_deadline(now))
+            .min(self.gateway.next_deadline(now))
             .min(self.keeper.next_deadline(now))
     }
 
@@ -334,6 +408,18 @@ impl Core {
     }
 }
 
+impl Leader {
+    /// Notes who leads in `term`; true if that is news.
+    fn follow(&mut self, term: u64, node: Option<NodeId>) -> bool {
+        let news = term > self.term || (term == self.term && self.node.is_none());
+        let lost = node.is_none() && self.node.is_some() && term >= self.term;
+        if news || lost {
+            *self = Leader { term, node };
+        }
+        news || lost
+    }
+}
+
 fn stored(
     cx: &mut Context<'_>,
     hub: Option<&mut hub::HubRole>,
@@ -342,7 +428,6 @@ fn stored(
 ) {
     match (after, hub) {
         (AfterStore::Outbox(attested), _) => agent.stored(cx, *attested),
-        (AfterStore::Log(index), Some(hub)) => hub.durable(cx, index),
         (AfterStore::Artifacts(vote), Some(hub)) => hub.vote(cx, *vote),
         (AfterStore::Recorded(progress), Some(hub)) => hub.recorded(cx, *progress),
         (AfterStore::Nothing, _) | (_, None) => {}
@@ -362,8 +447,10 @@ fn worked(
         (AfterWork::Opening { to, job, attestation }, _) => agent.opened(cx, to, job, attestation, done),
         (AfterWork::Check(attestation), _) => checker.checked(cx, attestation, done),
         (AfterWork::Reduction(reduction), Some(hub)) => hub.reduced(cx, reduction, done),
-        (AfterWork::Load(blobs), _) => agent.loaded(cx, blobs, done),
-        (AfterWork::Scrub | AfterWork::Reduction(_), _) => {}
+        (AfterWork::Load { to, blobs }, _) => agent.loaded(cx, to, blobs, done),
+        (AfterWork::Claims(batch), Some(hub)) => hub.claims_read(cx, batch, done),
+        (AfterWork::Lookup(batch), Some(hub)) => hub.looked_up(cx, batch, done),
+        (AfterWork::Scrub | AfterWork::Reduction(_) | AfterWork::Claims(_) | AfterWork::Lookup(_), _) => {}
     }
 }
 
@@ -375,20 +462,21 @@ fn deliver(
     from: NodeId,
     message: Message,
 ) {
+    let (leads, member) = (cx.leader == Some(from), cx.members.contains(&from));
     match (message, hub) {
-        (Message::Lease(offer), _) if from == cx.leader => agent.leased(cx, *offer),
-        (Message::Recall(holding), _) if from == cx.leader => agent.recalled(&holding),
-        (Message::Over { job }, _) if from == cx.leader => {
+        (Message::Lease(offer), _) if leads => agent.leased(cx, *offer),
+        (Message::Recall(holding), _) if leads => agent.recalled(&holding),
+        (Message::Over { job }, _) if leads => {
             agent.over(&job);
             checker.over(&job);
         }
-        (Message::Logged { seq, digest }, _) if from == cx.leader => {
+        (Message::Logged { seq, digest }, _) if leads => {
             agent.logged(cx, ChainHead { seq, digest });
         }
-        (Message::Fetch { blobs }, _) if from == cx.leader => agent.fetch(cx, blobs),
-        (Message::Check(challenge), _) if from == cx.leader => checker.challenged(cx, from, *challenge),
-        // The leader is the only checker.
-        (Message::Open(challenge), _) if from == cx.leader => agent.open(cx, from, *challenge),
+        (Message::Fetch { blobs }, _) if member => agent.fetch(cx, from, blobs),
+        (Message::Check(challenge), _) if leads => checker.challenged(cx, *challenge),
+        // Checkers are members of the hub.
+        (Message::Open(challenge), _) if member => agent.open(cx, from, *challenge),
         (Message::Opened { job, attestation, openings }, _) => {
             checker.opened(cx, from, job, attestation, openings);
         }
@@ -398,8 +486,14 @@ fn deliver(
         }
         (Message::Attest(attested), Some(hub)) => hub.attested(cx, from, *attested),
         (Message::Blob { bytes }, Some(hub)) => hub.blob(cx, bytes),
-        (Message::NoBlob { blob }, Some(hub)) => hub.no_blob(&from, &blob),
+        (Message::NoBlob { blob }, Some(hub)) => hub.no_blob(cx, &from, &blob),
+        (Message::Checking { attestation }, Some(hub)) if member => hub.being_checked(cx, from, &attestation),
         (Message::Judge(verdict), Some(hub)) => hub.judged(cx, *verdict),
+        (message @ (Message::Submit(_) | Message::Cancel(_)), Some(hub)) => {
+            gateway::requested(cx, hub, from, message);
+        }
+        (Message::Vote(vote), Some(hub)) if member => hub.voted(cx, *vote),
+        (Message::Reveal { value }, Some(hub)) if member => hub.revealed(cx, from, value),
         // For another role than this node has, or from somebody who may not say so.
         _ => {}
     }

@@ -140,6 +140,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                     }
                 }
                 Output::Send { to, message } => self.mesh.send(to, message),
+                Output::Propose(_) | Output::Snapshot { .. } => {}
                 Output::Store { token, batch } => self.store.submit(token, batch),
                 Output::Work { ticket, work } => self.executor.start(ticket, work),
                 Output::Progress(progress) => {

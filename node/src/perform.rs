@@ -62,6 +62,10 @@ impl Performer {
             }
             Work::Reduce { job } => reduce::reduce(&job, &self.jobs, &self.reducers, blobs),
             Work::Load { blobs: asked } => Ok(load(&asked, blobs)),
+            Work::Lookup { blobs: mut asked } => {
+                asked.retain(|blob| !blobs.has(blob));
+                Ok(Done::LookedUp { missing: asked })
+            }
             Work::Scrub { after } => scrub(after, blobs),
         };
         result.unwrap_or_else(|detail| Done::Failed { detail })

@@ -66,6 +66,8 @@ pub enum Work {
     Reduce { job: Box<JobRecord> },
     /// Read blobs.
     Load { blobs: Vec<Hash> },
+    /// See which of these blobs are here.
+    Lookup { blobs: Vec<Hash> },
     /// Read a slice of all blobs, from the one after this, to see whether they have rotted.
     Scrub { after: Option<Hash> },
 }
@@ -85,6 +87,8 @@ pub enum Done {
     Lacking { batches: Vec<Hash>, blobs: Vec<Hash>, detail: String },
     /// The blobs in the order asked for; none where there is none.
     Loaded { blobs: Vec<Option<Bytes>> },
+    /// Which are not here.
+    LookedUp { missing: Vec<Hash> },
     /// A slice is read: what has rotted, and where to go on.
     Scrubbed { corrupt: Vec<Hash>, next: Option<Hash> },
     /// It could not be done.

@@ -40,7 +40,7 @@ struct Rig {
 
 fn core(key: &SecretKey, outbox: Vec<Attested>) -> Core {
     let identity = Identity { secret: key.clone(), node: key.public().id(), mesh: MESH };
-    let recovered = Recovered { leader: hub().public().id(), hub: None, outbox };
+    let recovered = Recovered { members: vec![hub().public().id()], hub: None, outbox };
     Core::new(identity, recovered, 1, "cpu/test".to_owned())
 }
 
@@ -50,7 +50,7 @@ impl Rig {
         let envelope =
             r#"{"op":{"name":"mc","version":1,"profile":"insurance.v1"},"args":{"iterations":4000000}}"#;
         let (job, _) = Job::read(envelope.as_bytes()).expect("a job");
-        Rig {
+        let mut rig = Rig {
             core: core(&key, Vec::new()),
             key,
             job,
@@ -59,7 +59,9 @@ impl Rig {
             executed: BTreeMap::new(),
             outbox: BTreeMap::new(),
             works: Vec::new(),
-        }
+        };
+        rig.by_hub(Message::Led { term: 1 });
+        rig
     }
 
     fn node(&self) -> NodeId {
@@ -72,6 +74,7 @@ impl Rig {
         self.core = core(&self.key, self.outbox.values().map(read).collect());
         self.sent.clear();
         self.hand(Input::Tick);
+        self.by_hub(Message::Led { term: 1 });
     }
 
     fn by_hub(&mut self, message: Message) {
@@ -102,7 +105,10 @@ impl Rig {
                     }
                     Output::Work { ticket, work } => self.works.push((ticket, work)),
                     Output::Send { message, .. } => self.sent.push(message),
-                    Output::Reply { .. } | Output::Progress(_) => {}
+                    Output::Reply { .. }
+                    | Output::Progress(_)
+                    | Output::Propose(_)
+                    | Output::Snapshot { .. } => {}
                 }
             }
         }

@@ -61,6 +61,8 @@ pub const FORGET_MS: u64 = 3_600_000;
 pub const LEASE_GRACE_MS: u64 = 2_000;
 /// Who waits for an answer asks again after so long.
 pub const RETRY_MS: u64 = 1_000;
+/// A hub member that keeps its beacon link back for so long, in log time, is passed over.
+pub const PASS_MS: u64 = 1_000;
 /// An agent that has not opened its leaves for so long is given up by the checker.
 pub const OPEN_MS: u64 = 30_000;
 /// After a restart in the middle of a job the hub waits so long for agents to say what they hold.
@@ -89,6 +91,8 @@ pub const MESSAGE_BYTES: usize = ACCUMULATOR_BYTES + (1 << 20);
 pub const SCRUB_MS: u64 = 60_000;
 /// Bytes of such a slice.
 pub const SCRUB_BYTES: usize = 64 << 20;
+/// How often a checker at work is asked again.
+pub const CHECK_RETRY_MS: u64 = 10_000;
 /// Batches that are checked at the same time.
 pub const CHECKS: usize = 256;
 /// How often batches of one job may be set aside before it is given up.
@@ -125,6 +129,10 @@ pub const ARTIFACT_BYTES: usize = 256 << 20;
 
 /// Jobs that are accepted and not yet final.
 pub const OPEN_JOBS: usize = 1_000;
+/// Requests of clients that wait in the leader for the log.
+pub const REQUESTS: usize = 10_000;
+/// How long a client waits for the hub before it is told that nobody answers.
+pub const REQUEST_MS: u64 = 30_000;
 /// Submissions whose nonce is remembered until they expire.
 pub const NONCES: usize = 100_000;
 /// How long a submission may wait to be committed.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::attestation::Attestation;
+use crate::cancellation::Cancellation;
 use crate::canon::{self, Bytes, CanonError};
 use crate::challenge::{LeafRef, Verdict};
 use crate::contract::Contract;
@@ -15,6 +16,8 @@ use crate::keys::Signed;
 use crate::lease::Lease;
 use crate::limits;
 use crate::plan::StageRun;
+use crate::submission::Submission;
+use crate::vote::ReductionVote;
 
 /// One message. Any of them may be lost, repeated, delayed or overtaken: who waits for an answer asks again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,12 +46,33 @@ pub enum Message {
     NoBlob { blob: Hash },
     /// Hub to checker: execute these leaves again.
     Check(Box<Challenge>),
+    /// Checker to hub: I am at it.
+    Checking { attestation: Hash },
     /// Checker to agent: open these leaves of your batch.
     Open(Box<Challenge>),
     /// Agent to checker: a kernel opening for each leaf, in the order asked for; none if they can't be had.
     Opened { job: JobId, attestation: Hash, openings: Vec<Bytes> },
     /// Checker to hub.
     Judge(Box<Signed<Verdict>>),
+    /// Hub member to leader: what its reduction came to.
+    Vote(Box<Signed<ReductionVote>>),
+    /// Hub member to leader: the next link of its beacon.
+    Reveal { value: Hash },
+    /// Node to leader: a client's job.
+    Submit(Box<Signed<Submission>>),
+    /// Node to leader: a client gives its job up.
+    Cancel(Box<Signed<Cancellation>>),
+    /// Leader to node: the request is committed, or why not.
+    Answered {
+        job: JobId,
+        cancellation: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<String>,
+    },
+    /// The leader to all it knows: I lead, in this term.
+    Led { term: u64 },
+    /// Hub member to hub member: the replicated log's own protocol.
+    Raft { bytes: Bytes },
 }
 
 impl Message {

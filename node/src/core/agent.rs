@@ -116,6 +116,12 @@ impl AgentRole {
         }
     }
 
+    /// Somebody else leads the hub: it hears at once what is held here, and what is not logged.
+    pub fn led(&mut self) {
+        self.hello_ms = 0;
+        self.resent_ms = None;
+    }
+
     /// Takes up the shards of a lease that it does not have already.
     pub fn leased(&mut self, cx: &mut Context<'_>, offer: LeaseOffer) {
         let LeaseOffer { lease, contract, run } = offer;
@@ -123,7 +129,7 @@ impl AgentRole {
         let input = run.input_hash();
         if body.agent != cx.identity.node
             || (body.stage, body.input) != (run.number, input)
-            || lease.key.id() != cx.leader
+            || Some(lease.key.id()) != cx.leader
             || lease.verify(cx.identity.mesh).is_err()
         {
             return;
@@ -206,7 +212,7 @@ impl AgentRole {
             }
             Done::Failed { detail } if self.held.remove(&key) => {
                 let attempt = lease.body.attempt;
-                cx.send(cx.leader, Message::ShardFailed { job, stage, shard, attempt, detail });
+                cx.send_leader(Message::ShardFailed { job, stage, shard, attempt, detail });
             }
             // Recalled meanwhile.
             _ => {}
@@ -229,7 +235,7 @@ impl AgentRole {
         if due && !self.unlogged.is_empty() {
             self.resent_ms = Some(now_ms);
             for attested in self.unlogged.iter().take(RESENT) {
-                cx.send(cx.leader, Message::Attest(Box::new(attested.clone())));
+                cx.send_leader(Message::Attest(Box::new(attested.clone())));
             }
         }
         // A node that executes nothing is no agent.
@@ -237,7 +243,10 @@ impl AgentRole {
             let hello = self.hello();
             let busy = !hello.holds.is_empty();
             self.hello_ms = now_ms + if busy { limits::HELLO_BUSY_MS } else { limits::HELLO_IDLE_MS };
-            cx.send(cx.leader, Message::Hello(Box::new(hello)));
+            // All members, so that whoever leads next knows at once who holds what.
+            for &member in cx.members {
+                cx.send(member, Message::Hello(Box::new(hello.clone())));
+            }
         }
     }
 
@@ -364,7 +373,7 @@ impl AgentRole {
         self.storing.remove(&attested.attestation.body.seq);
         self.unlogged.push_back(attested.clone());
         self.resent_ms.get_or_insert(cx.now.up_ms);
-        cx.send(cx.leader, Message::Attest(Box::new(attested)));
+        cx.send_leader(Message::Attest(Box::new(attested)));
     }
 
     /// The hub has the chain up to this link. The newest link stays in the outbox: the next one must name it.
@@ -401,15 +410,15 @@ impl AgentRole {
         }
     }
 
-    /// The hub lacks blobs of this agent's claims.
-    pub fn fetch(&mut self, cx: &mut Context<'_>, blobs: Vec<Hash>) {
+    /// A member of the hub lacks blobs that this node may have.
+    pub fn fetch(&mut self, cx: &mut Context<'_>, to: NodeId, blobs: Vec<Hash>) {
         if blobs.len() <= limits::BATCH_SHARDS {
-            cx.work(Work::Load { blobs: blobs.clone() }, AfterWork::Load(blobs));
+            cx.work(Work::Load { blobs: blobs.clone() }, AfterWork::Load { to, blobs });
         }
     }
 
     /// The blobs are read.
-    pub fn loaded(&mut self, cx: &mut Context<'_>, asked: Vec<Hash>, done: Done) {
+    pub fn loaded(&mut self, cx: &mut Context<'_>, to: NodeId, asked: Vec<Hash>, done: Done) {
         let Done::Loaded { blobs } = done else { return };
         let mut gone = Vec::new();
         for (blob, bytes) in asked.into_iter().zip(blobs) {
@@ -420,7 +429,7 @@ impl AgentRole {
                     Message::NoBlob { blob }
                 }
             };
-            cx.send(cx.leader, message);
+            cx.send(to, message);
         }
         quarantine(cx, &gone);
     }

@@ -18,7 +18,6 @@ use crate::ports::{Done, Work};
 struct Check {
     challenge: Challenge,
     claims: Vec<Claim>,
-    hub: NodeId,
     executing: bool,
     /// When the agent was first asked, and last.
     since_ms: u64,
@@ -33,20 +32,21 @@ pub(crate) struct CheckerRole {
 
 impl CheckerRole {
     /// The hub has drawn leaves of a batch: the agent is asked to open them.
-    pub fn challenged(&mut self, cx: &mut Context<'_>, hub: NodeId, challenge: Challenge) {
+    pub fn challenged(&mut self, cx: &mut Context<'_>, challenge: Challenge) {
         let digest = challenge.attestation.body.digest();
+        cx.send_leader(Message::Checking { attestation: digest });
         if self.checks.contains_key(&digest) {
             return;
         }
         let members_match = Hash::blob(&challenge.members.0) == challenge.attestation.body.members;
         let claims = decode_claims(&challenge.members.0).ok().filter(|_| members_match);
         let Some(claims) = claims else {
-            return judge(cx, &challenge, hub, Found::Nothing);
+            return judge(cx, &challenge, Found::Nothing);
         };
         let agent = challenge.attestation.body.agent;
         cx.send(agent, Message::Open(Box::new(challenge.clone())));
         let (since_ms, asked_ms) = (cx.now.up_ms, cx.now.up_ms);
-        self.checks.insert(digest, Check { challenge, claims, hub, executing: false, since_ms, asked_ms });
+        self.checks.insert(digest, Check { challenge, claims, executing: false, since_ms, asked_ms });
     }
 
     /// The agent's openings arrived: the leaves are executed again.
@@ -65,7 +65,7 @@ impl CheckerRole {
         }
         if openings.len() != check.challenge.leaves.len() {
             if let Some(check) = self.checks.remove(&attestation) {
-                judge(cx, &check.challenge, check.hub, Found::Unopened);
+                judge(cx, &check.challenge, Found::Unopened);
             }
             return;
         }
@@ -83,7 +83,7 @@ impl CheckerRole {
             // This node's own failure: it accuses nobody.
             _ => Found::Nothing,
         };
-        judge(cx, &check.challenge, check.hub, found);
+        judge(cx, &check.challenge, found);
     }
 
     /// A job is final: nothing of it is to be checked any more.
@@ -97,7 +97,7 @@ impl CheckerRole {
         let silent =
             |_: &Hash, check: &mut Check| !check.executing && now_ms >= check.since_ms + limits::OPEN_MS;
         for (_, check) in self.checks.extract_if(.., silent) {
-            judge(cx, &check.challenge, check.hub, Found::Unopened);
+            judge(cx, &check.challenge, Found::Unopened);
         }
         for check in self.checks.values_mut().filter(|check| !check.executing) {
             if now_ms >= check.asked_ms + limits::RETRY_MS {
@@ -132,7 +132,7 @@ enum Found {
 }
 
 /// Says what was found.
-fn judge(cx: &mut Context<'_>, challenge: &Challenge, hub: NodeId, found: Found) {
+fn judge(cx: &mut Context<'_>, challenge: &Challenge, found: Found) {
     let leaves = &challenge.leaves;
     let all = leaves.len() as u64;
     let (outcome, checked, mut mismatches) = match found {
@@ -153,5 +153,5 @@ fn judge(cx: &mut Context<'_>, challenge: &Challenge, hub: NodeId, found: Found)
         mismatches,
     };
     let verdict = Signed::new(verdict, cx.identity.mesh, &cx.identity.secret);
-    cx.send(hub, Message::Judge(Box::new(verdict)));
+    cx.send_leader(Message::Judge(Box::new(verdict)));
 }

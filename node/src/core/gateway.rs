@@ -1,73 +1,179 @@
-//! The gateway role: takes a client's request, has it committed, answers once it is durable.
+//! The gateway role: takes a client's request, has the hub commit it, answers once it is durable. Every node has it.
+//!
+//! Requests are idempotent and named by their content, so a request is sent again until its answer comes; a change of
+//! the hub's leader costs a retry.
 
 use std::collections::BTreeMap;
 
 use forgemesh_consensus::admission;
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::machine::Rejected;
-use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::Signed;
+use forgemesh_protocol::limits;
 use forgemesh_protocol::submission::Submission;
+use forgemesh_protocol::wire::Message;
 
 use super::hub::HubRole;
-use super::{Context, Output, Reply, Request};
+use super::{Context, Now, Output, Queue, Reply, Request};
+
+/// What a request is about: the same request of another client is the same matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Matter {
+    Submission(JobId),
+    Cancellation(JobId),
+}
+
+impl Matter {
+    /// The job.
+    pub fn job(&self) -> JobId {
+        match self {
+            Matter::Submission(job) | Matter::Cancellation(job) => *job,
+        }
+    }
+
+    /// The leader's answer to another node.
+    pub fn answer(&self, refused: Option<String>) -> Message {
+        let cancellation = matches!(self, Matter::Cancellation(_));
+        Message::Answered { job: self.job(), cancellation, refused }
+    }
+}
 
 /// The entry of a client's request was applied.
 #[derive(Debug)]
 pub(crate) struct Settled {
-    pub index: u64,
-    pub outcome: Result<JobId, Rejected>,
+    pub matter: Matter,
+    pub outcome: Result<(), Rejected>,
+}
+
+/// A request that is not settled.
+struct Waiting {
+    message: Message,
+    clients: Vec<u64>,
+    since_ms: u64,
+    asked_ms: u64,
 }
 
 /// Clients that wait for their request's entry.
 #[derive(Default)]
 pub(crate) struct GatewayRole {
-    waiting: BTreeMap<u64, u64>,
+    waiting: BTreeMap<Matter, Waiting>,
 }
 
 impl GatewayRole {
-    /// A client asks for something.
+    /// A client asks for something that the hub has to commit.
     pub fn asked(&mut self, cx: &mut Context<'_>, hub: Option<&mut HubRole>, token: u64, request: Request) {
-        match (request, hub) {
-            (Request::Submit(submission), Some(hub)) => self.submit(cx, hub, token, *submission),
-            (Request::Cancel(cancellation), Some(hub)) => {
-                let index = hub.propose(cx, Command::Cancel { cancellation: *cancellation });
-                self.waiting.insert(index, token);
+        let (matter, message) = match request {
+            Request::Submit(submission) => {
+                if let Err(error) = admission::check_size(&submission.body) {
+                    let reply = Reply::Refused(error.into());
+                    return cx.out.push(Output::Reply { token, reply });
+                }
+                (Matter::Submission(submission.job_id(cx.identity.mesh)), Message::Submit(submission))
             }
-            (Request::Submit(_) | Request::Cancel(_), None) => {
-                cx.out.push(Output::Reply { token, reply: Reply::Elsewhere { hub: cx.leader } });
+            Request::Cancel(cancellation) => {
+                (Matter::Cancellation(cancellation.body.job), Message::Cancel(cancellation))
             }
             // Answered by the core, which sees all the roles.
-            (Request::Queues, _) => {}
-        }
-    }
-
-    /// Proposes a submission, if it fits an entry of the log. Whether it is a job is decided when it is applied.
-    fn submit(
-        &mut self,
-        cx: &mut Context<'_>,
-        hub: &mut HubRole,
-        token: u64,
-        submission: Signed<Submission>,
-    ) {
-        if let Err(error) = admission::check_size(&submission.body) {
-            let reply = Reply::Refused(error.into());
-            return cx.out.push(Output::Reply { token, reply });
-        }
-        if hub.is_disk_low() {
+            Request::Queues => return,
+        };
+        if matches!(matter, Matter::Submission(_)) && hub.is_some_and(|hub| hub.leads() && hub.is_disk_low())
+        {
             return cx.out.push(Output::Reply { token, reply: Reply::DiskLow });
         }
-        let index = hub.propose(cx, Command::Submit { submission });
-        self.waiting.insert(index, token);
+        if self.waiting.len() >= limits::OPEN_JOBS && !self.waiting.contains_key(&matter) {
+            return cx.out.push(Output::Reply { token, reply: Reply::Busy });
+        }
+        let (since_ms, asked_ms) = (cx.now.up_ms, cx.now.up_ms);
+        let new = Waiting { message: message.clone(), clients: Vec::new(), since_ms, asked_ms };
+        let waiting = self.waiting.entry(matter).or_insert(new);
+        waiting.clients.push(token);
+        cx.send_leader(message);
     }
 
-    /// Answers the client whose entry was applied.
+    /// The request's entry was applied on this node.
     pub fn settled(&mut self, cx: &mut Context<'_>, settled: Settled) {
-        let Some(token) = self.waiting.remove(&settled.index) else { return };
-        let reply = match settled.outcome {
-            Ok(job) => Reply::Accepted(job),
-            Err(reason) => Reply::Refused(reason),
-        };
-        cx.out.push(Output::Reply { token, reply });
+        let job = settled.matter.job();
+        let reply = settled.outcome.map_or_else(Reply::Refused, |()| Reply::Accepted(job));
+        self.reply(cx, &settled.matter, &reply);
     }
+
+    /// The leader says what came of a request.
+    pub fn answered(
+        &mut self,
+        cx: &mut Context<'_>,
+        job: JobId,
+        cancellation: bool,
+        refused: Option<String>,
+    ) {
+        let matter = if cancellation { Matter::Cancellation(job) } else { Matter::Submission(job) };
+        let reply = refused.map_or(Reply::Accepted(job), Reply::RefusedByHub);
+        self.reply(cx, &matter, &reply);
+    }
+
+    fn reply(&mut self, cx: &mut Context<'_>, matter: &Matter, reply: &Reply) {
+        for token in self.waiting.remove(matter).into_iter().flat_map(|waiting| waiting.clients) {
+            cx.out.push(Output::Reply { token, reply: reply.clone() });
+        }
+    }
+
+    /// Asks again, and tells clients when there is nobody to ask.
+    pub fn advance(&mut self, cx: &mut Context<'_>) {
+        let up_ms = cx.now.up_ms;
+        let late: Vec<Matter> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| up_ms >= waiting.since_ms + limits::REQUEST_MS)
+            .map(|(matter, _)| *matter)
+            .collect();
+        late.iter().for_each(|matter| self.reply(cx, matter, &Reply::NoAnswer));
+        for waiting in self.waiting.values_mut() {
+            if up_ms >= waiting.asked_ms + limits::RETRY_MS {
+                waiting.asked_ms = up_ms;
+                cx.send_leader(waiting.message.clone());
+            }
+        }
+    }
+
+    /// Another leads: it is asked at once.
+    pub fn led(&mut self) {
+        self.waiting.values_mut().for_each(|waiting| waiting.asked_ms = 0);
+    }
+
+    /// In how many milliseconds somebody is to be asked again.
+    pub fn next_deadline(&self, now: Now) -> u64 {
+        let next = self.waiting.values().map(|waiting| waiting.asked_ms + limits::RETRY_MS).min();
+        next.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(now.up_ms))
+    }
+
+    /// What waits here, and how much may.
+    pub fn queues(&self) -> Vec<Queue> {
+        vec![Queue::new("gateway: requests", self.waiting.len() as u64, limits::OPEN_JOBS as u64)]
+    }
+}
+
+/// A node's request reaches the leader.
+pub(crate) fn requested(cx: &mut Context<'_>, hub: &mut HubRole, from: NodeId, message: Message) {
+    let (matter, command) = match message {
+        Message::Submit(submission) => {
+            let matter = Matter::Submission(submission.job_id(cx.identity.mesh));
+            if let Some(reason) = unfit(hub, &submission) {
+                return cx.send(from, matter.answer(Some(reason)));
+            }
+            (matter, Command::Submit { submission: *submission })
+        }
+        Message::Cancel(cancellation) => {
+            (Matter::Cancellation(cancellation.body.job), Command::Cancel { cancellation: *cancellation })
+        }
+        _ => return,
+    };
+    hub.asked(cx, from, matter, command);
+}
+
+/// Why a submission does not enter the log at all.
+fn unfit(hub: &HubRole, submission: &Signed<Submission>) -> Option<String> {
+    if let Err(error) = admission::check_size(&submission.body) {
+        return Some(error.to_string());
+    }
+    hub.is_disk_low().then(|| "the disk of the hub's leader is nearly full; try again later".to_owned())
 }

@@ -2,7 +2,7 @@
 //!
 //! Soft state alone: losing it costs time, never a result. Must never decide anything that a result's bits depend on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use forgemesh_consensus::job::{JobRecord, Reason};
@@ -49,12 +49,32 @@ pub(crate) struct Scheduler {
     /// Something changed since the last decision.
     dirty: bool,
     look_ms: Option<u64>,
+    /// Since when this node has led.
+    since_ms: u64,
 }
 
 impl Scheduler {
     /// Something that matters happened to a job.
     pub fn touch(&mut self) {
         self.dirty = true;
+    }
+
+    /// This node leads from now on: whom it knows it knows still, what is lent to them it will hear.
+    pub fn begin(&mut self, now: Now) {
+        self.jobs.clear();
+        self.look_ms = None;
+        self.since_ms = now.up_ms;
+        self.dirty = true;
+    }
+
+    /// An agent said hello to a node that does not lead.
+    pub fn met(&mut self, node: NodeId, hello: &Hello, up_ms: u64) {
+        self.roster.heard(node, hello, up_ms);
+    }
+
+    /// Agents that were heard lately.
+    pub fn live(&self, up_ms: u64) -> BTreeSet<NodeId> {
+        self.roster.iter().filter(|(_, agent)| agent.is_live(up_ms)).map(|(node, _)| *node).collect()
     }
 
     /// How many agents there are.
@@ -102,8 +122,8 @@ impl Scheduler {
             // What is no set of this stage's shards says nothing.
             let Some(set) = set else { continue };
             self.dirty |= lent.compare(&node, &set, now.up_ms);
-            // Only a hub that was started anew has forgotten something.
-            if now.up_ms < limits::SILENCE_MS && !record.convicted.contains(&node) {
+            // Only who has just begun to lead does not know something.
+            if now.up_ms < self.since_ms + limits::SILENCE_MS && !record.convicted.contains(&node) {
                 adopt(lent, record, node, &set, accepts, now, log_ms);
             }
         }
@@ -224,7 +244,7 @@ impl Scheduler {
             self.jobs.entry(job.id).or_default().begin(job.run());
         }
         // Others have had time to say hello.
-        let settled = alone || now.up_ms >= limits::SILENCE_MS;
+        let settled = alone || now.up_ms >= self.since_ms + limits::SILENCE_MS;
         let mut out: Vec<Decision> = Vec::new();
         if settled {
             out.extend(jobs.iter().filter_map(|job| self.hopeless(job)));
@@ -244,7 +264,7 @@ impl Scheduler {
         let busy = self.jobs.values().any(|lent| !lent.lendings.is_empty());
         let look_ms = (busy && !idle.is_empty()).then_some(now.up_ms + LOOK_MS);
         let settling = !settled && jobs.iter().any(|job| !job.convicted.is_empty());
-        self.look_ms = look_ms.or(settling.then_some(limits::SILENCE_MS));
+        self.look_ms = look_ms.or(settling.then_some(self.since_ms + limits::SILENCE_MS));
         for node in idle {
             out.extend(self.spare(node, jobs, now, log_ms).or_else(|| self.steal(node, jobs, now)));
         }

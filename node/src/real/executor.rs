@@ -69,9 +69,11 @@ impl Executor for ThreadPool {
         // Checks and reductions are what everything else waits for: they go before shards.
         match work {
             Work::Run { .. } | Work::Scrub { .. } => queue.work.push_back((ticket, work)),
-            Work::Open { .. } | Work::Check { .. } | Work::Reduce { .. } | Work::Load { .. } => {
-                queue.work.push_front((ticket, work))
-            }
+            Work::Open { .. }
+            | Work::Check { .. }
+            | Work::Reduce { .. }
+            | Work::Load { .. }
+            | Work::Lookup { .. } => queue.work.push_front((ticket, work)),
         }
         self.shared.ready.notify_one();
     }

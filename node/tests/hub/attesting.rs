@@ -86,9 +86,20 @@ fn a_blob_that_is_gone_does_not_stop_the_chain() {
     assert_eq!((bench.logged(attests), bench.job(&id).expect("open").state), (1, State::Aggregating));
     // The reduction says what it lacks; the batch is given up and its shards lent again.
     let Some((ticket, Work::Reduce { job })) = bench.works.pop_front() else { panic!("a reduction") };
-    let (batches, blobs) = (vec![job.batches[0].digest], vec![Hash::blob(&blobs[2])]);
-    let done = Done::Lacking { batches, blobs, detail: "gone".to_owned() };
+    let (batches, blob) = (vec![job.batches[0].digest], Hash::blob(&blobs[2]));
+    let done = Done::Lacking { batches, blobs: vec![blob], detail: "gone".to_owned() };
+    bench.sent.clear();
     bench.hand(Input::Worked { ticket, done });
+    // Perhaps the agent has it again: it is asked a few times before the batch is given up.
+    let mut asked = 0;
+    while bench.job(&id).expect("open").state == State::Aggregating {
+        let told = bench.told(&agent);
+        asked += told.iter().filter(|message| **message == Message::Fetch { blobs: vec![blob] }).count();
+        bench.from(&agent, Message::NoBlob { blob });
+        bench.pass(1_000, &[]);
+        assert!(bench.now.up_ms < 20_000, "it is given up");
+    }
+    assert!(asked > 1);
     let job = bench.job(&id).expect("open");
     assert_eq!((job.state, job.set_aside[0].reason), (State::Running, Reason::Lost));
     assert_eq!(bench.deliver(&mut agent), 3, "there is no other agent: the same does them over");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use forgemesh_consensus::command::{Command, Entry};
+use forgemesh_consensus::command::{Command, Committed, Entry};
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::{Hub, Rejected};
 use forgemesh_consensus::settle::FinishedJob;
@@ -131,6 +131,12 @@ impl Agent {
     }
 }
 
+/// On its way to the disk.
+pub enum Pending {
+    Batch(u64, Batch),
+    Entry(Entry),
+}
+
 /// The hub and its surroundings.
 pub struct Bench {
     pub core: Core,
@@ -146,8 +152,8 @@ pub struct Bench {
     pub log: Vec<Entry>,
     pub blobs: BTreeSet<Hash>,
     finished: Vec<FinishedJob>,
-    /// Batches that are not durable yet, while the disk is slow.
-    pub waiting: Option<VecDeque<(u64, Batch)>>,
+    /// What is not durable yet, while the disk is slow.
+    pub waiting: Option<VecDeque<Pending>>,
     nonce: u8,
 }
 
@@ -155,7 +161,7 @@ fn core(secret: &SecretKey, genesis: &Genesis, beacon: BeaconChain, hub: Hub) ->
     let (node, mesh) = (secret.public().id(), genesis.mesh_id());
     let identity = Identity { secret: secret.clone(), node, mesh };
     let found = Found { compacted: 0, members: BTreeMap::new(), beacon };
-    let recovered = Recovered { leader: node, hub: Some((hub, found)), outbox: Vec::new() };
+    let recovered = Recovered { members: vec![node], hub: Some((hub, found)), outbox: Vec::new() };
     // The hub is no agent itself: the test plays them all.
     Core::new(identity, recovered, 0, "cpu/played".to_owned())
 }
@@ -170,7 +176,7 @@ impl Bench {
         let (sent, works) = (VecDeque::new(), VecDeque::new());
         let (replies, progress, log, blobs) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
         let (finished, waiting) = (Vec::new(), None);
-        Bench {
+        let mut bench = Bench {
             core,
             genesis,
             hub,
@@ -184,7 +190,16 @@ impl Bench {
             finished,
             waiting,
             nonce: 0,
-        }
+        };
+        bench.lead();
+        bench
+    }
+
+    /// The hub is elected: there is nobody else.
+    fn lead(&mut self) {
+        let leader = Some(self.hub.public().id());
+        self.hand(Input::Tick);
+        self.hand(Input::Led { term: 1, leader });
     }
 
     /// The hub dies and comes back with its log.
@@ -198,7 +213,7 @@ impl Bench {
         self.now.up_ms = 0;
         self.works.clear();
         self.sent.clear();
-        self.hand(Input::Tick);
+        self.lead();
     }
 
     /// Hands the hub an input, and every completion of its disk.
@@ -209,13 +224,13 @@ impl Bench {
             self.core.handle(self.now, input, &mut out);
             for output in out {
                 match output {
-                    Output::Store { token, batch } => match &mut self.waiting {
-                        Some(waiting) => waiting.push_back((token, batch)),
-                        None => {
-                            self.store(&batch);
-                            inputs.push_back(Input::Stored { token });
-                        }
-                    },
+                    Output::Store { token, batch } => inputs.extend(self.disk(Pending::Batch(token, batch))),
+                    Output::Propose(command) => {
+                        let index = (self.log.len() + self.entries_waiting()) as u64;
+                        let entry = Entry { index, term: 1, at_ms: self.now.wall_ms, command };
+                        inputs.extend(self.disk(Pending::Entry(entry)));
+                    }
+                    Output::Snapshot { .. } => {}
                     Output::Work { ticket, work } => self.works.push_back((ticket, work)),
                     Output::Send { to, message } => self.sent.push_back((to, message)),
                     Output::Reply { reply, .. } => self.replies.push(reply),
@@ -225,18 +240,45 @@ impl Bench {
         }
     }
 
-    /// The slow disk has made the next batch durable.
+    fn entries_waiting(&self) -> usize {
+        let waiting = self.waiting.iter().flatten();
+        waiting.filter(|pending| matches!(pending, Pending::Entry(_))).count()
+    }
+
+    /// A fast disk has it at once.
+    fn disk(&mut self, pending: Pending) -> Option<Input> {
+        match &mut self.waiting {
+            Some(waiting) => {
+                waiting.push_back(pending);
+                None
+            }
+            None => Some(self.durable(pending)),
+        }
+    }
+
+    fn durable(&mut self, pending: Pending) -> Input {
+        match pending {
+            Pending::Batch(token, batch) => {
+                self.store(&batch);
+                Input::Stored { token }
+            }
+            Pending::Entry(entry) => {
+                self.log.push(entry.clone());
+                Input::Committed(vec![Committed::Entry(entry)])
+            }
+        }
+    }
+
+    /// The slow disk has made the next batch durable, or the next entry.
     pub fn sync(&mut self) {
-        let next = self.waiting.as_mut().and_then(VecDeque::pop_front);
-        let (token, batch) = next.expect("a batch waits");
-        self.store(&batch);
-        self.hand(Input::Stored { token });
+        let next = self.waiting.as_mut().and_then(VecDeque::pop_front).expect("something waits");
+        let input = self.durable(next);
+        self.hand(input);
     }
 
     fn store(&mut self, batch: &Batch) {
         for write in batch.writes() {
             match write {
-                Write::AppendLog { entry, .. } => self.log.push(Entry::decode(entry).expect("an entry")),
                 Write::PutBlob { blob } => drop(self.blobs.insert(blob.hash())),
                 Write::PutJob { record, .. } => {
                     self.finished.push(JobFile::decode(record).expect("a record").finished);
@@ -349,7 +391,8 @@ impl Bench {
     pub fn told(&mut self, agent: &Agent) -> Vec<Message> {
         let to = agent.id();
         let (told, rest): (VecDeque<_>, VecDeque<_>) = self.sent.drain(..).partition(|(node, message)| {
-            *node == to && !matches!(message, Message::Lease(_) | Message::Logged { .. })
+            *node == to
+                && !matches!(message, Message::Lease(_) | Message::Logged { .. } | Message::Led { .. })
         });
         self.sent = rest;
         told.into_iter().map(|(_, message)| message).collect()

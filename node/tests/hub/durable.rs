@@ -9,7 +9,7 @@ use forgemesh_protocol::contract::{Excluded, Work as Executed};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::vote::{Artifact, FinalResult, Outcome};
 
-use super::bench::{Agent, Bench, mix};
+use super::bench::{Agent, Bench, Pending, mix};
 
 #[test]
 fn a_job_is_accepted_once_its_entry_is_durable() {
@@ -51,8 +51,7 @@ fn a_vote_names_artifacts_that_are_durable() {
     let done = Done::Reduced { outcome: Outcome::Final(result), artifacts: artifacts.clone() };
     bench.hand(Input::Worked { ticket, done });
     let votes = |bench: &Bench| {
-        let waiting = bench.waiting.iter().flatten().flat_map(|(_, batch)| batch.writes());
-        waiting.filter(|write| matches!(write, forgemesh_storage::Write::AppendLog { .. })).count()
+        bench.waiting.iter().flatten().filter(|pending| matches!(pending, Pending::Entry(_))).count()
     };
     assert_eq!(votes(&bench), 0, "the vote waits for the artifacts");
     bench.sync();

@@ -18,7 +18,14 @@ impl HubRole {
     /// An agent said hello: it hears how far its chain is logged.
     pub fn heard(&mut self, cx: &mut Context<'_>, from: NodeId, hello: &Hello) {
         let log_ms = self.log_time(cx);
+        if self.lead.is_none() {
+            return self.scheduler.met(from, hello, cx.now.up_ms);
+        }
         self.scheduler.heard(from, hello, &self.machine.state().open, cx.now, log_ms);
+        self.agent_spoke(&from);
+        if let Some(term) = self.leads_in().filter(|_| from != self.node) {
+            cx.send(from, Message::Led { term });
+        }
         self.answer(cx, from);
         for holding in hello.holds.iter().filter(|holding| self.machine.job(&holding.job).is_none()) {
             if self.machine.state().seen.contains_key(&holding.job) {
@@ -39,12 +46,13 @@ impl HubRole {
         if from != body.agent || !(own || good()) {
             return;
         }
+        let Some(lead) = &mut self.lead else { return };
         self.scheduler.seen(&from, cx.now.up_ms);
         if body.seq <= head.seq {
             return self.answer(cx, from);
         }
         let (job, stage) = (body.job, body.stage);
-        let Some(claims) = self.intake.arrived(attested, head, own, cx.now.up_ms) else { return };
+        let Some(claims) = lead.intake.arrived(attested, head, own, cx.now.up_ms) else { return };
         if let Some(record) = self.machine.job(&job).filter(|record| record.run().number == stage) {
             let wall_us = claims.iter().map(|claim| claim.wall_us).fold(0, u64::saturating_add);
             let estimate_ns = shard_ns(record).saturating_mul(claims.len() as u64);
@@ -54,26 +62,37 @@ impl HubRole {
 
     /// A blob of somebody's claims arrived.
     pub fn blob(&mut self, cx: &mut Context<'_>, bytes: Bytes) {
-        if self.intake.arrived_blob(&Hash::blob(&bytes.0)) {
+        let blob = Hash::blob(&bytes.0);
+        let claimed = self.lead.as_mut().is_some_and(|lead| lead.intake.arrived_blob(&blob));
+        let wanted = self.fetcher.arrived(&blob);
+        if wanted {
+            self.copied(cx, &blob, &bytes);
+        }
+        if claimed || wanted {
+            // Batches become durable in order: what needs it comes after it.
             let mut batch = Batch::new();
             batch.put_blob(bytes.0);
-            // Batches become durable in order: the attestation that needs it comes after it.
             cx.store(batch, AfterStore::Nothing);
+            self.lacks_no_more(&blob);
         }
     }
 
     /// A blob of somebody's claims is lost. The attestation is logged all the same, so that the chain goes on; the
     /// reduction will say what it lacks.
-    pub fn no_blob(&mut self, from: &NodeId, blob: &Hash) {
-        self.intake.gone(from, blob);
+    pub fn no_blob(&mut self, cx: &mut Context<'_>, from: &NodeId, blob: &Hash) {
+        self.lead.iter_mut().for_each(|lead| lead.intake.gone(from, blob));
+        self.fetcher.refused(from, blob, cx.now.up_ms);
     }
 
     /// Has attestations fetched and logged.
     pub(super) fn take_in(&mut self, cx: &mut Context<'_>) {
+        let Some(lead) = &mut self.lead else { return };
         let (scheduler, up_ms) = (&self.scheduler, cx.now.up_ms);
-        self.intake.expire(up_ms, |agent| scheduler.is_live(agent, up_ms));
+        lead.intake.expire(up_ms, |agent| scheduler.is_live(agent, up_ms));
         let machine = &self.machine;
-        for Attested { attestation, members } in self.intake.ready(|agent| machine.chain(agent)) {
+        let ready = lead.intake.ready(|agent| machine.chain(agent));
+        let fetch = lead.intake.fetch(cx.now.up_ms);
+        for Attested { attestation, members } in ready {
             if attestation.body.agent != cx.identity.node {
                 let mut batch = Batch::new();
                 batch.put_blob(members.0.clone());
@@ -82,7 +101,7 @@ impl HubRole {
             self.members.insert(attestation.body.digest(), members);
             self.propose(cx, Command::Attest { attestation });
         }
-        for (agent, blobs) in self.intake.fetch(cx.now.up_ms) {
+        for (agent, blobs) in fetch {
             cx.send(agent, Message::Fetch { blobs });
         }
     }
@@ -97,8 +116,8 @@ impl HubRole {
         // Only what may count enters the log; a batch that was set aside meanwhile is not checked any more either.
         if self.machine.job(&body.job).is_some_and(|job| job.awaits_verdict(&body.attestation)) {
             self.propose(cx, Command::Judge { verdict });
-        } else {
-            self.check_ended(&body.attestation);
+        } else if let Some(lead) = &mut self.lead {
+            lead.checking.remove(&body.attestation);
         }
     }
 
@@ -112,9 +131,8 @@ impl HubRole {
         shard: u64,
         detail: String,
     ) {
-        let Some(record) = self.machine.job(&job).filter(|record| record.run().number == stage) else {
-            return;
-        };
+        let record = self.machine.job(&job).filter(|record| record.run().number == stage);
+        let Some(record) = record.filter(|_| self.lead.is_some()) else { return };
         if let Some(decision) = self.scheduler.failed(record, from, shard, detail, cx.now.up_ms) {
             self.carry_out(cx, decision);
         }
