@@ -1,0 +1,8 @@
+//! Several hub members and agents, real cores over real work, with a log that never fails: what each of them does while
+//! one leads and the others follow.
+
+mod quorum {
+    mod bench;
+    mod failover;
+    mod work;
+}

@@ -1,0 +1,252 @@
+//! Nodes with disks, keys and executors in one thread; time passes only when nothing else is to be done. The log is the
+//! test's: what the leader proposes is committed at once and handed to every member that is up.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use forgemesh_consensus::command::{Command, Committed, Entry};
+use forgemesh_consensus::machine::Hub;
+use forgemesh_kernel::backend::Isa;
+use forgemesh_kernel::job::Job;
+use forgemesh_node::core::beacon::BeaconChain;
+use forgemesh_node::core::hub::Found;
+use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered, Reply, Request};
+use forgemesh_node::job_file::JobFile;
+use forgemesh_node::perform::Performer;
+use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::genesis::{Genesis, HubMember, Parameters};
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::keys::{SecretKey, Signed};
+use forgemesh_protocol::limits;
+use forgemesh_protocol::submission::{Offer, Submission};
+use forgemesh_protocol::wire::{Attested, Message};
+use forgemesh_storage::Storage;
+
+const START_MS: u64 = 1_767_225_600_000;
+const LINKS: u64 = 64;
+
+/// One node.
+pub struct Node {
+    pub secret: SecretKey,
+    core: Core,
+    pub storage: Storage,
+    performer: Performer,
+    capacity: u64,
+    pub up: bool,
+    started_ms: u64,
+    pub replies: Vec<Reply>,
+}
+
+/// The mesh.
+pub struct Bench {
+    pub genesis: Genesis,
+    pub nodes: Vec<Node>,
+    pub log: Vec<Entry>,
+    pub now_ms: u64,
+    pub leader: Option<usize>,
+    pub term: u64,
+    queue: VecDeque<(usize, Input)>,
+    /// Every message that was sent, by sender and receiver.
+    pub sent: Vec<(usize, usize, Message)>,
+    /// Messages that are lost: from, to.
+    pub cut: Vec<(usize, usize)>,
+    folder: tempfile::TempDir,
+    nonce: u8,
+}
+
+fn beacon(member: usize) -> BeaconChain {
+    BeaconChain::new(Hash([0x40 + member as u8; 32]), LINKS)
+}
+
+impl Bench {
+    /// `members` hub members with `capacity` threads each, and `agents` with one.
+    pub fn new(members: usize, capacity: u64, agents: usize) -> Bench {
+        let secret = |i: usize| SecretKey::from_bytes(&[i as u8 + 1; 32]);
+        let member = |i: usize| HubMember {
+            key: secret(i).public(),
+            beacon_anchor: beacon(i).anchor(),
+            beacon_length: LINKS,
+        };
+        let genesis = Genesis {
+            protocol: limits::PROTOCOL_VERSION,
+            name: "bench".to_owned(),
+            nonce: Bytes(vec![9; 16]),
+            hub: (0..members).map(member).collect(),
+            parameters: Parameters::default(),
+        };
+        let mut bench = Bench {
+            genesis,
+            nodes: Vec::new(),
+            log: Vec::new(),
+            now_ms: START_MS,
+            leader: None,
+            term: 0,
+            queue: VecDeque::new(),
+            sent: Vec::new(),
+            cut: Vec::new(),
+            folder: tempfile::tempdir().expect("a folder"),
+            nonce: 0,
+        };
+        for i in 0..members + agents {
+            let capacity = if i < members { capacity } else { 1 };
+            let storage = Storage::open(&bench.folder.path().join(i.to_string())).expect("a store");
+            let core = bench.core(&secret(i), &storage, capacity);
+            bench.nodes.push(Node {
+                secret: secret(i),
+                core,
+                storage,
+                performer: Performer::new(Isa::Portable),
+                capacity,
+                up: true,
+                started_ms: START_MS,
+                replies: Vec::new(),
+            });
+            bench.queue.push_back((i, Input::Tick));
+        }
+        bench
+    }
+
+    /// A core with what is on its disk and in the log.
+    fn core(&self, secret: &SecretKey, storage: &Storage, capacity: u64) -> Core {
+        let members: Vec<NodeId> = self.genesis.hub.iter().map(|member| member.key.id()).collect();
+        let node = secret.public().id();
+        let hub = members.iter().position(|member| *member == node).map(|i| {
+            let mut hub = Hub::new(self.genesis.clone());
+            for entry in &self.log {
+                let _ = hub.apply(entry);
+            }
+            (hub, Found { compacted: 0, members: BTreeMap::new(), beacon: beacon(i) })
+        });
+        let read = |bytes: &Vec<u8>| -> Attested { canon::from_bytes(bytes, limits::COMMAND_BYTES).expect("ours") };
+        let outbox = storage.outbox(0, 1_000).expect("a disk").iter().map(|(_, bytes)| read(bytes)).collect();
+        let identity = Identity { secret: secret.clone(), node, mesh: self.genesis.mesh_id() };
+        Core::new(identity, Recovered { members, hub, outbox }, capacity, "cpu/portable".to_owned())
+    }
+
+    pub fn id(&self, node: usize) -> NodeId {
+        self.nodes[node].secret.public().id()
+    }
+
+    /// A member is elected; all members that are up hear of it.
+    pub fn elect(&mut self, leader: usize) {
+        self.term += 1;
+        self.leader = Some(leader);
+        let id = self.id(leader);
+        for i in 0..self.genesis.hub.len() {
+            self.queue.push_back((i, Input::Led { term: self.term, leader: Some(id) }));
+        }
+    }
+
+    /// A node dies: what it had not stored is gone.
+    pub fn kill(&mut self, node: usize) {
+        self.nodes[node].up = false;
+        self.queue.retain(|(to, _)| *to != node);
+        if self.leader == Some(node) {
+            self.leader = None;
+        }
+    }
+
+    /// A node comes back with its disk; a member also with the log.
+    pub fn revive(&mut self, node: usize) {
+        let (secret, capacity) = (self.nodes[node].secret.clone(), self.nodes[node].capacity);
+        let core = self.core(&secret, &self.nodes[node].storage, capacity);
+        let revived = &mut self.nodes[node];
+        (revived.core, revived.up, revived.started_ms) = (core, true, self.now_ms);
+        revived.performer = Performer::new(Isa::Portable);
+        self.queue.push_back((node, Input::Tick));
+        if let Some(leader) = self.leader {
+            let leader = Some(self.id(leader));
+            self.queue.push_back((node, Input::Led { term: self.term, leader }));
+        }
+    }
+
+    /// Submits a job through a node, which need not be a member.
+    pub fn submit(&mut self, node: usize, envelope: &str) -> JobId {
+        let (job, terms) = Job::read(envelope.as_bytes()).expect("a job");
+        self.nonce += 1;
+        let submission = Submission {
+            envelope: Bytes(job.envelope(&terms)),
+            offer: Offer::default(),
+            nonce: Bytes(vec![self.nonce; 16]),
+            expires_ms: self.now_ms + 3_600_000,
+        };
+        let client = SecretKey::from_bytes(&[0xcc; 32]);
+        let submission = Signed::new(submission, self.genesis.mesh_id(), &client);
+        let id = submission.job_id(self.genesis.mesh_id());
+        self.queue.push_back((node, Input::Request { token: 1, request: Request::Submit(Box::new(submission)) }));
+        id
+    }
+
+    /// Takes steps until `done`; at most so many virtual milliseconds pass.
+    pub fn run(&mut self, most_ms: u64, mut done: impl FnMut(&Bench) -> bool) {
+        let end_ms = self.now_ms + most_ms;
+        while !done(self) {
+            match self.queue.pop_front() {
+                Some((node, input)) => self.step(node, input),
+                None => {
+                    let up = (0..self.nodes.len()).filter(|i| self.nodes[*i].up);
+                    let wait_ms = up.clone().map(|i| self.nodes[i].core.next_deadline(self.now(i))).min();
+                    self.now_ms += wait_ms.expect("a node is up").clamp(1, 1_000);
+                    assert!(self.now_ms <= end_ms, "not done after {most_ms} ms");
+                    let up: Vec<usize> = (0..self.nodes.len()).filter(|i| self.nodes[*i].up).collect();
+                    self.queue.extend(up.into_iter().map(|i| (i, Input::Tick)));
+                }
+            }
+        }
+    }
+
+    fn now(&self, node: usize) -> Now {
+        Now { wall_ms: self.now_ms, up_ms: self.now_ms - self.nodes[node].started_ms }
+    }
+
+    fn step(&mut self, node: usize, input: Input) {
+        if !self.nodes[node].up {
+            return;
+        }
+        let (now, mut out) = (self.now(node), Vec::new());
+        self.nodes[node].core.handle(now, input, &mut out);
+        for output in out {
+            match output {
+                Output::Store { token, batch } => {
+                    self.nodes[node].storage.commit(&batch).expect("a disk");
+                    self.queue.push_back((node, Input::Stored { token }));
+                }
+                Output::Work { ticket, work } => {
+                    let done = self.nodes[node].performer.perform(work, &self.nodes[node].storage);
+                    self.queue.push_back((node, Input::Worked { ticket, done }));
+                }
+                Output::Send { to, message } => {
+                    let from = self.id(node);
+                    let to = (0..self.nodes.len()).find(|i| self.id(*i) == to).expect("a node of this mesh");
+                    self.sent.push((node, to, message.clone()));
+                    if !self.cut.contains(&(node, to)) {
+                        self.queue.push_back((to, Input::Message { from, message }));
+                    }
+                }
+                Output::Propose(command) if self.leader == Some(node) => self.commit(command),
+                Output::Reply { reply, .. } => self.nodes[node].replies.push(reply),
+                Output::Propose(_) | Output::Snapshot { .. } | Output::Progress(_) => {}
+            }
+        }
+    }
+
+    fn commit(&mut self, command: Command) {
+        let entry =
+            Entry { index: self.log.len() as u64, term: self.term, at_ms: self.now_ms, command };
+        self.log.push(entry.clone());
+        for i in 0..self.genesis.hub.len() {
+            self.queue.push_back((i, Input::Committed(vec![Committed::Entry(entry.clone())])));
+        }
+    }
+
+    /// The record that a member has in its books.
+    pub fn finished(&self, member: usize, job: &JobId) -> Option<JobFile> {
+        let row = self.nodes[member].storage.job(&job.0).expect("a disk")?;
+        Some(JobFile::decode(&row).expect("a record"))
+    }
+
+    /// How many log entries are of a kind.
+    pub fn logged(&self, which: impl Fn(&Command) -> bool) -> usize {
+        self.log.iter().filter(|entry| which(&entry.command)).count()
+    }
+}

@@ -1,0 +1,77 @@
+//! The leader, or another member, is gone in the middle: the job goes on, with the same digest, and nothing is settled
+//! twice.
+
+use forgemesh_consensus::command::Command;
+use forgemesh_protocol::state::State;
+
+use super::bench::Bench;
+use super::work::INSURANCE;
+
+/// Kills member `dead` at the n-th log entry, has another elected if it led, and waits for the end.
+fn killed_at(entries: usize, dead: usize) -> bool {
+    let mut bench = Bench::new(3, 0, 2);
+    bench.elect(0);
+    let job = bench.submit(0, INSURANCE);
+    bench.run(60_000, |bench| bench.log.len() >= entries || bench.finished(2, &job).is_some());
+    if bench.finished(2, &job).is_some() {
+        return false;
+    }
+    bench.kill(dead);
+    if bench.leader.is_none() {
+        bench.elect(1);
+    }
+    let living: Vec<usize> = (0..3).filter(|member| *member != dead).collect();
+    if bench.log.is_empty() {
+        return true;
+    }
+    bench.run(120_000, |bench| living.iter().all(|member| bench.finished(*member, &job).is_some()));
+    let finished = bench.finished(living[0], &job).expect("books").finished;
+    assert_eq!(finished.record.state, State::Finalized, "killed {dead} at {entries}");
+    let other = bench.finished(living[1], &job).expect("books").finished;
+    assert_eq!((&finished.entry, &finished.result), (&other.entry, &other.result));
+    assert!(finished.record.convicted.is_empty());
+    // The dead one comes back, and finds out.
+    bench.revive(dead);
+    bench.run(10_000, |bench| bench.now_ms % 5_000 < 1_000);
+    true
+}
+
+#[test]
+fn the_leader_may_die_at_every_entry() {
+    let mut at = 1;
+    while killed_at(at, 0) {
+        at += 1;
+    }
+    assert!(at > 8, "there were {at} entries");
+}
+
+#[test]
+fn a_follower_may_die_at_every_entry() {
+    let mut at = 1;
+    while killed_at(at, 1) {
+        at += 1;
+    }
+    // Its turn at the beacon went by.
+    let mut bench = Bench::new(3, 0, 1);
+    bench.elect(0);
+    bench.kill(1);
+    for _ in 0..2 {
+        let job = bench.submit(0, INSURANCE);
+        bench.run(60_000, |bench| bench.finished(0, &job).is_some());
+    }
+    assert!(bench.logged(|command| matches!(command, Command::Pass { .. })) > 0);
+}
+
+#[test]
+fn a_leader_that_is_replaced_without_dying_follows() {
+    let mut bench = Bench::new(3, 1, 1);
+    bench.elect(0);
+    let job = bench.submit(0, INSURANCE);
+    for leader in [1, 2, 0, 1, 0, 2] {
+        let entries = bench.log.len() + 2;
+        bench.run(60_000, |bench| bench.log.len() >= entries || bench.finished(0, &job).is_some());
+        bench.elect(leader);
+    }
+    bench.run(60_000, |bench| (0..3).all(|member| bench.finished(member, &job).is_some()));
+    assert_eq!(bench.finished(0, &job).expect("books").finished.record.state, State::Finalized);
+}

@@ -1,0 +1,76 @@
+//! A job among several members: everybody reduces, a majority of equal votes decides, and everybody has the same books.
+
+use forgemesh_consensus::command::Command;
+use forgemesh_node::core::Reply;
+use forgemesh_protocol::wire::Message;
+
+use super::bench::Bench;
+
+pub const INSURANCE: &str = r#"{"op":{"name":"mc","version":1,"profile":"insurance.v1"},"args":{"iterations":200000}}"#;
+
+fn digest(bench: &Bench, member: usize, job: &forgemesh_protocol::id::JobId) -> forgemesh_protocol::hash::Hash {
+    let file = bench.finished(member, job).expect("in the books");
+    file.finished.result.expect("a result").result_hash
+}
+
+/// The digest of the same job in a mesh of one.
+fn alone() -> forgemesh_protocol::hash::Hash {
+    let mut bench = Bench::new(1, 2, 0);
+    bench.elect(0);
+    let job = bench.submit(0, INSURANCE);
+    bench.run(60_000, |bench| bench.finished(0, &job).is_some());
+    digest(&bench, 0, &job)
+}
+
+#[test]
+fn three_members_and_two_agents_come_to_what_one_comes_to() {
+    let mut bench = Bench::new(3, 0, 2);
+    bench.elect(0);
+    let job = bench.submit(0, INSURANCE);
+    bench.run(60_000, |bench| (0..3).all(|member| bench.finished(member, &job).is_some()));
+    let expected = alone();
+    assert!((0..3).all(|member| digest(&bench, member, &job) == expected));
+    // All three have the same entry, whoever signed the receipt.
+    let entries: Vec<_> =
+        (0..3).map(|member| bench.finished(member, &job).expect("books").finished.entry).collect();
+    assert!(entries.iter().all(|entry| *entry == entries[0]));
+    let votes = bench.finished(0, &job).expect("books").finished.record.votes;
+    assert!(votes.len() >= 2, "a majority voted on every stage");
+    // Those that do not lead fetched what they reduced.
+    let fetched = |member: usize| {
+        bench.sent.iter().any(|(from, _, message)| *from == member && matches!(message, Message::Fetch { .. }))
+    };
+    assert!(fetched(1) && fetched(2));
+}
+
+#[test]
+fn a_job_enters_through_any_node() {
+    for through in [1, 3] {
+        let mut bench = Bench::new(3, 1, 1);
+        bench.elect(0);
+        // Agents hear who leads with the answer to their first hello.
+        bench.run(5_000, |bench| bench.sent.iter().any(|(_, to, m)| *to == 3 && matches!(m, Message::Led { .. })));
+        let job = bench.submit(through, INSURANCE);
+        bench.run(60_000, |bench| !bench.nodes[through].replies.is_empty());
+        assert_eq!(bench.nodes[through].replies, [Reply::Accepted(job)]);
+        assert_eq!(bench.logged(|command| matches!(command, Command::Submit { .. })), 1);
+        bench.run(60_000, |bench| bench.finished(0, &job).is_some());
+    }
+}
+
+#[test]
+fn nobody_checks_its_own_work_while_there_is_another() {
+    let mut by_leader = 0;
+    for leader in 0..3 {
+        let mut bench = Bench::new(3, 1, 0);
+        bench.elect(leader);
+        let job = bench.submit(leader, INSURANCE);
+        bench.run(60_000, |bench| bench.finished(leader, &job).is_some());
+        for batch in &bench.finished(leader, &job).expect("books").finished.record.batches {
+            let (agent, verdict) = (batch.attestation.body.agent, batch.verdict.as_ref().expect("checked"));
+            assert_ne!(verdict.body.checker, agent);
+            by_leader += u32::from(agent == bench.id(leader));
+        }
+    }
+    assert!(by_leader > 0, "a leader executed something too");
+}
