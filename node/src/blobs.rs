@@ -1,7 +1,10 @@
 //! Where claims and accumulators come from: a store, or a bundle of evidence.
 
 use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::JobId;
 use forgemesh_storage::{ReadError, ScrubPage, Storage};
+
+use crate::job_file::JobFile;
 
 /// Why a blob can't be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +25,8 @@ pub trait Blobs {
 
 /// Blobs that are kept, and may rot.
 pub trait Shelf: Blobs {
+    /// A final job's record, if it is here and not damaged.
+    fn file(&self, job: &JobId) -> Option<JobFile>;
     /// Is it here? Its bytes are not checked.
     fn has(&self, address: &Hash) -> bool;
     /// Reads and hashes a slice of them, from the one after `after`.
@@ -39,6 +44,11 @@ impl Blobs for Storage {
 }
 
 impl Shelf for Storage {
+    fn file(&self, job: &JobId) -> Option<JobFile> {
+        let bytes = self.job(&job.0).ok().flatten()?;
+        JobFile::decode(&bytes).ok()
+    }
+
     fn has(&self, address: &Hash) -> bool {
         // What cannot be read is as good as missing.
         self.has_blob(address).unwrap_or(false)

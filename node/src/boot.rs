@@ -11,7 +11,7 @@ use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon::{self, Bytes, CanonError};
 use forgemesh_protocol::genesis::{Genesis, GenesisError, HubMember, Parameters};
 use forgemesh_protocol::hash::{Domain, Hash, Hasher};
-use forgemesh_protocol::id::{MeshId, NodeId};
+use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Attested;
@@ -22,7 +22,7 @@ use crate::core::books::books;
 use crate::core::hub::Found;
 use crate::core::{Core, Identity, Recovered};
 use crate::driver::Driver;
-use crate::job_file::{JobFile, SWEEP_NAMESPACE};
+use crate::job_file::{JobFile, SWEEP_NAMESPACE, UNSIGNED_NAMESPACE};
 use crate::ports;
 
 /// Rows read at a time.
@@ -88,7 +88,8 @@ where
             record(storage, &hub, &identity.secret, &unrecorded)?;
             sweep(storage, &hub, &outbox)?;
             let members = claims(storage, &hub)?;
-            Some((hub, Found { compacted, members, beacon }))
+            let unsigned = unsigned(storage)?;
+            Some((hub, Found { compacted, members, beacon, unsigned }))
         }
         None => None,
     };
@@ -122,7 +123,11 @@ fn record(
     unrecorded: &[FinishedJob],
 ) -> Result<(), BootError> {
     for finished in unrecorded {
-        storage.commit(&books(finished, hub.genesis(), secret))?;
+        let (_, mut batch) = books(finished, hub.genesis(), secret);
+        if hub.genesis().hub.len() > 1 {
+            batch.put_kv(UNSIGNED_NAMESPACE, &finished.record.id.to_string(), Vec::new());
+        }
+        storage.commit(&batch)?;
     }
     Ok(())
 }
@@ -219,6 +224,20 @@ fn claims(storage: &Storage, hub: &Hub) -> Result<BTreeMap<Hash, Bytes>, BootErr
         }
     }
     Ok(members)
+}
+
+/// Final jobs whose receipts lack signatures.
+fn unsigned(storage: &Storage) -> Result<Vec<JobFile>, BootError> {
+    let mut files = Vec::new();
+    for (key, _) in storage.kv_list(UNSIGNED_NAMESPACE, None, PAGE)? {
+        let record = match key.parse::<JobId>() {
+            Ok(id) => storage.job(&id.0)?,
+            Err(_) => None,
+        };
+        let file = record.map(|bytes| JobFile::decode(&bytes)).transpose();
+        files.extend(file.map_err(|error| BootError::Damaged { what: "a job's record", error })?);
+    }
+    Ok(files)
 }
 
 fn outbox(storage: &Storage) -> Result<Vec<Attested>, BootError> {

@@ -210,8 +210,10 @@ pub(crate) enum AfterStore {
     Outbox(Box<Attested>),
     /// The artifacts of a reduction: now it may be voted for.
     Artifacts(Box<forgemesh_protocol::vote::ReductionVote>),
-    /// A final job is in the books.
-    Recorded(Box<Progress>),
+    /// A final job is in the books, its receipt complete or not.
+    Recorded(Option<Box<Progress>>),
+    /// A receipt has the signatures that it needs.
+    Signed(Box<Progress>),
     /// Nothing waits.
     Nothing,
 }
@@ -233,6 +235,10 @@ pub(crate) enum AfterWork {
     },
     /// The claims of a batch are looked for on this node's disk.
     Claims(forgemesh_protocol::hash::Hash),
+    /// A receipt is looked for, to be signed for another member.
+    Signature {
+        to: NodeId,
+    },
     /// And then what they claim.
     Lookup(forgemesh_protocol::hash::Hash),
     Scrub,
@@ -429,7 +435,8 @@ fn stored(
     match (after, hub) {
         (AfterStore::Outbox(attested), _) => agent.stored(cx, *attested),
         (AfterStore::Artifacts(vote), Some(hub)) => hub.vote(cx, *vote),
-        (AfterStore::Recorded(progress), Some(hub)) => hub.recorded(cx, *progress),
+        (AfterStore::Recorded(progress), Some(hub)) => hub.recorded(cx, progress),
+        (AfterStore::Signed(progress), _) => cx.out.push(Output::Progress(*progress)),
         (AfterStore::Nothing, _) | (_, None) => {}
     }
 }
@@ -450,7 +457,15 @@ fn worked(
         (AfterWork::Load { to, blobs }, _) => agent.loaded(cx, to, blobs, done),
         (AfterWork::Claims(batch), Some(hub)) => hub.claims_read(cx, batch, done),
         (AfterWork::Lookup(batch), Some(hub)) => hub.looked_up(cx, batch, done),
-        (AfterWork::Scrub | AfterWork::Reduction(_) | AfterWork::Claims(_) | AfterWork::Lookup(_), _) => {}
+        (AfterWork::Signature { to }, Some(hub)) => hub.file_read(cx, to, done),
+        (
+            AfterWork::Signature { .. }
+            | AfterWork::Scrub
+            | AfterWork::Reduction(_)
+            | AfterWork::Claims(_)
+            | AfterWork::Lookup(_),
+            _,
+        ) => {}
     }
 }
 
@@ -492,6 +507,8 @@ fn deliver(
         (message @ (Message::Submit(_) | Message::Cancel(_)), Some(hub)) => {
             gateway::requested(cx, hub, from, message);
         }
+        (Message::Signed { job, signature }, Some(hub)) if member => hub.signed(cx, job, signature),
+        (Message::Sign { job }, Some(hub)) if member => hub.asked_to_sign(cx, from, job),
         (Message::Vote(vote), Some(hub)) if member => hub.voted(cx, *vote),
         (Message::Reveal { value }, Some(hub)) if member => hub.revealed(cx, from, value),
         // For another role than this node has, or from somebody who may not say so.

@@ -33,5 +33,7 @@ pub fn pointer_key(job: &JobId, kind: ArtifactKind) -> String {
     format!("{job}/{}", kind.as_str())
 }
 
+/// Namespace of the jobs whose receipt has too few signatures yet.
+pub const UNSIGNED_NAMESPACE: &str = "forgemesh unsigned";
 /// Namespace of the jobs whose blobs are to go. No envelope can name it: a namespace there has no space.
 pub const SWEEP_NAMESPACE: &str = "forgemesh sweep";

@@ -66,6 +66,7 @@ impl Performer {
                 asked.retain(|blob| !blobs.has(blob));
                 Ok(Done::LookedUp { missing: asked })
             }
+            Work::File { job } => Ok(Done::File { file: blobs.file(&job).map(Box::new) }),
             Work::Scrub { after } => scrub(after, blobs),
         };
         result.unwrap_or_else(|detail| Done::Failed { detail })

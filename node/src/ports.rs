@@ -11,11 +11,13 @@ use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::{LeafRef, Mismatch};
 use forgemesh_protocol::contract::Contract;
 use forgemesh_protocol::hash::Hash;
-use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::plan::StageRun;
 use forgemesh_protocol::vote::Outcome;
 use forgemesh_protocol::wire::Message;
 use forgemesh_storage::{Batch, CommitError};
+
+use crate::job_file::JobFile;
 
 /// Other nodes.
 pub trait Mesh {
@@ -68,6 +70,8 @@ pub enum Work {
     Load { blobs: Vec<Hash> },
     /// See which of these blobs are here.
     Lookup { blobs: Vec<Hash> },
+    /// Read a final job's record.
+    File { job: JobId },
     /// Read a slice of all blobs, from the one after this, to see whether they have rotted.
     Scrub { after: Option<Hash> },
 }
@@ -89,6 +93,8 @@ pub enum Done {
     Loaded { blobs: Vec<Option<Bytes>> },
     /// Which are not here.
     LookedUp { missing: Vec<Hash> },
+    /// The record, if there is one.
+    File { file: Option<Box<JobFile>> },
     /// A slice is read: what has rotted, and where to go on.
     Scrubbed { corrupt: Vec<Hash>, next: Option<Hash> },
     /// It could not be done.

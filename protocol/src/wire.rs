@@ -16,6 +16,7 @@ use crate::keys::Signed;
 use crate::lease::Lease;
 use crate::limits;
 use crate::plan::StageRun;
+use crate::receipt::ReceiptSignature;
 use crate::submission::Submission;
 use crate::vote::ReductionVote;
 
@@ -56,6 +57,10 @@ pub enum Message {
     Judge(Box<Signed<Verdict>>),
     /// Hub member to leader: what its reduction came to.
     Vote(Box<Signed<ReductionVote>>),
+    /// Hub member to hub member: my signature under a job's receipt.
+    Signed { job: JobId, signature: ReceiptSignature },
+    /// Hub member to hub member: give me yours.
+    Sign { job: JobId },
     /// Hub member to leader: the next link of its beacon.
     Reveal { value: Hash },
     /// Node to leader: a client's job.

@@ -7,8 +7,8 @@ use forgemesh_storage::Batch;
 
 use crate::job_file::{JobFile, SWEEP_NAMESPACE, pointer_key};
 
-/// The batch that enters them.
-pub(crate) fn books(finished: &FinishedJob, genesis: &Genesis, secret: &SecretKey) -> Batch {
+/// The record with this member's signature under the receipt, and the batch that enters it all.
+pub(crate) fn books(finished: &FinishedJob, genesis: &Genesis, secret: &SecretKey) -> (JobFile, Batch) {
     let id = finished.record.id;
     let artifacts = &finished.record.terms.artifacts;
     let receipt = finished.statement(genesis).sign(secret);
@@ -26,5 +26,5 @@ pub(crate) fn books(finished: &FinishedJob, genesis: &Genesis, secret: &SecretKe
     }
     let file = JobFile { finished: finished.clone(), receipt };
     batch.put_job(id.0, file.encode());
-    batch
+    (file, batch)
 }

@@ -7,6 +7,7 @@ mod arrivals;
 mod copying;
 mod leading;
 mod reducing;
+mod signing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,12 +26,14 @@ use forgemesh_protocol::wire::Message;
 use self::copying::Copying;
 use self::leading::Lead;
 use self::reducing::Reducing;
+use self::signing::Signing;
 use super::beacon::BeaconChain;
 use super::books::books;
 use super::fetcher::Fetcher;
 use super::gateway::{Matter, Settled};
 use super::scheduler::Scheduler;
 use super::{AfterStore, Context, Now, Output, Progress, Queue};
+use crate::job_file::{JobFile, UNSIGNED_NAMESPACE};
 
 /// What a hub member finds on its disk beside the log.
 pub struct Found {
@@ -39,6 +42,8 @@ pub struct Found {
     /// Claims of the batches that still have to be checked, by their attestation's digest.
     pub members: BTreeMap<Hash, Bytes>,
     pub beacon: BeaconChain,
+    /// Final jobs whose receipts lack signatures.
+    pub unsigned: Vec<JobFile>,
 }
 
 /// A member of the hub.
@@ -53,6 +58,7 @@ pub(crate) struct HubRole {
     /// What this member does as the leader; none while another leads.
     lead: Option<Lead>,
     reducing: Reducing,
+    signing: Signing,
     /// Batches whose blobs are being looked for, by their digest.
     copying: BTreeMap<Hash, Copying>,
     fetcher: Fetcher,
@@ -69,14 +75,15 @@ pub(crate) struct HubRole {
 
 impl HubRole {
     pub fn new(machine: Hub, found: Found, node: NodeId) -> Self {
-        let Found { compacted, members, beacon } = found;
-        HubRole {
+        let Found { compacted, members, beacon, unsigned } = found;
+        let mut role = HubRole {
             node,
             beacon,
             offered_ms: None,
             scheduler: Scheduler::default(),
             lead: None,
             reducing: Reducing::default(),
+            signing: Signing::default(),
             copying: BTreeMap::new(),
             fetcher: Fetcher::default(),
             touched: machine.state().open.keys().copied().collect(),
@@ -85,7 +92,9 @@ impl HubRole {
             compacted,
             unrecorded: 0,
             machine,
-        }
+        };
+        role.sign_on(unsigned);
+        role
     }
 
     /// The replicated machine.
@@ -209,7 +218,7 @@ impl HubRole {
             self.members.remove(&attested.digest);
             self.copying.remove(&attested.digest);
         }
-        let batch = books(finished, self.machine.genesis(), &cx.identity.secret);
+        let (file, mut batch) = books(finished, self.machine.genesis(), &cx.identity.secret);
         self.unrecorded += 1;
         let progress = Progress {
             job: id,
@@ -221,13 +230,17 @@ impl HubRole {
             recorded: true,
         };
         cx.out.push(Output::Progress(Progress { recorded: false, ..progress.clone() }));
-        cx.store(batch, AfterStore::Recorded(Box::new(progress)));
+        let signed = self.sign(cx, &file, &progress);
+        if !signed {
+            batch.put_kv(UNSIGNED_NAMESPACE, &id.to_string(), Vec::new());
+        }
+        cx.store(batch, AfterStore::Recorded(signed.then(|| Box::new(progress))));
     }
 
-    /// A final job is in the books.
-    pub fn recorded(&mut self, cx: &mut Context<'_>, progress: Progress) {
+    /// A final job is in the books; `progress`, if its receipt is complete.
+    pub fn recorded(&mut self, cx: &mut Context<'_>, progress: Option<Box<Progress>>) {
         self.unrecorded -= 1;
-        cx.out.push(Output::Progress(progress));
+        cx.out.extend(progress.map(|progress| Output::Progress(*progress)));
     }
 
     /// Takes up whatever is outstanding and not under way.
@@ -249,6 +262,7 @@ impl HubRole {
         self.offer_link(cx);
         self.lead_after(cx);
         self.vote_again(cx);
+        self.collect(cx);
         self.fetch(cx);
         self.compact(cx);
     }
@@ -324,6 +338,7 @@ impl HubRole {
             .unwrap_or(u64::MAX)
             .min(self.lead_deadline(now))
             .min(self.reducing.next_deadline(now.up_ms))
+            .min(self.signing.next_deadline(now.up_ms))
             .min(self.fetcher.next_deadline(now.up_ms))
     }
 

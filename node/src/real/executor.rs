@@ -73,7 +73,8 @@ impl Executor for ThreadPool {
             | Work::Check { .. }
             | Work::Reduce { .. }
             | Work::Load { .. }
-            | Work::Lookup { .. } => queue.work.push_front((ticket, work)),
+            | Work::Lookup { .. }
+            | Work::File { .. } => queue.work.push_front((ticket, work)),
         }
         self.shared.ready.notify_one();
     }

@@ -160,7 +160,7 @@ pub struct Bench {
 fn core(secret: &SecretKey, genesis: &Genesis, beacon: BeaconChain, hub: Hub) -> Core {
     let (node, mesh) = (secret.public().id(), genesis.mesh_id());
     let identity = Identity { secret: secret.clone(), node, mesh };
-    let found = Found { compacted: 0, members: BTreeMap::new(), beacon };
+    let found = Found { compacted: 0, members: BTreeMap::new(), beacon, unsigned: Vec::new() };
     let recovered = Recovered { members: vec![node], hub: Some((hub, found)), outbox: Vec::new() };
     // The hub is no agent itself: the test plays them all.
     Core::new(identity, recovered, 0, "cpu/played".to_owned())

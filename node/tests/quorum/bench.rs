@@ -115,9 +115,10 @@ impl Bench {
             for entry in &self.log {
                 let _ = hub.apply(entry);
             }
-            (hub, Found { compacted: 0, members: BTreeMap::new(), beacon: beacon(i) })
+            (hub, Found { compacted: 0, members: BTreeMap::new(), beacon: beacon(i), unsigned: Vec::new() })
         });
-        let read = |bytes: &Vec<u8>| -> Attested { canon::from_bytes(bytes, limits::COMMAND_BYTES).expect("ours") };
+        let read =
+            |bytes: &Vec<u8>| -> Attested { canon::from_bytes(bytes, limits::COMMAND_BYTES).expect("ours") };
         let outbox = storage.outbox(0, 1_000).expect("a disk").iter().map(|(_, bytes)| read(bytes)).collect();
         let identity = Identity { secret: secret.clone(), node, mesh: self.genesis.mesh_id() };
         Core::new(identity, Recovered { members, hub, outbox }, capacity, "cpu/portable".to_owned())
@@ -173,7 +174,8 @@ impl Bench {
         let client = SecretKey::from_bytes(&[0xcc; 32]);
         let submission = Signed::new(submission, self.genesis.mesh_id(), &client);
         let id = submission.job_id(self.genesis.mesh_id());
-        self.queue.push_back((node, Input::Request { token: 1, request: Request::Submit(Box::new(submission)) }));
+        self.queue
+            .push_back((node, Input::Request { token: 1, request: Request::Submit(Box::new(submission)) }));
         id
     }
 
@@ -231,8 +233,7 @@ impl Bench {
     }
 
     fn commit(&mut self, command: Command) {
-        let entry =
-            Entry { index: self.log.len() as u64, term: self.term, at_ms: self.now_ms, command };
+        let entry = Entry { index: self.log.len() as u64, term: self.term, at_ms: self.now_ms, command };
         self.log.push(entry.clone());
         for i in 0..self.genesis.hub.len() {
             self.queue.push_back((i, Input::Committed(vec![Committed::Entry(entry.clone())])));

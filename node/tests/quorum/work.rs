@@ -6,9 +6,14 @@ use forgemesh_protocol::wire::Message;
 
 use super::bench::Bench;
 
-pub const INSURANCE: &str = r#"{"op":{"name":"mc","version":1,"profile":"insurance.v1"},"args":{"iterations":200000}}"#;
+pub const INSURANCE: &str =
+    r#"{"op":{"name":"mc","version":1,"profile":"insurance.v1"},"args":{"iterations":200000}}"#;
 
-fn digest(bench: &Bench, member: usize, job: &forgemesh_protocol::id::JobId) -> forgemesh_protocol::hash::Hash {
+fn digest(
+    bench: &Bench,
+    member: usize,
+    job: &forgemesh_protocol::id::JobId,
+) -> forgemesh_protocol::hash::Hash {
     let file = bench.finished(member, job).expect("in the books");
     file.finished.result.expect("a result").result_hash
 }
@@ -38,7 +43,10 @@ fn three_members_and_two_agents_come_to_what_one_comes_to() {
     assert!(votes.len() >= 2, "a majority voted on every stage");
     // Those that do not lead fetched what they reduced.
     let fetched = |member: usize| {
-        bench.sent.iter().any(|(from, _, message)| *from == member && matches!(message, Message::Fetch { .. }))
+        bench
+            .sent
+            .iter()
+            .any(|(from, _, message)| *from == member && matches!(message, Message::Fetch { .. }))
     };
     assert!(fetched(1) && fetched(2));
 }
@@ -49,7 +57,9 @@ fn a_job_enters_through_any_node() {
         let mut bench = Bench::new(3, 1, 1);
         bench.elect(0);
         // Agents hear who leads with the answer to their first hello.
-        bench.run(5_000, |bench| bench.sent.iter().any(|(_, to, m)| *to == 3 && matches!(m, Message::Led { .. })));
+        bench.run(5_000, |bench| {
+            bench.sent.iter().any(|(_, to, m)| *to == 3 && matches!(m, Message::Led { .. }))
+        });
         let job = bench.submit(through, INSURANCE);
         bench.run(60_000, |bench| !bench.nodes[through].replies.is_empty());
         assert_eq!(bench.nodes[through].replies, [Reply::Accepted(job)]);

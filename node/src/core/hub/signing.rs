@@ -1,0 +1,152 @@
+//! How a receipt comes to the signatures of a majority: every member signs the statement that it has derived for itself
+//! and gives its signature to the others; who lacks some asks for them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::limits;
+use forgemesh_protocol::receipt::ReceiptSignature;
+use forgemesh_protocol::wire::Message;
+use forgemesh_storage::Batch;
+
+use super::HubRole;
+use crate::core::{AfterStore, AfterWork, Context, Progress};
+use crate::job_file::{JobFile, UNSIGNED_NAMESPACE};
+use crate::ports::{Done, Work};
+
+/// Receipts on their way to a majority.
+#[derive(Default)]
+pub(super) struct Signing {
+    collecting: BTreeMap<JobId, Collecting>,
+    /// Signatures of jobs that are not final here yet.
+    early: BTreeMap<JobId, Vec<ReceiptSignature>>,
+    early_order: VecDeque<JobId>,
+}
+
+struct Collecting {
+    file: JobFile,
+    progress: Progress,
+    asked_ms: u64,
+}
+
+impl Signing {
+    /// In how many milliseconds somebody is to be asked again.
+    pub fn next_deadline(&self, up_ms: u64) -> u64 {
+        let next = self.collecting.values().map(|collecting| collecting.asked_ms + limits::RETRY_MS).min();
+        next.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(up_ms))
+    }
+
+    fn keep_early(&mut self, job: JobId, signature: ReceiptSignature) {
+        let of_job = self.early.entry(job).or_insert_with(|| {
+            self.early_order.push_back(job);
+            Vec::new()
+        });
+        if of_job.len() < limits::HUB_MEMBERS {
+            of_job.push(signature);
+        }
+        while self.early_order.len() > limits::OPEN_JOBS
+            && let Some(oldest) = self.early_order.pop_front()
+        {
+            self.early.remove(&oldest);
+        }
+    }
+}
+
+impl HubRole {
+    /// How many signatures make a receipt.
+    fn majority(&self) -> usize {
+        self.machine.genesis().hub.len() / 2 + 1
+    }
+
+    /// This member's receipt is on its way to the disk: the others get its signature. True if that is all it needs.
+    pub(super) fn sign(&mut self, cx: &mut Context<'_>, file: &JobFile, progress: &Progress) -> bool {
+        let job = file.finished.record.id;
+        for signature in &file.receipt.signatures {
+            let message = Message::Signed { job, signature: signature.clone() };
+            self.others(cx).into_iter().for_each(|member| cx.send(member, message.clone()));
+        }
+        if self.majority() <= 1 {
+            return true;
+        }
+        let (file, progress) = (file.clone(), progress.clone());
+        let early = self.signing.early.remove(&job).unwrap_or_default();
+        self.signing.early_order.retain(|other| *other != job);
+        self.signing.collecting.insert(job, Collecting { file, progress, asked_ms: cx.now.up_ms });
+        early.into_iter().for_each(|signature| self.signed(cx, job, signature));
+        false
+    }
+
+    /// What was left without its signatures when this node stopped.
+    pub(super) fn sign_on(&mut self, unsigned: Vec<JobFile>) {
+        for file in unsigned {
+            let record = &file.finished.record;
+            let leaves = record.plan.leaves();
+            let (job, state, stage) = (record.id, record.state, record.run().number);
+            let done_leaves = file.finished.result.as_ref().map_or(leaves, |result| result.stop_leaf);
+            let progress = Progress { job, state, stage, done_leaves, leaves, unverified: 0, recorded: true };
+            self.signing.collecting.insert(job, Collecting { file, progress, asked_ms: 0 });
+        }
+    }
+
+    fn others(&self, cx: &Context<'_>) -> Vec<NodeId> {
+        cx.members.iter().copied().filter(|member| *member != self.node).collect()
+    }
+
+    /// Another member's signature arrived.
+    pub fn signed(&mut self, cx: &mut Context<'_>, job: JobId, signature: ReceiptSignature) {
+        let majority = self.majority();
+        let genesis = self.machine.genesis();
+        let Some(member) = genesis.hub.iter().find(|member| member.key.id() == signature.keyid) else {
+            return;
+        };
+        let Some(collecting) = self.signing.collecting.get_mut(&job) else {
+            if self.machine.job(&job).is_some() {
+                self.signing.keep_early(job, signature);
+            }
+            return;
+        };
+        let receipt = &mut collecting.file.receipt;
+        let known = receipt.signatures.iter().any(|other| other.keyid == signature.keyid);
+        if known || member.key.verify_raw(&receipt.signed_message(), &signature.sig).is_err() {
+            return;
+        }
+        receipt.signatures.push(signature);
+        receipt.signatures.sort_by_key(|signature| signature.keyid);
+        if receipt.signatures.len() < majority {
+            return;
+        }
+        if let Some(Collecting { file, progress, .. }) = self.signing.collecting.remove(&job) {
+            let mut batch = Batch::new();
+            batch.put_job(job.0, file.encode());
+            batch.delete_kv(UNSIGNED_NAMESPACE, &job.to_string());
+            cx.store(batch, AfterStore::Signed(Box::new(progress)));
+        }
+    }
+
+    /// Asks for the signatures that are missing.
+    pub(super) fn collect(&mut self, cx: &mut Context<'_>) {
+        let others = self.others(cx);
+        for (job, collecting) in &mut self.signing.collecting {
+            if cx.now.up_ms >= collecting.asked_ms + limits::RETRY_MS {
+                collecting.asked_ms = cx.now.up_ms;
+                others.iter().for_each(|member| cx.send(*member, Message::Sign { job: *job }));
+            }
+        }
+    }
+
+    /// A member asks for this one's signature.
+    pub fn asked_to_sign(&mut self, cx: &mut Context<'_>, from: NodeId, job: JobId) {
+        if self.machine.job(&job).is_none() {
+            cx.work(Work::File { job }, AfterWork::Signature { to: from });
+        }
+    }
+
+    /// The receipt was looked for.
+    pub fn file_read(&mut self, cx: &mut Context<'_>, to: NodeId, done: Done) {
+        let Done::File { file: Some(file) } = done else { return };
+        let (job, own) = (file.finished.record.id, self.node);
+        if let Some(signature) = file.receipt.signatures.iter().find(|signature| signature.keyid == own) {
+            cx.send(to, Message::Signed { job, signature: signature.clone() });
+        }
+    }
+}
