@@ -1,10 +1,18 @@
 //! Where claims and accumulators come from: a store, or a bundle of evidence.
 
+use forgemesh_protocol::canon;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::ledger::LedgerEntry;
+use forgemesh_protocol::limits;
 use forgemesh_storage::{ReadError, ScrubPage, Storage};
 
 use crate::job_file::JobFile;
+
+/// Records that are read at once.
+const BOOKS: u64 = 64;
+/// And after how many bytes no further one is.
+const BOOKS_BYTES: usize = 1 << 20;
 
 /// Why a blob can't be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +35,8 @@ pub trait Blobs {
 pub trait Shelf: Blobs {
     /// A final job's record, if it is here and not damaged.
     fn file(&self, job: &JobId) -> Option<JobFile>;
+    /// Records of final jobs as they are kept, from this entry of the ledger on: a few, none after the last.
+    fn books(&self, from: u64) -> Vec<Vec<u8>>;
     /// Is it here? Its bytes are not checked.
     fn has(&self, address: &Hash) -> bool;
     /// Reads and hashes a slice of them, from the one after `after`.
@@ -47,6 +57,22 @@ impl Shelf for Storage {
     fn file(&self, job: &JobId) -> Option<JobFile> {
         let bytes = self.job(&job.0).ok().flatten()?;
         JobFile::decode(&bytes).ok()
+    }
+
+    fn books(&self, from: u64) -> Vec<Vec<u8>> {
+        let (mut files, mut bytes) = (Vec::new(), 0);
+        for seq in from..from.saturating_add(BOOKS) {
+            let entry = self.ledger(seq).ok().flatten();
+            let entry =
+                entry.and_then(|bytes| canon::from_bytes::<LedgerEntry>(&bytes, limits::COMMAND_BYTES).ok());
+            let Some(file) = entry.and_then(|entry| self.job(&entry.job.0).ok().flatten()) else { break };
+            bytes += file.len();
+            files.push(file);
+            if bytes >= BOOKS_BYTES {
+                break;
+            }
+        }
+        files
     }
 
     fn has(&self, address: &Hash) -> bool {

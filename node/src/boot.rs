@@ -11,12 +11,14 @@ use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon::{self, Bytes, CanonError};
 use forgemesh_protocol::genesis::{Genesis, GenesisError, HubMember, Parameters};
 use forgemesh_protocol::hash::{Domain, Hash, Hasher};
-use forgemesh_protocol::id::{JobId, MeshId, NodeId};
+use forgemesh_protocol::id::{JobId, MeshId};
 use forgemesh_protocol::keys::SecretKey;
+use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Attested;
 use forgemesh_storage::{Batch, CommitError, MetaKey, ReadError, Storage};
 
+use crate::core::archive::LedgerEnd;
 use crate::core::beacon::BeaconChain;
 use crate::core::books::books;
 use crate::core::hub::Found;
@@ -79,12 +81,11 @@ where
     let genesis = mesh_of(storage, &secret, membership)?;
     let outbox = outbox(storage)?;
     let identity = Identity { node: secret.public().id(), mesh: genesis.mesh_id(), secret };
-    let members: Vec<NodeId> = genesis.hub.iter().map(|member| member.key.id()).collect();
     let hub = match genesis.member(&identity.secret.public()) {
         Some(member) => {
             let links = member.beacon_length;
             let beacon = beacon_of(storage, &identity.secret, &genesis, links)?;
-            let (hub, compacted, unrecorded) = replay(storage, genesis)?;
+            let (hub, compacted, unrecorded) = replay(storage, genesis.clone())?;
             record(storage, &hub, &identity.secret, &unrecorded)?;
             sweep(storage, &hub, &outbox)?;
             let members = claims(storage, &hub)?;
@@ -93,7 +94,7 @@ where
         }
         None => None,
     };
-    let recovered = Recovered { members, hub, outbox };
+    let recovered = Recovered { genesis, ledger: ledger_end(storage)?, hub, outbox };
     let core = Core::new(identity, recovered, executor.capacity(), executor.backend());
     Ok(Driver::new(core, mesh, executor, store))
 }
@@ -224,6 +225,18 @@ fn claims(storage: &Storage, hub: &Hub) -> Result<BTreeMap<Hash, Bytes>, BootErr
         }
     }
     Ok(members)
+}
+
+/// Where the books end.
+fn ledger_end(storage: &Storage) -> Result<LedgerEnd, BootError> {
+    let entries = storage.ledger_len()?;
+    let last = match entries.checked_sub(1) {
+        Some(last) => storage.ledger(last)?,
+        None => None,
+    };
+    let entry = last.map(|bytes| canon::from_bytes::<LedgerEntry>(&bytes, limits::COMMAND_BYTES)).transpose();
+    let entry = entry.map_err(|error| BootError::Damaged { what: "a ledger entry", error })?;
+    Ok(LedgerEnd { entries, head: entry.map_or(Hash::ZERO, |entry| entry.hash()) })
 }
 
 /// Final jobs whose receipts lack signatures.

@@ -5,6 +5,7 @@
 //! a message of the node to itself takes the same way but for the wire.
 
 pub mod agent;
+pub mod archive;
 pub mod beacon;
 pub(crate) mod books;
 pub mod checker;
@@ -24,7 +25,9 @@ use forgemesh_consensus::adjudicate::ChainHead;
 use forgemesh_consensus::command::{Command, Committed};
 use forgemesh_consensus::machine::Hub;
 pub use forgemesh_consensus::machine::Rejected;
+use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_protocol::cancellation::Cancellation;
+use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signed};
 use forgemesh_protocol::state::State;
@@ -154,8 +157,9 @@ pub struct Identity {
 
 /// What a restarted node finds on its disk.
 pub struct Recovered {
-    /// The hub's members.
-    pub members: Vec<NodeId>,
+    pub genesis: Genesis,
+    /// Where the books on the disk end.
+    pub ledger: archive::LedgerEnd,
     /// A hub member's machine with the whole log applied, and what it finds beside it.
     pub hub: Option<(Hub, hub::Found)>,
     /// The agent's own attestations that are kept, oldest first.
@@ -176,6 +180,7 @@ pub struct Core {
     checker: checker::CheckerRole,
     gateway: gateway::GatewayRole,
     keeper: keeper::KeeperRole,
+    archive: archive::ArchiveRole,
     tokens: Tokens,
 }
 
@@ -191,8 +196,18 @@ pub(crate) struct Context<'a> {
     pub out: &'a mut Vec<Output>,
     /// Messages to this node itself.
     pub inbox: &'a mut VecDeque<Message>,
+    /// Final jobs of this node's own log, for the archive.
+    pub finished: &'a mut Vec<Entered>,
     /// Entries that were applied, for the roles that wait for one.
     pub replies: &'a mut VecDeque<gateway::Settled>,
+}
+
+/// A final job on its way into the books.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    pub finished: Box<FinishedJob>,
+    pub batch: Batch,
+    pub after: AfterStore,
 }
 
 /// Numbers batches and pieces of work, and remembers what waits for each.
@@ -235,6 +250,10 @@ pub(crate) enum AfterWork {
     },
     /// The claims of a batch are looked for on this node's disk.
     Claims(forgemesh_protocol::hash::Hash),
+    /// Books are read for a node that lacks them.
+    Books {
+        to: NodeId,
+    },
     /// A receipt is looked for, to be signed for another member.
     Signature {
         to: NodeId,
@@ -297,11 +316,13 @@ impl Core {
     /// A node with what it found on its disk; `capacity` and `backend` are the executor's.
     pub fn new(identity: Identity, recovered: Recovered, capacity: u64, backend: String) -> Core {
         let node = identity.node;
+        let known = recovered.hub.as_ref().map_or(0, |(hub, _)| hub.state().ledger_len);
         let head = recovered.hub.as_ref().map(|(hub, _)| hub.chain(&identity.node));
         Core {
             agent: agent::AgentRole::new(head, recovered.outbox, capacity, backend),
             hub: recovered.hub.map(|(hub, found)| hub::HubRole::new(hub, found, node)),
-            members: recovered.members,
+            members: recovered.genesis.hub.iter().map(|member| member.key.id()).collect(),
+            archive: archive::ArchiveRole::new(recovered.genesis, recovered.ledger, known),
             leader: Leader::default(),
             checker: checker::CheckerRole::default(),
             gateway: gateway::GatewayRole::default(),
@@ -314,15 +335,17 @@ impl Core {
     /// The one entrance: what follows from `input` at `now_ms` is appended to `out`.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let (mut inbox, mut replies) = (VecDeque::new(), VecDeque::new());
-        let Core { identity, members, leader, hub, agent, checker, gateway, keeper, tokens } = self;
+        let Core { identity, members, leader, hub, agent, checker, gateway, keeper, archive, tokens } = self;
         let (node, now_led) = (identity.node, leader.node);
-        let (inbox, replies) = (&mut inbox, &mut replies);
-        let mut cx = Context { identity, members, leader: now_led, now, tokens, out, inbox, replies };
+        let (inbox, replies, finished) = (&mut inbox, &mut replies, &mut Vec::new());
+        let mut cx =
+            Context { identity, members, leader: now_led, now, tokens, out, inbox, finished, replies };
         match input {
             Input::Request { token, request: Request::Queues } => {
                 let mut queues = agent.queues();
                 queues.extend(checker.queues());
                 queues.extend(gateway.queues());
+                queues.extend(archive.queues());
                 queues.extend(hub.iter().flat_map(hub::HubRole::queues));
                 queues.push(Queue::new("node: batches being stored", cx.tokens.stores.len() as u64, STORES));
                 cx.out.push(Output::Reply { token, reply: Reply::Queues(queues) });
@@ -333,11 +356,20 @@ impl Core {
                 }
             }
             Input::Request { token, request } => gateway.asked(&mut cx, hub.as_mut(), token, request),
-            Input::Message { from, message: Message::Led { term } } => {
-                if cx.members.contains(&from) && leader.follow(term, Some(from)) {
+            Input::Message { from, message: Message::Led { term, books } } if cx.members.contains(&from) => {
+                archive.told(books);
+                if leader.follow(term, Some(from)) {
                     cx.leader = Some(from);
                     agent.led();
                     gateway.led();
+                }
+            }
+            Input::Message { from, message: Message::Books { from: entry } } => {
+                archive.asked(&mut cx, from, entry);
+            }
+            Input::Message { from, message: Message::Book { file } } => {
+                if cx.members.contains(&from) {
+                    archive.arrived(&mut cx, &file);
                 }
             }
             Input::Message { from, message } => {
@@ -356,6 +388,7 @@ impl Core {
             }
             Input::Restored { state } => {
                 hub.iter_mut().for_each(|hub| hub.restored(&mut cx, &state));
+                hub.iter().for_each(|hub| archive.told(hub.machine().state().ledger_len));
             }
             Input::Stored { token } => {
                 if let Some(after) = cx.tokens.stores.remove(&token) {
@@ -363,6 +396,7 @@ impl Core {
                 }
             }
             Input::Worked { ticket, done } => match cx.tokens.works.remove(&ticket) {
+                Some(AfterWork::Books { to }) => archive.read(&mut cx, to, done),
                 Some(AfterWork::Scrub) => keeper.scrubbed(&mut cx, done),
                 Some(after) => worked(&mut cx, hub.as_mut(), agent, checker, after, done),
                 None => {}
@@ -378,6 +412,10 @@ impl Core {
             while let Some(message) = cx.inbox.pop_front() {
                 deliver(&mut cx, hub.as_mut(), agent, checker, node, message);
             }
+            for Entered { finished, batch, after } in std::mem::take(cx.finished) {
+                let ready = archive.enter(&finished, batch, after);
+                ready.into_iter().for_each(|(batch, after)| cx.store(batch, after));
+            }
             while let Some(settled) = cx.replies.pop_front() {
                 gateway.settled(&mut cx, settled);
             }
@@ -385,10 +423,11 @@ impl Core {
             checker.advance(&mut cx);
             gateway.advance(&mut cx);
             keeper.advance(&mut cx);
+            archive.advance(&mut cx);
             if let Some(hub) = hub {
                 hub.advance(&mut cx);
             }
-            if cx.inbox.is_empty() && cx.replies.is_empty() {
+            if cx.inbox.is_empty() && cx.replies.is_empty() && cx.finished.is_empty() {
                 break;
             }
         }
@@ -401,6 +440,7 @@ impl Core {
             .min(self.checker.next_deadline(now))
             .min(self.gateway.next_deadline(now))
             .min(self.keeper.next_deadline(now))
+            .min(self.archive.next_deadline(now))
     }
 
     /// The replicated state, for readers; none in a node that is no hub member.
@@ -459,7 +499,8 @@ fn worked(
         (AfterWork::Lookup(batch), Some(hub)) => hub.looked_up(cx, batch, done),
         (AfterWork::Signature { to }, Some(hub)) => hub.file_read(cx, to, done),
         (
-            AfterWork::Signature { .. }
+            AfterWork::Books { .. }
+            | AfterWork::Signature { .. }
             | AfterWork::Scrub
             | AfterWork::Reduction(_)
             | AfterWork::Claims(_)

@@ -66,6 +66,9 @@ impl Performer {
                 asked.retain(|blob| !blobs.has(blob));
                 Ok(Done::LookedUp { missing: asked })
             }
+            Work::Books { from } => {
+                Ok(Done::Books { files: blobs.books(from).into_iter().map(Bytes).collect() })
+            }
             Work::File { job } => Ok(Done::File { file: blobs.file(&job).map(Box::new) }),
             Work::Scrub { after } => scrub(after, blobs),
         };

@@ -72,6 +72,8 @@ pub enum Work {
     Lookup { blobs: Vec<Hash> },
     /// Read a final job's record.
     File { job: JobId },
+    /// Read the records of the ledger's entries from here on, as many as make a message or two.
+    Books { from: u64 },
     /// Read a slice of all blobs, from the one after this, to see whether they have rotted.
     Scrub { after: Option<Hash> },
 }
@@ -95,6 +97,8 @@ pub enum Done {
     LookedUp { missing: Vec<Hash> },
     /// The record, if there is one.
     File { file: Option<Box<JobFile>> },
+    /// Records, in the order of the ledger.
+    Books { files: Vec<Bytes> },
     /// A slice is read: what has rotted, and where to go on.
     Scrubbed { corrupt: Vec<Hash>, next: Option<Hash> },
     /// It could not be done.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use forgemesh_kernel::job::Job;
+use forgemesh_node::boot::found;
+use forgemesh_node::core::archive::LedgerEnd;
 use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered};
 use forgemesh_node::ports::{Done, Work};
 use forgemesh_protocol::attestation::{Attestation, Claim, decode_claims};
@@ -40,7 +42,9 @@ struct Rig {
 
 fn core(key: &SecretKey, outbox: Vec<Attested>) -> Core {
     let identity = Identity { secret: key.clone(), node: key.public().id(), mesh: MESH };
-    let recovered = Recovered { members: vec![hub().public().id()], hub: None, outbox };
+    let (genesis, _) = found(&hub(), "agent".to_owned(), [2; 16], 1);
+    let ledger = LedgerEnd { entries: 0, head: Hash::ZERO };
+    let recovered = Recovered { genesis, ledger, hub: None, outbox };
     Core::new(identity, recovered, 1, "cpu/test".to_owned())
 }
 
@@ -60,7 +64,7 @@ impl Rig {
             outbox: BTreeMap::new(),
             works: Vec::new(),
         };
-        rig.by_hub(Message::Led { term: 1 });
+        rig.by_hub(Message::Led { term: 1, books: 0 });
         rig
     }
 
@@ -74,7 +78,7 @@ impl Rig {
         self.core = core(&self.key, self.outbox.values().map(read).collect());
         self.sent.clear();
         self.hand(Input::Tick);
-        self.by_hub(Message::Led { term: 1 });
+        self.by_hub(Message::Led { term: 1, books: 0 });
     }
 
     fn by_hub(&mut self, message: Message) {

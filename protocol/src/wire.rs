@@ -74,8 +74,12 @@ pub enum Message {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refused: Option<String>,
     },
-    /// The leader to all it knows: I lead, in this term.
-    Led { term: u64 },
+    /// The leader to all it knows: I lead, in this term, and the books have so many entries.
+    Led { term: u64, books: u64 },
+    /// Node to hub member: the books from this entry on.
+    Books { from: u64 },
+    /// Hub member to node: the record of one entry's job.
+    Book { file: Bytes },
     /// Hub member to hub member: the replicated log's own protocol.
     Raft { bytes: Bytes },
 }

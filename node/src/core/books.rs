@@ -9,9 +9,17 @@ use crate::job_file::{JobFile, SWEEP_NAMESPACE, pointer_key};
 
 /// The record with this member's signature under the receipt, and the batch that enters it all.
 pub(crate) fn books(finished: &FinishedJob, genesis: &Genesis, secret: &SecretKey) -> (JobFile, Batch) {
+    let receipt = finished.statement(genesis).sign(secret);
+    let file = JobFile { finished: finished.clone(), receipt };
+    let batch = shelve(&file);
+    (file, batch)
+}
+
+/// The batch that enters a record.
+pub(crate) fn shelve(file: &JobFile) -> Batch {
+    let finished = &file.finished;
     let id = finished.record.id;
     let artifacts = &finished.record.terms.artifacts;
-    let receipt = finished.statement(genesis).sign(secret);
     let mut batch = Batch::new();
     batch.append_ledger(finished.entry.seq, forgemesh_protocol::canon::to_bytes(&finished.entry));
     for artifact in finished.result.iter().flat_map(|result| &result.artifacts) {
@@ -24,7 +32,6 @@ pub(crate) fn books(finished: &FinishedJob, genesis: &Genesis, secret: &SecretKe
         // Its client may still be reading; the blobs go at the next start.
         batch.put_kv(SWEEP_NAMESPACE, &id.to_string(), Vec::new());
     }
-    let file = JobFile { finished: finished.clone(), receipt };
     batch.put_job(id.0, file.encode());
-    (file, batch)
+    batch
 }

@@ -32,7 +32,7 @@ use super::books::books;
 use super::fetcher::Fetcher;
 use super::gateway::{Matter, Settled};
 use super::scheduler::Scheduler;
-use super::{AfterStore, Context, Now, Output, Progress, Queue};
+use super::{AfterStore, Context, Entered, Now, Output, Progress, Queue};
 use crate::job_file::{JobFile, UNSIGNED_NAMESPACE};
 
 /// What a hub member finds on its disk beside the log.
@@ -234,7 +234,8 @@ impl HubRole {
         if !signed {
             batch.put_kv(UNSIGNED_NAMESPACE, &id.to_string(), Vec::new());
         }
-        cx.store(batch, AfterStore::Recorded(signed.then(|| Box::new(progress))));
+        let after = AfterStore::Recorded(signed.then(|| Box::new(progress)));
+        cx.finished.push(Entered { finished: Box::new(finished.clone()), batch, after });
     }
 
     /// A final job is in the books; `progress`, if its receipt is complete.

@@ -74,7 +74,8 @@ impl Executor for ThreadPool {
             | Work::Reduce { .. }
             | Work::Load { .. }
             | Work::Lookup { .. }
-            | Work::File { .. } => queue.work.push_front((ticket, work)),
+            | Work::File { .. }
+            | Work::Books { .. } => queue.work.push_front((ticket, work)),
         }
         self.shared.ready.notify_one();
     }

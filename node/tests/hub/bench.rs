@@ -9,6 +9,7 @@ use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_consensus::shard_set::ShardSet;
 use forgemesh_kernel::job::Job;
 use forgemesh_node::boot::found;
+use forgemesh_node::core::archive::LedgerEnd;
 use forgemesh_node::core::beacon::BeaconChain;
 use forgemesh_node::core::hub::Found;
 use forgemesh_node::core::{Core, Identity, Input, Now, Output, Progress, Recovered, Reply, Request};
@@ -160,8 +161,10 @@ pub struct Bench {
 fn core(secret: &SecretKey, genesis: &Genesis, beacon: BeaconChain, hub: Hub) -> Core {
     let (node, mesh) = (secret.public().id(), genesis.mesh_id());
     let identity = Identity { secret: secret.clone(), node, mesh };
+    let ledger = LedgerEnd { entries: hub.state().ledger_len, head: hub.state().ledger_head };
     let found = Found { compacted: 0, members: BTreeMap::new(), beacon, unsigned: Vec::new() };
-    let recovered = Recovered { members: vec![node], hub: Some((hub, found)), outbox: Vec::new() };
+    let recovered =
+        Recovered { genesis: genesis.clone(), ledger, hub: Some((hub, found)), outbox: Vec::new() };
     // The hub is no agent itself: the test plays them all.
     Core::new(identity, recovered, 0, "cpu/played".to_owned())
 }

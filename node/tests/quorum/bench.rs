@@ -7,6 +7,7 @@ use forgemesh_consensus::command::{Command, Committed, Entry};
 use forgemesh_consensus::machine::Hub;
 use forgemesh_kernel::backend::Isa;
 use forgemesh_kernel::job::Job;
+use forgemesh_node::core::archive::LedgerEnd;
 use forgemesh_node::core::beacon::BeaconChain;
 use forgemesh_node::core::hub::Found;
 use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered, Reply, Request};
@@ -17,6 +18,7 @@ use forgemesh_protocol::genesis::{Genesis, HubMember, Parameters};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signed};
+use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::wire::{Attested, Message};
@@ -52,6 +54,14 @@ pub struct Bench {
     pub cut: Vec<(usize, usize)>,
     folder: tempfile::TempDir,
     nonce: u8,
+}
+
+fn ledger_end(storage: &Storage) -> LedgerEnd {
+    let entries = storage.ledger_len().expect("a disk");
+    let last = entries.checked_sub(1).map(|last| storage.ledger(last).expect("a disk").expect("an entry"));
+    let entry: Option<LedgerEntry> =
+        last.map(|bytes| canon::from_bytes(&bytes, limits::COMMAND_BYTES).expect("ours"));
+    LedgerEnd { entries, head: entry.map_or(Hash::ZERO, |entry| entry.hash()) }
 }
 
 fn beacon(member: usize) -> BeaconChain {
@@ -108,9 +118,8 @@ impl Bench {
 
     /// A core with what is on its disk and in the log.
     fn core(&self, secret: &SecretKey, storage: &Storage, capacity: u64) -> Core {
-        let members: Vec<NodeId> = self.genesis.hub.iter().map(|member| member.key.id()).collect();
         let node = secret.public().id();
-        let hub = members.iter().position(|member| *member == node).map(|i| {
+        let hub = self.genesis.hub.iter().position(|member| member.key.id() == node).map(|i| {
             let mut hub = Hub::new(self.genesis.clone());
             for entry in &self.log {
                 let _ = hub.apply(entry);
@@ -121,7 +130,12 @@ impl Bench {
             |bytes: &Vec<u8>| -> Attested { canon::from_bytes(bytes, limits::COMMAND_BYTES).expect("ours") };
         let outbox = storage.outbox(0, 1_000).expect("a disk").iter().map(|(_, bytes)| read(bytes)).collect();
         let identity = Identity { secret: secret.clone(), node, mesh: self.genesis.mesh_id() };
-        Core::new(identity, Recovered { members, hub, outbox }, capacity, "cpu/portable".to_owned())
+        Core::new(
+            identity,
+            Recovered { genesis: self.genesis.clone(), ledger: ledger_end(storage), hub, outbox },
+            capacity,
+            "cpu/portable".to_owned(),
+        )
     }
 
     pub fn id(&self, node: usize) -> NodeId {

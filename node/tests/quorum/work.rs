@@ -39,6 +39,12 @@ fn three_members_and_two_agents_come_to_what_one_comes_to() {
     let entries: Vec<_> =
         (0..3).map(|member| bench.finished(member, &job).expect("books").finished.entry).collect();
     assert!(entries.iter().all(|entry| *entry == entries[0]));
+    // Each has the signatures of a majority under it before long, and the agents have the same books.
+    bench.run(10_000, |bench| {
+        let signatures = |node| bench.finished(node, &job).map_or(0, |file| file.receipt.signatures.len());
+        (0..5).all(|node| signatures(node) >= 2)
+    });
+    assert_eq!(digest(&bench, 4, &job), expected);
     let votes = bench.finished(0, &job).expect("books").finished.record.votes;
     assert!(votes.len() >= 2, "a majority voted on every stage");
     // Those that do not lead fetched what they reduced.

@@ -24,7 +24,7 @@ impl HubRole {
         self.scheduler.heard(from, hello, &self.machine.state().open, cx.now, log_ms);
         self.agent_spoke(&from);
         if let Some(term) = self.leads_in().filter(|_| from != self.node) {
-            cx.send(from, Message::Led { term });
+            cx.send(from, Message::Led { term, books: self.machine.state().ledger_len });
         }
         self.answer(cx, from);
         for holding in hello.holds.iter().filter(|holding| self.machine.job(&holding.job).is_none()) {

@@ -75,9 +75,10 @@ impl HubRole {
             return;
         }
         self.scheduler.begin(cx.now);
+        let books = self.machine.state().ledger_len;
         let unheard = self.scheduler.live(cx.now.up_ms);
         for agent in unheard.iter().filter(|agent| **agent != self.node) {
-            cx.send(*agent, Message::Led { term });
+            cx.send(*agent, Message::Led { term, books });
         }
         self.lead = Some(Lead {
             term,

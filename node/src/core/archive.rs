@@ -1,0 +1,159 @@
+//! The archive role: this node's replica of the books, in the order of the ledger. A hub member enters what follows from
+//! its log; what a node did not see happen it gets from the members, and believes by its chain and its signatures.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use forgemesh_consensus::settle::FinishedJob;
+use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::limits;
+use forgemesh_protocol::receipt::Receipt;
+use forgemesh_protocol::wire::Message;
+use forgemesh_storage::Batch;
+
+use super::books::shelve;
+use super::{AfterStore, AfterWork, Context, Now, Queue};
+use crate::job_file::JobFile;
+use crate::ports::{Done, Work};
+
+/// Where the books on this node's disk end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerEnd {
+    pub entries: u64,
+    /// Digest of the last one; zero before the first.
+    pub head: Hash,
+}
+
+/// The books and what is missing in them.
+pub(crate) struct ArchiveRole {
+    genesis: Genesis,
+    end: LedgerEnd,
+    /// How many entries there are, as far as is known.
+    known: u64,
+    asked_ms: Option<u64>,
+    /// Which member to ask.
+    turn: usize,
+    /// Entries of this member's own that come after a gap.
+    waiting: BTreeMap<u64, (Hash, Batch, AfterStore)>,
+}
+
+impl ArchiveRole {
+    /// `known`: how many entries this node's own log has led to.
+    pub fn new(genesis: Genesis, end: LedgerEnd, known: u64) -> Self {
+        let waiting = BTreeMap::new();
+        ArchiveRole { genesis, end, known, asked_ms: None, turn: 0, waiting }
+    }
+
+    /// What follows from this node's own log: entered at once, or after what is missing before it. Says what can be
+    /// stored now.
+    pub fn enter(
+        &mut self,
+        finished: &FinishedJob,
+        batch: Batch,
+        after: AfterStore,
+    ) -> Vec<(Batch, AfterStore)> {
+        let entry = &finished.entry;
+        if entry.seq >= self.end.entries {
+            self.waiting.insert(entry.seq, (entry.hash(), batch, after));
+        }
+        self.next_in_order()
+    }
+
+    fn next_in_order(&mut self) -> Vec<(Batch, AfterStore)> {
+        let mut out = Vec::new();
+        while let Some((head, batch, after)) = self.waiting.remove(&self.end.entries) {
+            self.end = LedgerEnd { entries: self.end.entries + 1, head };
+            out.push((batch, after));
+        }
+        self.known = self.known.max(self.end.entries);
+        out
+    }
+
+    /// The hub has so many entries.
+    pub fn told(&mut self, entries: u64) {
+        self.known = self.known.max(entries);
+    }
+
+    /// A node asks for the books from here on.
+    pub fn asked(&self, cx: &mut Context<'_>, to: NodeId, from: u64) {
+        if from < self.end.entries {
+            cx.work(Work::Books { from }, AfterWork::Books { to });
+        }
+    }
+
+    /// They were read: those whose receipts are complete are sent.
+    pub fn read(&self, cx: &mut Context<'_>, to: NodeId, done: Done) {
+        let Done::Books { files } = done else { return };
+        for file in files {
+            let complete = JobFile::decode(&file.0).is_ok_and(|file| self.is_signed(&file.receipt));
+            if !complete {
+                return;
+            }
+            cx.send(to, Message::Book { file });
+        }
+    }
+
+    /// A final job's record arrived.
+    pub fn arrived(&mut self, cx: &mut Context<'_>, bytes: &Bytes) {
+        let Ok(file) = JobFile::decode(&bytes.0) else { return };
+        let entry = &file.finished.entry;
+        let follows = entry.seq == self.end.entries && entry.prev == self.end.head;
+        if !follows || !self.is_true(&file) {
+            return;
+        }
+        self.end = LedgerEnd { entries: entry.seq + 1, head: entry.hash() };
+        self.waiting.remove(&entry.seq);
+        self.asked_ms = self.asked_ms.filter(|_| self.end.entries < self.known);
+        cx.store(shelve(&file), AfterStore::Nothing);
+        let rest = self.next_in_order();
+        rest.into_iter().for_each(|(batch, after)| cx.store(batch, after));
+    }
+
+    /// Does all of it follow from the record, and has a majority signed that?
+    fn is_true(&self, file: &JobFile) -> bool {
+        let statement = file.finished.statement(&self.genesis);
+        let payload = forgemesh_protocol::canon::to_json(&statement);
+        file.finished.entry.receipt == statement.digest()
+            && file.finished.entry.job == file.finished.record.id
+            && file.receipt.payload.0 == payload
+            && self.is_signed(&file.receipt)
+    }
+
+    fn is_signed(&self, receipt: &Receipt) -> bool {
+        let message = receipt.signed_message();
+        let mut signers = BTreeSet::new();
+        for signature in receipt.signatures.iter().take(limits::HUB_MEMBERS) {
+            let member = self.genesis.hub.iter().find(|member| member.key.id() == signature.keyid);
+            if member.is_some_and(|member| member.key.verify_raw(&message, &signature.sig).is_ok()) {
+                signers.insert(signature.keyid);
+            }
+        }
+        signers.len() > self.genesis.hub.len() / 2
+    }
+
+    /// Asks for what is missing, one member after the other.
+    pub fn advance(&mut self, cx: &mut Context<'_>) {
+        let due = self.asked_ms.is_none_or(|asked_ms| cx.now.up_ms >= asked_ms + limits::RETRY_MS);
+        let others: Vec<NodeId> =
+            cx.members.iter().copied().filter(|member| *member != cx.identity.node).collect();
+        if self.end.entries < self.known && due && !others.is_empty() {
+            self.asked_ms = Some(cx.now.up_ms);
+            self.turn += 1;
+            cx.send(others[self.turn % others.len()], Message::Books { from: self.end.entries });
+        }
+    }
+
+    /// In how many milliseconds somebody is to be asked again.
+    pub fn next_deadline(&self, now: Now) -> u64 {
+        let asked = self.asked_ms.filter(|_| self.end.entries < self.known);
+        asked.map_or(u64::MAX, |at_ms| (at_ms + limits::RETRY_MS).saturating_sub(now.up_ms))
+    }
+
+    /// What waits here, and how much may.
+    pub fn queues(&self) -> Vec<Queue> {
+        let bound = limits::LOG_ENTRIES + limits::OPEN_JOBS as u64;
+        vec![Queue::new("archive: entries after a gap", self.waiting.len() as u64, bound)]
+    }
+}
