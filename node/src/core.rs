@@ -5,6 +5,7 @@
 //! a message of the node to itself takes the same way but for the wire.
 
 pub mod agent;
+pub mod availability;
 pub mod beacon;
 pub(crate) mod books;
 pub mod checker;
@@ -16,13 +17,18 @@ mod leases;
 pub mod placement;
 mod roster;
 mod scheduler;
+pub mod status;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use forgemesh_consensus::adjudicate::ChainHead;
+use forgemesh_consensus::command::Command;
+use forgemesh_consensus::enrolment::Enrolment;
+use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::Hub;
 pub use forgemesh_consensus::machine::Rejected;
 use forgemesh_protocol::cancellation::Cancellation;
+use forgemesh_protocol::enrolment::{Expulsion, Invitation, Withdrawal};
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signed};
 use forgemesh_protocol::state::State;
@@ -31,6 +37,7 @@ use forgemesh_protocol::wire::{Attested, Message};
 use forgemesh_storage::Batch;
 
 use crate::ports::{Done, Work};
+use availability::Availability;
 
 /// The two clocks of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +74,36 @@ pub enum Request {
     Cancel(Box<Signed<Cancellation>>),
     /// Say what waits in this node.
     Queues,
+    /// Change who belongs to the mesh.
+    Enrolment(Box<EnrolmentCommand>),
+    /// Say who belongs to the mesh.
+    Members,
+    /// Lend the mesh so much of this node from now on.
+    Available(Box<Availability>),
+    /// Say how this node stands.
+    Status,
+    /// Show an open job.
+    Open(JobId),
+    /// Say what an open job waits for.
+    Pending(JobId),
+}
+
+/// What only a hub member may say, and has signed.
+#[derive(Clone, Debug)]
+pub enum EnrolmentCommand {
+    Invite(Signed<Invitation>),
+    Withdraw(Signed<Withdrawal>),
+    Expel(Signed<Expulsion>),
+}
+
+impl From<EnrolmentCommand> for Command {
+    fn from(command: EnrolmentCommand) -> Command {
+        match command {
+            EnrolmentCommand::Invite(invitation) => Command::Invite { invitation },
+            EnrolmentCommand::Withdraw(withdrawal) => Command::Withdraw { withdrawal },
+            EnrolmentCommand::Expel(expulsion) => Command::Expel { expulsion },
+        }
+    }
 }
 
 /// What a node does.
@@ -85,7 +122,7 @@ pub enum Output {
 }
 
 /// What a client is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     /// What was asked for this job is durable.
     Accepted(JobId),
@@ -97,6 +134,16 @@ pub enum Reply {
     DiskLow,
     /// What waits in this node.
     Queues(Vec<Queue>),
+    /// It is done, and durable if it is to be.
+    Done,
+    /// Who belongs to the mesh.
+    Members(Box<Enrolment>),
+    /// How this node stands.
+    Status(Box<status::Status>),
+    /// An open job; none if it is not open here.
+    Open(Option<Box<JobRecord>>),
+    /// What an open job waits for; none if it is not open here.
+    Pending(Option<Vec<status::Reason>>),
 }
 
 /// A queue, how long it is, how long it may become.
@@ -275,6 +322,21 @@ impl Core {
                 queues.push(Queue::new("node: batches being stored", cx.tokens.stores.len() as u64, STORES));
                 cx.out.push(Output::Reply { token, reply: Reply::Queues(queues) });
             }
+            Input::Request { token, request: Request::Available(available) } => {
+                agent.make_available(*available);
+                cx.out.push(Output::Reply { token, reply: Reply::Done });
+            }
+            Input::Request { token, request: Request::Status } => {
+                let reply = Reply::Status(Box::new(status::Status {
+                    node,
+                    mesh: cx.identity.mesh,
+                    leader,
+                    up_ms: now.up_ms,
+                    own: agent.standing(now),
+                    hub: hub.as_ref().map(|hub| hub.standing(now)),
+                }));
+                cx.out.push(Output::Reply { token, reply });
+            }
             Input::Request { token, request } => gateway.asked(&mut cx, hub.as_mut(), token, request),
             Input::Message { from, message } => {
                 deliver(&mut cx, hub.as_mut(), agent, checker, from, message);
@@ -326,6 +388,11 @@ impl Core {
     /// The replicated state, for readers; none in a node that is no hub member.
     pub fn hub(&self) -> Option<&Hub> {
         self.hub.as_ref().map(hub::HubRole::machine)
+    }
+
+    /// Lends the mesh so much of this node from now on.
+    pub fn make_available(&mut self, available: Availability) {
+        self.agent.make_available(available);
     }
 
     /// The mesh the node belongs to.
@@ -400,6 +467,7 @@ fn deliver(
         (Message::Blob { bytes }, Some(hub)) => hub.blob(cx, bytes),
         (Message::NoBlob { blob }, Some(hub)) => hub.no_blob(&from, &blob),
         (Message::Judge(verdict), Some(hub)) => hub.judged(cx, *verdict),
+        (Message::Join(join), Some(hub)) => hub.join(cx, from, *join),
         // For another role than this node has, or from somebody who may not say so.
         _ => {}
     }

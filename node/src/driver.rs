@@ -10,6 +10,7 @@ use forgemesh_storage::CommitError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 
+use crate::core::availability::Availability;
 use crate::core::{Core, Input, Now, Output, Progress, Reply, Request};
 use crate::ports::{Executor, Mesh, Store};
 
@@ -91,6 +92,11 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
     /// The node's logic, for readers.
     pub fn core(&self) -> &Core {
         &self.core
+    }
+
+    /// Lends the mesh so much of this node, from its first step on.
+    pub fn make_available(&mut self, available: Availability) {
+        self.core.make_available(available);
     }
 
     /// Runs until the store fails or `stop` is ready. `wall_ms` reads the wall clock, in milliseconds since 1970; it

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use forgemesh_kernel::job::Job;
-use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered};
+use forgemesh_node::core::availability::{Availability, Mode};
+use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered, Request};
 use forgemesh_node::ports::{Done, Work};
 use forgemesh_protocol::attestation::{Attestation, Claim, decode_claims};
 use forgemesh_protocol::canon::{self, Bytes};
@@ -13,6 +14,7 @@ use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::op::Op;
 use forgemesh_protocol::plan::{ShardTask, StageInput, StageRun};
 use forgemesh_protocol::wire::{Attested, Challenge, LeaseOffer, Message};
 use forgemesh_storage::Write;
@@ -280,4 +282,47 @@ fn only_the_hub_is_obeyed_and_only_for_what_the_agent_did() {
     rig.by_hub(open(&good));
     rig.by_hub(open(&good));
     assert_eq!(rig.works.len(), 1, "asked twice, opened once");
+}
+
+#[test]
+fn a_node_lends_what_its_operator_allows() {
+    let mut rig = Rig::new();
+    let hello = |rig: &Rig| {
+        let last = rig.sent.iter().rev().find_map(|message| match message {
+            Message::Hello(hello) => Some((**hello).clone()),
+            _ => None,
+        });
+        last.expect("a hello")
+    };
+    let allow = |rig: &mut Rig, available: Availability| {
+        rig.hand(Input::Request { token: 1, request: Request::Available(Box::new(available)) });
+    };
+    rig.by_hub(logged(0, Hash::ZERO));
+    let lease = rig.lease(1, 8);
+    rig.by_hub(lease.clone());
+    let begun = rig.works.len() as u64;
+    assert!(begun > 0 && begun < 8, "{begun} were begun");
+    // Draining, it finishes all that it holds; the hub hears at once that it takes nothing new.
+    allow(&mut rig, Availability { mode: Mode::Draining, ..Availability::default() });
+    let told = hello(&rig);
+    assert_eq!((told.accepts, told.holds[0].shards.clone()), (0, vec![0..8]));
+    rig.work();
+    assert_eq!(rig.executed.get(&1), Some(&8));
+    rig.by_hub(rig.lease(2, 4));
+    assert!(rig.works.is_empty(), "nothing new");
+    // Paused, it gives back what it has not begun.
+    allow(&mut rig, Availability::default());
+    assert!(hello(&rig).accepts > 0);
+    rig.by_hub(rig.lease(3, 8));
+    let begun = rig.works.len() as u64;
+    allow(&mut rig, Availability { mode: Mode::Paused, ..Availability::default() });
+    assert_eq!(hello(&rig).holds[0].shards, vec![0..begun]);
+    rig.work();
+    assert_eq!(rig.executed.get(&3), Some(&begun));
+    // Confined to another operation, it says so and takes no lease of this one.
+    let ops = vec![Op::new("mc", 1, "reserve.v1")];
+    allow(&mut rig, Availability { ops: ops.clone(), ..Availability::default() });
+    assert_eq!(hello(&rig).ops, ops);
+    rig.by_hub(rig.lease(4, 4));
+    assert!(rig.works.is_empty());
 }

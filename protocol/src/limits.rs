@@ -18,6 +18,29 @@ pub const CLIENT_ID_BYTES: usize = 128;
 pub const SEED_BYTES: usize = 256;
 /// Bytes of a `kv_namespace`.
 pub const NAMESPACE_BYTES: usize = 64;
+/// Bytes of an encoded genesis.
+pub const GENESIS_BYTES: usize = 1 << 16;
+/// Bytes of a ticket, as text.
+pub const TICKET_BYTES: usize = 1 << 14;
+/// Addresses in a ticket, and bytes of each.
+pub const BOOTSTRAP: usize = 8;
+pub const ADDRESS_BYTES: usize = 256;
+/// How long an invitation may be good for: 30 days.
+pub const INVITATION_TTL_MS: u64 = 30 * 24 * 3600 * 1000;
+/// Invitations that are remembered until they expire, used and withdrawn ones too.
+pub const INVITATIONS: usize = 1_000;
+/// How long a node's request to be admitted may wait to be committed.
+pub const JOIN_TTL_MS: u64 = 3600 * 1000;
+/// Bytes of a node's name.
+pub const NODE_NAME_BYTES: usize = 64;
+/// Bytes of the reason with which a request of another node is refused.
+pub const REASON_BYTES: usize = 512;
+/// Operations that an agent may say it is confined to.
+pub const HELLO_OPS: usize = 64;
+/// Bytes of one line of a request on a node's control socket.
+pub const CONTROL_BYTES: usize = 1 << 20;
+/// Clients of a control socket at once.
+pub const CONTROL_CLIENTS: usize = 64;
 /// Bytes of a mesh's name.
 pub const MESH_NAME_BYTES: usize = 64;
 /// Agents a policy may ask for.

@@ -9,11 +9,13 @@ use crate::attestation::Attestation;
 use crate::canon::{self, Bytes, CanonError};
 use crate::challenge::{LeafRef, Verdict};
 use crate::contract::Contract;
+use crate::enrolment::Join;
 use crate::hash::Hash;
 use crate::id::JobId;
 use crate::keys::Signed;
 use crate::lease::Lease;
 use crate::limits;
+use crate::op::Op;
 use crate::plan::StageRun;
 
 /// One message. Any of them may be lost, repeated, delayed or overtaken: who waits for an answer asks again.
@@ -49,6 +51,12 @@ pub enum Message {
     Opened { job: JobId, attestation: Hash, openings: Vec<Bytes> },
     /// Checker to hub.
     Judge(Box<Signed<Verdict>>),
+    /// A node to the hub: admit me, here is a ticket's secret. Said again until one of the two answers comes.
+    Join(Box<Signed<Join>>),
+    /// Hub to node: the request with this digest is granted, and that is durable.
+    Joined { join: Hash },
+    /// Hub to node: it is refused, in words for people.
+    Refused { join: Hash, reason: String },
 }
 
 impl Message {
@@ -75,6 +83,9 @@ pub struct Hello {
     pub accepts: u64,
     /// All that it holds: leased to it and not yet logged. What is not here is not being done.
     pub holds: Vec<Holding>,
+    /// The operations it executes; all, if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ops: Vec<Op>,
 }
 
 /// Shards of one stage.

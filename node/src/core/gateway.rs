@@ -16,7 +16,8 @@ use super::{Context, Output, Reply, Request};
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub index: u64,
-    pub outcome: Result<JobId, Rejected>,
+    /// The job that it was about, if it was about one.
+    pub outcome: Result<Option<JobId>, Rejected>,
 }
 
 /// Clients that wait for their request's entry.
@@ -34,11 +35,27 @@ impl GatewayRole {
                 let index = hub.propose(cx, Command::Cancel { cancellation: *cancellation });
                 self.waiting.insert(index, token);
             }
-            (Request::Submit(_) | Request::Cancel(_), None) => {
+            (Request::Enrolment(command), Some(hub)) => {
+                let index = hub.propose(cx, (*command).into());
+                self.waiting.insert(index, token);
+            }
+            (Request::Submit(_) | Request::Cancel(_) | Request::Enrolment(_), None) => {
                 cx.out.push(Output::Reply { token, reply: Reply::Elsewhere { hub: cx.leader } });
             }
+            (Request::Members, hub) => {
+                let members = hub.map(|hub| hub.machine().state().enrolment.clone()).unwrap_or_default();
+                cx.out.push(Output::Reply { token, reply: Reply::Members(Box::new(members)) });
+            }
+            (Request::Open(job), hub) => {
+                let record = hub.and_then(|hub| hub.machine().job(&job).cloned().map(Box::new));
+                cx.out.push(Output::Reply { token, reply: Reply::Open(record) });
+            }
+            (Request::Pending(job), hub) => {
+                let reasons = hub.and_then(|hub| hub.pending(&job, cx.now));
+                cx.out.push(Output::Reply { token, reply: Reply::Pending(reasons) });
+            }
             // Answered by the core, which sees all the roles.
-            (Request::Queues, _) => {}
+            (Request::Queues | Request::Status | Request::Available(_), _) => {}
         }
     }
 
@@ -65,7 +82,8 @@ impl GatewayRole {
     pub fn settled(&mut self, cx: &mut Context<'_>, settled: Settled) {
         let Some(token) = self.waiting.remove(&settled.index) else { return };
         let reply = match settled.outcome {
-            Ok(job) => Reply::Accepted(job),
+            Ok(Some(job)) => Reply::Accepted(job),
+            Ok(None) => Reply::Done,
             Err(reason) => Reply::Refused(reason),
         };
         cx.out.push(Output::Reply { token, reply });

@@ -4,6 +4,8 @@
 //! heard. Losing all of it costs time, never a result.
 
 mod arrivals;
+mod joining;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +36,7 @@ use super::keeper::quarantine;
 use super::scheduler::{Decision, Lend, Scheduler};
 use super::{AfterStore, AfterWork, Context, Now, Output, Progress, Queue, Reduction};
 use crate::ports::{Done, Work};
+use joining::refused;
 
 /// What the hub finds on its disk beside the log.
 pub struct Found {
@@ -76,6 +79,8 @@ pub(crate) struct HubRole {
     compacted: u64,
     /// Final jobs whose record is not durable yet.
     unrecorded: u64,
+    /// Nodes whose admission is proposed.
+    joining: BTreeSet<NodeId>,
 }
 
 impl HubRole {
@@ -100,6 +105,7 @@ impl HubRole {
             members,
             compacted,
             unrecorded: 0,
+            joining: BTreeSet::new(),
             machine,
         }
     }
@@ -133,12 +139,12 @@ impl HubRole {
         match (&entry.command, &applied) {
             (Command::Submit { submission }, applied) => {
                 let job = submission.job_id(cx.identity.mesh);
-                let outcome = applied.as_ref().map(|_| job).map_err(Clone::clone);
+                let outcome = applied.as_ref().map(|_| Some(job)).map_err(Clone::clone);
                 cx.replies.push_back(Settled { index: entry.index, outcome });
             }
             (Command::Cancel { cancellation }, applied) => {
                 let job = cancellation.body.job;
-                let outcome = applied.as_ref().map(|_| job).map_err(Clone::clone);
+                let outcome = applied.as_ref().map(|_| Some(job)).map_err(Clone::clone);
                 cx.replies.push_back(Settled { index: entry.index, outcome });
             }
             (Command::Attest { attestation }, Ok(_)) => {
@@ -178,6 +184,18 @@ impl HubRole {
                 self.failing.remove(job);
             }
             (Command::Start { .. }, _) => {}
+            (Command::Enrol { join }, applied) => {
+                self.joining.remove(&join.key.id());
+                let answer = match applied {
+                    Ok(_) => Message::Joined { join: join.body.digest() },
+                    Err(reason) => refused(join, &reason.to_string()),
+                };
+                cx.send(join.key.id(), answer);
+            }
+            (Command::Invite { .. } | Command::Withdraw { .. } | Command::Expel { .. }, applied) => {
+                let outcome = applied.as_ref().map(|_| None).map_err(Clone::clone);
+                cx.replies.push_back(Settled { index: entry.index, outcome });
+            }
         }
         if let Err(reason) = &applied
             && let Some(job) = self.still_waits(&entry.command)

@@ -17,6 +17,9 @@ use crate::core::{AfterStore, Context};
 impl HubRole {
     /// An agent said hello: it hears how far its chain is logged.
     pub fn heard(&mut self, cx: &mut Context<'_>, from: NodeId, hello: &Hello) {
+        if !self.machine.admits(&from) {
+            return;
+        }
         let log_ms = self.log_time(cx);
         self.scheduler.heard(from, hello, &self.machine.state().open, cx.now, log_ms);
         self.answer(cx, from);
@@ -36,7 +39,7 @@ impl HubRole {
         let genesis = self.machine.genesis();
         let known = head != ChainHead::EMPTY;
         let good = || adjudicate::check_form(attestation, genesis, cx.identity.mesh, known).is_ok();
-        if from != body.agent || !(own || good()) {
+        if from != body.agent || !self.machine.admits(&from) || !(own || good()) {
             return;
         }
         self.scheduler.seen(&from, cx.now.up_ms);
