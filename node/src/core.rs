@@ -15,6 +15,7 @@ mod intake;
 mod keeper;
 mod leases;
 pub mod placement;
+mod relay;
 mod roster;
 mod scheduler;
 pub mod status;
@@ -28,12 +29,13 @@ use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::Hub;
 pub use forgemesh_consensus::machine::Rejected;
 use forgemesh_protocol::cancellation::Cancellation;
+use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::enrolment::{Expulsion, Invitation, Withdrawal};
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signed};
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
-use forgemesh_protocol::wire::{Attested, Message};
+use forgemesh_protocol::wire::{Answer, Attested, Message};
 use forgemesh_storage::Batch;
 
 use crate::ports::{Done, Work};
@@ -86,6 +88,10 @@ pub enum Request {
     Open(JobId),
     /// Say what an open job waits for.
     Pending(JobId),
+    /// Ask the hub's leader this for me.
+    Ask(Bytes),
+    /// The answer to what another node asked here.
+    Answer { to: NodeId, number: u64, answer: Box<Answer> },
 }
 
 /// What only a hub member may say, and has signed.
@@ -119,6 +125,16 @@ pub enum Output {
     Work { ticket: u64, work: Work },
     /// Tell observers how a job stands.
     Progress(Progress),
+    /// Another node asks something of this hub member, for a client of its own.
+    Asked(Asked),
+}
+
+/// A question of another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub from: NodeId,
+    pub number: u64,
+    pub body: Bytes,
 }
 
 /// What a client is told.
@@ -144,6 +160,10 @@ pub enum Reply {
     Open(Option<Box<JobRecord>>),
     /// What an open job waits for; none if it is not open here.
     Pending(Option<Vec<status::Reason>>),
+    /// What the hub answered.
+    Answered(Box<Answer>),
+    /// The hub did not answer in time.
+    Unanswered { hub: NodeId },
 }
 
 /// A queue, how long it is, how long it may become.
@@ -205,6 +225,7 @@ pub struct Core {
     checker: checker::CheckerRole,
     gateway: gateway::GatewayRole,
     keeper: keeper::KeeperRole,
+    relay: relay::RelayRole,
     tokens: Tokens,
 }
 
@@ -303,6 +324,7 @@ impl Core {
             checker: checker::CheckerRole::default(),
             gateway: gateway::GatewayRole::default(),
             keeper: keeper::KeeperRole::new(),
+            relay: relay::RelayRole::default(),
             tokens: Tokens::default(),
             identity,
         }
@@ -311,7 +333,7 @@ impl Core {
     /// The one entrance: what follows from `input` at `now_ms` is appended to `out`.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let (mut inbox, mut replies) = (VecDeque::new(), VecDeque::new());
-        let Core { identity, leader, hub, agent, checker, gateway, keeper, tokens } = self;
+        let Core { identity, leader, hub, agent, checker, gateway, keeper, relay, tokens } = self;
         let (node, leader) = (identity.node, *leader);
         let mut cx = Context { identity, leader, now, tokens, out, inbox: &mut inbox, replies: &mut replies };
         match input {
@@ -319,6 +341,7 @@ impl Core {
                 let mut queues = agent.queues();
                 queues.extend(checker.queues());
                 queues.extend(hub.iter().flat_map(hub::HubRole::queues));
+                queues.extend(relay.queues());
                 queues.push(Queue::new("node: batches being stored", cx.tokens.stores.len() as u64, STORES));
                 cx.out.push(Output::Reply { token, reply: Reply::Queues(queues) });
             }
@@ -336,6 +359,14 @@ impl Core {
                     hub: hub.as_ref().map(|hub| hub.standing(now)),
                 }));
                 cx.out.push(Output::Reply { token, reply });
+            }
+            Input::Request { token, request: Request::Ask(body) } => relay.ask(&mut cx, token, body),
+            Input::Request { token, request: Request::Answer { to, number, answer } } => {
+                cx.send(to, Message::Answer { number, answer });
+                cx.out.push(Output::Reply { token, reply: Reply::Done });
+            }
+            Input::Message { from, message: Message::Answer { number, answer } } if from == leader => {
+                relay.answered(&mut cx, number, *answer);
             }
             Input::Request { token, request } => gateway.asked(&mut cx, hub.as_mut(), token, request),
             Input::Message { from, message } => {
@@ -368,6 +399,7 @@ impl Core {
             agent.advance(&mut cx);
             checker.advance(&mut cx);
             keeper.advance(&mut cx);
+            relay.advance(&mut cx);
             if let Some(hub) = hub {
                 hub.advance(&mut cx);
             }
@@ -383,6 +415,7 @@ impl Core {
         hub.min(self.agent.next_deadline(now))
             .min(self.checker.next_deadline(now))
             .min(self.keeper.next_deadline(now))
+            .min(self.relay.next_deadline(now))
     }
 
     /// The replicated state, for readers; none in a node that is no hub member.
@@ -468,6 +501,9 @@ fn deliver(
         (Message::NoBlob { blob }, Some(hub)) => hub.no_blob(&from, &blob),
         (Message::Judge(verdict), Some(hub)) => hub.judged(cx, *verdict),
         (Message::Join(join), Some(hub)) => hub.join(cx, from, *join),
+        (Message::Ask { number, body }, Some(hub)) if hub.machine().admits(&from) => {
+            cx.out.push(Output::Asked(Asked { from, number, body }));
+        }
         // For another role than this node has, or from somebody who may not say so.
         _ => {}
     }

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use forgemesh_protocol::id::MeshId;
+use forgemesh_protocol::limits;
 use forgemesh_storage::CommitError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 
 use crate::core::availability::Availability;
-use crate::core::{Core, Input, Now, Output, Progress, Reply, Request};
+use crate::core::{Asked, Core, Input, Now, Output, Progress, Reply, Request};
 use crate::ports::{Executor, Mesh, Store};
 
 /// Requests that wait for the loop.
@@ -43,6 +44,8 @@ pub struct Driver<M, E, S> {
     reports: broadcast::Sender<Progress>,
     replies: BTreeMap<u64, oneshot::Sender<Reply>>,
     next_call: u64,
+    /// Where questions of other nodes go, if anybody here answers them.
+    desk: Option<mpsc::Sender<Asked>>,
 }
 
 /// How clients in this process reach the node.
@@ -81,12 +84,30 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
     pub(crate) fn new(core: Core, mesh: M, executor: E, store: S) -> Self {
         let (caller, calls) = mpsc::channel(REQUESTS);
         let (reports, _) = broadcast::channel(REPORTS);
-        Driver { core, mesh, executor, store, calls, caller, reports, replies: BTreeMap::new(), next_call: 0 }
+        Driver {
+            core,
+            mesh,
+            executor,
+            store,
+            calls,
+            caller,
+            reports,
+            replies: BTreeMap::new(),
+            next_call: 0,
+            desk: None,
+        }
     }
 
     /// A way to reach this node.
     pub fn handle(&self) -> Handle {
         Handle { caller: self.caller.clone(), reports: self.reports.clone(), mesh: self.core.mesh() }
+    }
+
+    /// What other nodes ask of this one, from its first step on. A question that finds no room is lost; it is asked again.
+    pub fn asked(&mut self) -> mpsc::Receiver<Asked> {
+        let (desk, asked) = mpsc::channel(limits::ASKS);
+        self.desk = Some(desk);
+        asked
     }
 
     /// The node's logic, for readers.
@@ -151,6 +172,10 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                 Output::Progress(progress) => {
                     // Nobody watching is no error.
                     let _ = self.reports.send(progress);
+                }
+                Output::Asked(asked) => {
+                    // Who asked asks again.
+                    self.desk.iter().for_each(|desk| drop(desk.try_send(asked.clone())));
                 }
             }
         }

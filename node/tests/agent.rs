@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use forgemesh_kernel::job::Job;
 use forgemesh_node::core::availability::{Availability, Mode};
-use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered, Request};
+use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered, Reply, Request};
 use forgemesh_node::ports::{Done, Work};
 use forgemesh_protocol::attestation::{Attestation, Claim, decode_claims};
 use forgemesh_protocol::canon::{self, Bytes};
@@ -16,7 +16,7 @@ use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::op::Op;
 use forgemesh_protocol::plan::{ShardTask, StageInput, StageRun};
-use forgemesh_protocol::wire::{Attested, Challenge, LeaseOffer, Message};
+use forgemesh_protocol::wire::{Answer, Attested, Challenge, LeaseOffer, Message};
 use forgemesh_storage::Write;
 
 const MESH: MeshId = MeshId(Hash([5; 32]));
@@ -38,6 +38,7 @@ struct Rig {
     executed: BTreeMap<u8, u64>,
     outbox: BTreeMap<u64, Vec<u8>>,
     works: Vec<(u64, Work)>,
+    replies: Vec<Reply>,
 }
 
 fn core(key: &SecretKey, outbox: Vec<Attested>) -> Core {
@@ -61,6 +62,7 @@ impl Rig {
             executed: BTreeMap::new(),
             outbox: BTreeMap::new(),
             works: Vec::new(),
+            replies: Vec::new(),
         }
     }
 
@@ -104,7 +106,8 @@ impl Rig {
                     }
                     Output::Work { ticket, work } => self.works.push((ticket, work)),
                     Output::Send { message, .. } => self.sent.push(message),
-                    Output::Reply { .. } | Output::Progress(_) => {}
+                    Output::Reply { reply, .. } => self.replies.push(reply),
+                    Output::Progress(_) | Output::Asked(_) => {}
                 }
             }
         }
@@ -327,4 +330,42 @@ fn a_node_lends_what_its_operator_allows() {
     assert_eq!(hello(&rig).ops, ops);
     rig.by_hub(rig.lease(4, 4));
     assert!(rig.works.is_empty());
+}
+
+#[test]
+fn what_a_client_asks_of_the_hub_is_asked_until_it_is_answered_or_too_late() {
+    let mut rig = Rig::new();
+    let ask = |rig: &mut Rig| {
+        rig.sent.clear();
+        rig.hand(Input::Request { token: 7, request: Request::Ask(Bytes(b"{}".to_vec())) });
+    };
+    let numbers = |rig: &Rig| -> Vec<u64> {
+        let number = |message: &Message| match message {
+            Message::Ask { number, .. } => Some(*number),
+            _ => None,
+        };
+        rig.sent.iter().filter_map(number).collect()
+    };
+    let answer = Answer { refused: false, json: Bytes(b"[]".to_vec()), attached: Bytes(Vec::new()) };
+    ask(&mut rig);
+    rig.now.up_ms += limits::RETRY_MS;
+    rig.hand(Input::Tick);
+    let asked = numbers(&rig);
+    assert_eq!((asked.len(), asked[0]), (2, asked[1]), "the same question");
+    let message = Message::Answer { number: asked[0], answer: Box::new(answer.clone()) };
+    let stranger = SecretKey::from_bytes(&[66; 32]).public().id();
+    rig.hand(Input::Message { from: stranger, message: message.clone() });
+    assert!(rig.replies.is_empty(), "only the hub answers");
+    rig.by_hub(message.clone());
+    rig.by_hub(message);
+    assert_eq!(rig.replies, [Reply::Answered(Box::new(answer))], "once");
+    rig.replies.clear();
+    ask(&mut rig);
+    assert_ne!(numbers(&rig), [asked[0]]);
+    for _ in 0..limits::ASK_MS / limits::RETRY_MS {
+        assert!(rig.replies.is_empty());
+        rig.now.up_ms += limits::RETRY_MS;
+        rig.hand(Input::Tick);
+    }
+    assert_eq!(rig.replies, [Reply::Unanswered { hub: hub().public().id() }]);
 }

@@ -39,6 +39,14 @@ pub const REASON_BYTES: usize = 512;
 pub const HELLO_OPS: usize = 64;
 /// Bytes of one line of a request on a node's control socket.
 pub const CONTROL_BYTES: usize = 1 << 20;
+/// Bytes of one line of an answer there.
+pub const CONTROL_LINE_BYTES: usize = 16 << 20;
+/// Bytes of an answer with all that is attached to it.
+pub const CONTROL_ANSWER_BYTES: usize = 512 << 20;
+/// Questions to the hub that a node carries for its clients at once, and that a hub member answers at once.
+pub const ASKS: usize = 64;
+/// How long a node waits for the hub's answer to one.
+pub const ASK_MS: u64 = 30_000;
 /// Clients of a control socket at once.
 pub const CONTROL_CLIENTS: usize = 64;
 /// Bytes of a mesh's name.

@@ -57,6 +57,11 @@ pub enum Message {
     Joined { join: Hash },
     /// Hub to node: it is refused, in words for people.
     Refused { join: Hash, reason: String },
+    /// A node to the hub, for a client of its own: a request as its control socket takes it. Said again until it is
+    /// answered; the hub may do it twice, so only what may be done twice is asked so.
+    Ask { number: u64, body: Bytes },
+    /// Hub to node: the answer to the request with this number.
+    Answer { number: u64, answer: Box<Answer> },
 }
 
 impl Message {
@@ -69,6 +74,18 @@ impl Message {
     pub fn decode(bytes: &[u8]) -> Result<Message, CanonError> {
         canon::from_bytes(bytes, limits::MESSAGE_BYTES)
     }
+}
+
+/// What a hub member answers a client of another node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// Whether `json` says why it was refused.
+    pub refused: bool,
+    /// An object, as the control socket of the hub member would give it.
+    pub json: Bytes,
+    /// The bytes that it speaks of.
+    pub attached: Bytes,
 }
 
 /// What an agent says of itself.

@@ -56,6 +56,7 @@ impl GatewayRole {
             }
             // Answered by the core, which sees all the roles.
             (Request::Queues | Request::Status | Request::Available(_), _) => {}
+            (Request::Ask(_) | Request::Answer { .. }, _) => {}
         }
     }
 

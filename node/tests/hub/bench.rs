@@ -11,7 +11,7 @@ use forgemesh_kernel::job::Job;
 use forgemesh_node::boot::found;
 use forgemesh_node::core::beacon::BeaconChain;
 use forgemesh_node::core::hub::Found;
-use forgemesh_node::core::{Core, Identity, Input, Now, Output, Progress, Recovered, Reply, Request};
+use forgemesh_node::core::{Asked, Core, Identity, Input, Now, Output, Progress, Recovered, Reply, Request};
 use forgemesh_node::job_file::JobFile;
 use forgemesh_node::ports::Work;
 use forgemesh_protocol::attestation::{Attestation, Claim};
@@ -148,6 +148,8 @@ pub struct Bench {
     pub works: VecDeque<(u64, Work)>,
     pub replies: Vec<Reply>,
     pub progress: Vec<Progress>,
+    /// What other nodes asked.
+    pub asked: Vec<Asked>,
     pub log: Vec<Entry>,
     pub blobs: BTreeSet<Hash>,
     finished: Vec<FinishedJob>,
@@ -194,6 +196,7 @@ impl Bench {
             works,
             replies,
             progress,
+            asked: Vec::new(),
             log,
             blobs,
             finished,
@@ -235,6 +238,7 @@ impl Bench {
                     Output::Send { to, message } => self.sent.push_back((to, message)),
                     Output::Reply { reply, .. } => self.replies.push(reply),
                     Output::Progress(progress) => self.progress.push(progress),
+                    Output::Asked(asked) => self.asked.push(asked),
                 }
             }
         }

@@ -44,7 +44,7 @@ fn a_stranger_gets_neither_answer_nor_work_until_a_ticket_admits_it() {
     let asked = join(&bench, &agent, &SECRET);
     ask(&mut bench, &agent, &asked);
     let joined = Message::Joined { join: asked.body.digest() };
-    assert_eq!(bench.told(&agent), [joined.clone()]);
+    assert_eq!(bench.told(&agent), std::slice::from_ref(&joined));
     // The answer was lost: the same question has the same answer.
     ask(&mut bench, &agent, &asked);
     assert_eq!(bench.told(&agent), [joined]);
@@ -65,7 +65,7 @@ fn a_stranger_gets_neither_answer_nor_work_until_a_ticket_admits_it() {
     bench.pass(12_000, &[&agent]);
     assert!(bench.sent.is_empty(), "{:?}", bench.sent);
     assert_eq!(bench.log.len(), before);
-    assert!(bench.job(&job).is_some_and(|record| record.attested.len() == 0));
+    assert!(bench.job(&job).is_some_and(|record| record.attested.is_empty()));
 }
 
 #[test]
@@ -112,4 +112,18 @@ fn two_nodes_with_one_ticket_in_one_moment_are_one_node() {
         matches!(&told[..], [Message::Refused { reason, .. }] if reason.contains("has been used")),
         "{told:?}"
     );
+}
+
+#[test]
+fn only_admitted_nodes_ask_the_hub_anything() {
+    let mut bench = Bench::closed();
+    let agent = Agent::new(10, 1);
+    let ask = Message::Ask { number: 4, body: Bytes(b"{}".to_vec()) };
+    bench.from(&agent, ask.clone());
+    assert!(bench.asked.is_empty());
+    invite(&mut bench);
+    let asked = join(&bench, &agent, &SECRET);
+    self::ask(&mut bench, &agent, &asked);
+    bench.from(&agent, ask);
+    assert_eq!((bench.asked.len(), bench.asked[0].from, bench.asked[0].number), (1, agent.id(), 4));
 }
