@@ -49,6 +49,8 @@ pub enum AttestationRefused {
     Backend,
     #[error("the first attestation of an agent to which the hub never lent anything")]
     Stranger,
+    #[error("an attestation of a node that this mesh has not admitted; join it with a ticket first")]
+    NotAdmitted,
 }
 
 /// Why a shard of a well-formed attestation does not count. It is neither billed nor punished.

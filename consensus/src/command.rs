@@ -4,6 +4,7 @@ use forgemesh_protocol::attestation::Attestation;
 use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::{self, CanonError};
 use forgemesh_protocol::challenge::Verdict;
+use forgemesh_protocol::enrolment::{Expulsion, Invitation, Join, Withdrawal};
 use forgemesh_protocol::failure::Failure;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
@@ -50,6 +51,14 @@ pub enum Command {
     Cancel { cancellation: Signed<Cancellation> },
     /// The leader gives a job up: its time is over, a shard failed on every attempt, or nobody is left to execute it.
     Fail { job: JobId, failure: Failure },
+    /// A hub member invites whoever shows a secret.
+    Invite { invitation: Signed<Invitation> },
+    /// A hub member takes an invitation back.
+    Withdraw { withdrawal: Signed<Withdrawal> },
+    /// A node shows an invitation's secret.
+    Enrol { join: Signed<Join> },
+    /// A hub member removes a node.
+    Expel { expulsion: Signed<Expulsion> },
 }
 
 /// What the log hands out once it is committed, in the order of its indices, which have no gap.

@@ -7,6 +7,7 @@
 pub mod adjudicate;
 pub mod admission;
 pub mod command;
+pub mod enrolment;
 pub mod job;
 pub mod machine;
 pub mod settle;

@@ -25,6 +25,7 @@ use crate::adjudicate::{
 };
 use crate::admission::{self, AdmissionError};
 use crate::command::{Command, Entry};
+use crate::enrolment::{Change, Enrolment, EnrolmentRefused};
 use crate::job::{Batch, JobRecord, Reason, Reveal};
 use crate::settle::{self, FinishedJob};
 use crate::shard_set::ShardSet;
@@ -55,6 +56,9 @@ pub struct HubState {
     /// The ledger's next number and the digest of its last entry.
     pub ledger_len: u64,
     pub ledger_head: Hash,
+    /// Who was invited, who was admitted.
+    #[serde(default, skip_serializing_if = "Enrolment::is_empty")]
+    pub enrolment: Enrolment,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -129,6 +133,8 @@ pub enum Event {
     Finished {
         job: JobId,
     },
+    /// Who belongs to the mesh has changed.
+    Enrolment(Change),
 }
 
 impl Event {
@@ -143,7 +149,7 @@ impl Event {
             | Event::Voted { job }
             | Event::StageOpened { job, .. }
             | Event::Finished { job } => *job,
-            Event::Revealed { .. } | Event::Passed => return None,
+            Event::Revealed { .. } | Event::Passed | Event::Enrolment(_) => return None,
         })
     }
 }
@@ -165,6 +171,8 @@ pub enum Rejected {
     Discard(#[from] NoSuchBatch),
     #[error("{0}")]
     Cancellation(#[from] CancelRefused),
+    #[error("{0}")]
+    Enrolment(#[from] EnrolmentRefused),
     #[error("job {0} is not open")]
     NotOpen(JobId),
     #[error("job {job} has not timed out: log time is {now_ms} ms")]
@@ -210,6 +218,7 @@ impl Hub {
             waiting_since_ms: None,
             ledger_len: 0,
             ledger_head: Hash::ZERO,
+            enrolment: Enrolment::default(),
         };
         Hub { mesh: genesis.mesh_id(), genesis, state }
     }
@@ -276,7 +285,33 @@ impl Hub {
             Command::Discard { job, attestation } => self.discard(job, attestation),
             Command::Cancel { cancellation } => self.cancel(cancellation),
             Command::Fail { job, failure } => self.fail(job, failure),
+            Command::Invite { invitation } => {
+                self.enrolment(|e, genesis, mesh, now_ms| e.invite(invitation, genesis, mesh, now_ms))
+            }
+            Command::Withdraw { withdrawal } => {
+                self.enrolment(|e, genesis, mesh, _| e.withdraw(withdrawal, genesis, mesh))
+            }
+            Command::Enrol { join } => {
+                self.enrolment(|e, _, mesh, now_ms| e.enrol(join, mesh, now_ms, entry.index))
+            }
+            Command::Expel { expulsion } => {
+                self.enrolment(|e, genesis, mesh, _| e.expel(expulsion, genesis, mesh))
+            }
         }
+    }
+
+    /// Changes who belongs to the mesh.
+    fn enrolment(
+        &mut self,
+        step: impl FnOnce(&mut Enrolment, &Genesis, MeshId, u64) -> Result<Change, EnrolmentRefused>,
+    ) -> Result<Applied, Rejected> {
+        let change = step(&mut self.state.enrolment, &self.genesis, self.mesh, self.state.now_ms)?;
+        Ok(Applied::event(Event::Enrolment(change)))
+    }
+
+    /// May this node work in the mesh?
+    pub fn admits(&self, node: &NodeId) -> bool {
+        self.state.enrolment.admits(node, &self.genesis)
     }
 
     fn submit(&mut self, submission: &Signed<Submission>) -> Result<Applied, Rejected> {
@@ -332,6 +367,9 @@ impl Hub {
         let attestation = &signed.body;
         let head = self.chain(&attestation.agent);
         adjudicate::check_chain(signed, &self.genesis, self.mesh, &head)?;
+        if !self.admits(&attestation.agent) {
+            return Err(AttestationRefused::NotAdmitted.into());
+        }
         // From here on the chain is longer, whether or not any shard counts.
         let digest = forgemesh_protocol::keys::Signable::digest(attestation);
         self.state.chains.insert(attestation.agent, ChainHead { seq: attestation.seq, digest });

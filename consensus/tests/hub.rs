@@ -11,6 +11,7 @@ mod hub {
     mod beacon;
     mod cancel;
     mod ending;
+    mod enrolment;
     mod ledger;
     mod life;
     mod set_aside;

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod archive;
+pub mod availability;
 pub mod beacon;
 pub(crate) mod books;
 pub mod checker;
@@ -16,26 +17,33 @@ mod intake;
 mod keeper;
 mod leases;
 pub mod placement;
+mod relay;
 mod roster;
 mod scheduler;
+pub mod status;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use forgemesh_consensus::adjudicate::ChainHead;
 use forgemesh_consensus::command::{Command, Committed};
+use forgemesh_consensus::enrolment::Enrolment;
+use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::Hub;
 pub use forgemesh_consensus::machine::Rejected;
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_protocol::cancellation::Cancellation;
+use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::enrolment::{Expulsion, Invitation, Withdrawal};
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signed};
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
-use forgemesh_protocol::wire::{Attested, Message};
+use forgemesh_protocol::wire::{Answer, Attested, Message};
 use forgemesh_storage::Batch;
 
 use crate::ports::{Done, Work};
+use availability::Availability;
 
 /// The two clocks of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +87,40 @@ pub enum Request {
     Cancel(Box<Signed<Cancellation>>),
     /// Say what waits in this node.
     Queues,
+    /// Change who belongs to the mesh.
+    Enrolment(Box<EnrolmentCommand>),
+    /// Say who belongs to the mesh.
+    Members,
+    /// Lend the mesh so much of this node from now on.
+    Available(Box<Availability>),
+    /// Say how this node stands.
+    Status,
+    /// Show an open job.
+    Open(JobId),
+    /// Say what an open job waits for.
+    Pending(JobId),
+    /// Ask the hub's leader this for me.
+    Ask(Bytes),
+    /// The answer to what another node asked here.
+    Answer { to: NodeId, number: u64, answer: Box<Answer> },
+}
+
+/// What only a hub member may say, and has signed.
+#[derive(Clone, Debug)]
+pub enum EnrolmentCommand {
+    Invite(Signed<Invitation>),
+    Withdraw(Signed<Withdrawal>),
+    Expel(Signed<Expulsion>),
+}
+
+impl From<EnrolmentCommand> for Command {
+    fn from(command: EnrolmentCommand) -> Command {
+        match command {
+            EnrolmentCommand::Invite(invitation) => Command::Invite { invitation },
+            EnrolmentCommand::Withdraw(withdrawal) => Command::Withdraw { withdrawal },
+            EnrolmentCommand::Expel(expulsion) => Command::Expel { expulsion },
+        }
+    }
 }
 
 /// What a node does.
@@ -98,10 +140,20 @@ pub enum Output {
     Work { ticket: u64, work: Work },
     /// Tell observers how a job stands.
     Progress(Progress),
+    /// Another node asks something of this hub member, for a client of its own.
+    Asked(Asked),
+}
+
+/// A question of another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub from: NodeId,
+    pub number: u64,
+    pub body: Bytes,
 }
 
 /// What a client is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     /// What was asked for this job is durable.
     Accepted(JobId),
@@ -117,6 +169,18 @@ pub enum Reply {
     DiskLow,
     /// What waits in this node.
     Queues(Vec<Queue>),
+    /// It is done, and durable if it is to be.
+    Done,
+    /// Who belongs to the mesh.
+    Members(Box<Enrolment>),
+    /// How this node stands.
+    Status(Box<status::Status>),
+    /// An open job; none if it is not open here.
+    Open(Option<Box<JobRecord>>),
+    /// What an open job waits for; none if it is not open here.
+    Pending(Option<Vec<status::Reason>>),
+    /// What the hub answered.
+    Answered(Box<Answer>),
 }
 
 /// A queue, how long it is, how long it may become.
@@ -181,6 +245,7 @@ pub struct Core {
     gateway: gateway::GatewayRole,
     keeper: keeper::KeeperRole,
     archive: archive::ArchiveRole,
+    relay: relay::RelayRole,
     tokens: Tokens,
 }
 
@@ -327,6 +392,7 @@ impl Core {
             checker: checker::CheckerRole::default(),
             gateway: gateway::GatewayRole::default(),
             keeper: keeper::KeeperRole::new(),
+            relay: relay::RelayRole::default(),
             tokens: Tokens::default(),
             identity,
         }
@@ -335,7 +401,8 @@ impl Core {
     /// The one entrance: what follows from `input` at `now_ms` is appended to `out`.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let (mut inbox, mut replies) = (VecDeque::new(), VecDeque::new());
-        let Core { identity, members, leader, hub, agent, checker, gateway, keeper, archive, tokens } = self;
+        let Core { identity, members, leader, hub, agent, checker, gateway, keeper, archive, relay, tokens } =
+            self;
         let (node, now_led) = (identity.node, leader.node);
         let (inbox, replies, finished) = (&mut inbox, &mut replies, &mut Vec::new());
         let mut cx =
@@ -347,13 +414,39 @@ impl Core {
                 queues.extend(gateway.queues());
                 queues.extend(archive.queues());
                 queues.extend(hub.iter().flat_map(hub::HubRole::queues));
+                queues.extend(relay.queues());
                 queues.push(Queue::new("node: batches being stored", cx.tokens.stores.len() as u64, STORES));
                 cx.out.push(Output::Reply { token, reply: Reply::Queues(queues) });
             }
-            Input::Message { from, message: Message::Answered { job, cancellation, refused } } => {
+            Input::Message { from, message: Message::Answered { request, refused } } => {
                 if cx.leader == Some(from) {
-                    gateway.answered(&mut cx, job, cancellation, refused);
+                    gateway.answered(&mut cx, request, refused);
                 }
+            }
+            Input::Request { token, request: Request::Available(available) } => {
+                agent.make_available(*available);
+                cx.out.push(Output::Reply { token, reply: Reply::Done });
+            }
+            Input::Request { token, request: Request::Status } => {
+                let reply = Reply::Status(Box::new(status::Status {
+                    node,
+                    mesh: cx.identity.mesh,
+                    leader: cx.leader,
+                    up_ms: now.up_ms,
+                    own: agent.standing(now),
+                    hub: hub.as_ref().map(|hub| hub.standing(now)),
+                }));
+                cx.out.push(Output::Reply { token, reply });
+            }
+            Input::Request { token, request: Request::Ask(body) } => relay.ask(&mut cx, token, body),
+            Input::Request { token, request: Request::Answer { to, number, answer } } => {
+                cx.send(to, Message::Answer { number, answer });
+                cx.out.push(Output::Reply { token, reply: Reply::Done });
+            }
+            Input::Message { from, message: Message::Answer { number, answer } }
+                if cx.leader == Some(from) =>
+            {
+                relay.answered(&mut cx, number, *answer);
             }
             Input::Request { token, request } => gateway.asked(&mut cx, hub.as_mut(), token, request),
             Input::Message { from, message: Message::Led { term, books } } if cx.members.contains(&from) => {
@@ -424,6 +517,7 @@ impl Core {
             gateway.advance(&mut cx);
             keeper.advance(&mut cx);
             archive.advance(&mut cx);
+            relay.advance(&mut cx);
             if let Some(hub) = hub {
                 hub.advance(&mut cx);
             }
@@ -441,11 +535,17 @@ impl Core {
             .min(self.gateway.next_deadline(now))
             .min(self.keeper.next_deadline(now))
             .min(self.archive.next_deadline(now))
+            .min(self.relay.next_deadline(now))
     }
 
     /// The replicated state, for readers; none in a node that is no hub member.
     pub fn hub(&self) -> Option<&Hub> {
         self.hub.as_ref().map(hub::HubRole::machine)
+    }
+
+    /// Lends the mesh so much of this node from now on.
+    pub fn make_available(&mut self, available: Availability) {
+        self.agent.make_available(available);
     }
 
     /// The mesh the node belongs to.
@@ -545,13 +645,24 @@ fn deliver(
         (Message::NoBlob { blob }, Some(hub)) => hub.no_blob(cx, &from, &blob),
         (Message::Checking { attestation }, Some(hub)) if member => hub.being_checked(cx, from, &attestation),
         (Message::Judge(verdict), Some(hub)) => hub.judged(cx, *verdict),
-        (message @ (Message::Submit(_) | Message::Cancel(_)), Some(hub)) => {
+        (
+            message @ (Message::Submit(_)
+            | Message::Cancel(_)
+            | Message::Invite(_)
+            | Message::Withdraw(_)
+            | Message::Expel(_)),
+            Some(hub),
+        ) => {
             gateway::requested(cx, hub, from, message);
         }
         (Message::Signed { job, signature }, Some(hub)) if member => hub.signed(cx, job, signature),
         (Message::Sign { job }, Some(hub)) if member => hub.asked_to_sign(cx, from, job),
         (Message::Vote(vote), Some(hub)) if member => hub.voted(cx, *vote),
         (Message::Reveal { value }, Some(hub)) if member => hub.revealed(cx, from, value),
+        (Message::Join(join), Some(hub)) => hub.join(cx, from, *join),
+        (Message::Ask { number, body }, Some(hub)) if hub.machine().admits(&from) => {
+            cx.out.push(Output::Asked(Asked { from, number, body }));
+        }
         // For another role than this node has, or from somebody who may not say so.
         _ => {}
     }

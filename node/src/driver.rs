@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 
 use forgemesh_protocol::id::MeshId;
+use forgemesh_protocol::limits;
 use forgemesh_storage::CommitError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 
-use crate::core::{Core, Input, Now, Output, Progress, Reply, Request};
+use crate::core::availability::Availability;
+use crate::core::{Asked, Core, Input, Now, Output, Progress, Reply, Request};
 use crate::ports::{Executor, Mesh, Store};
 
 /// Requests that wait for the loop.
@@ -42,6 +44,8 @@ pub struct Driver<M, E, S> {
     reports: broadcast::Sender<Progress>,
     replies: BTreeMap<u64, oneshot::Sender<Reply>>,
     next_call: u64,
+    /// Where questions of other nodes go, if anybody here answers them.
+    desk: Option<mpsc::Sender<Asked>>,
 }
 
 /// How clients in this process reach the node.
@@ -80,7 +84,18 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
     pub(crate) fn new(core: Core, mesh: M, executor: E, store: S) -> Self {
         let (caller, calls) = mpsc::channel(REQUESTS);
         let (reports, _) = broadcast::channel(REPORTS);
-        Driver { core, mesh, executor, store, calls, caller, reports, replies: BTreeMap::new(), next_call: 0 }
+        Driver {
+            core,
+            mesh,
+            executor,
+            store,
+            calls,
+            caller,
+            reports,
+            replies: BTreeMap::new(),
+            next_call: 0,
+            desk: None,
+        }
     }
 
     /// A way to reach this node.
@@ -88,9 +103,21 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
         Handle { caller: self.caller.clone(), reports: self.reports.clone(), mesh: self.core.mesh() }
     }
 
+    /// What other nodes ask of this one, from its first step on. A question that finds no room is lost; it is asked again.
+    pub fn asked(&mut self) -> mpsc::Receiver<Asked> {
+        let (desk, asked) = mpsc::channel(limits::ASKS);
+        self.desk = Some(desk);
+        asked
+    }
+
     /// The node's logic, for readers.
     pub fn core(&self) -> &Core {
         &self.core
+    }
+
+    /// Lends the mesh so much of this node, from its first step on.
+    pub fn make_available(&mut self, available: Availability) {
+        self.core.make_available(available);
     }
 
     /// Runs until the store fails or `stop` is ready. `wall_ms` reads the wall clock, in milliseconds since 1970; it
@@ -146,6 +173,10 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                 Output::Progress(progress) => {
                     // Nobody watching is no error.
                     let _ = self.reports.send(progress);
+                }
+                Output::Asked(asked) => {
+                    // Who asked asks again.
+                    self.desk.iter().for_each(|desk| drop(desk.try_send(asked.clone())));
                 }
             }
         }

@@ -8,6 +8,8 @@ pub mod bundle;
 pub mod cause;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
+pub mod config;
 pub mod core;
 pub mod driver;
 pub mod evidence;

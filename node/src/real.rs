@@ -3,3 +3,5 @@
 pub mod executor;
 pub mod mesh;
 pub mod store;
+#[cfg(feature = "mesh")]
+pub mod swarm;

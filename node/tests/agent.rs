@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use forgemesh_kernel::job::Job;
 use forgemesh_node::boot::found;
 use forgemesh_node::core::archive::LedgerEnd;
-use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered};
+use forgemesh_node::core::availability::{Availability, Mode};
+use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered, Reply, Request};
 use forgemesh_node::ports::{Done, Work};
 use forgemesh_protocol::attestation::{Attestation, Claim, decode_claims};
 use forgemesh_protocol::canon::{self, Bytes};
@@ -15,8 +16,9 @@ use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::op::Op;
 use forgemesh_protocol::plan::{ShardTask, StageInput, StageRun};
-use forgemesh_protocol::wire::{Attested, Challenge, LeaseOffer, Message};
+use forgemesh_protocol::wire::{Answer, Attested, Challenge, LeaseOffer, Message};
 use forgemesh_storage::Write;
 
 const MESH: MeshId = MeshId(Hash([5; 32]));
@@ -38,6 +40,7 @@ struct Rig {
     executed: BTreeMap<u8, u64>,
     outbox: BTreeMap<u64, Vec<u8>>,
     works: Vec<(u64, Work)>,
+    replies: Vec<Reply>,
 }
 
 fn core(key: &SecretKey, outbox: Vec<Attested>) -> Core {
@@ -63,6 +66,7 @@ impl Rig {
             executed: BTreeMap::new(),
             outbox: BTreeMap::new(),
             works: Vec::new(),
+            replies: Vec::new(),
         };
         rig.by_hub(Message::Led { term: 1, books: 0 });
         rig
@@ -109,10 +113,9 @@ impl Rig {
                     }
                     Output::Work { ticket, work } => self.works.push((ticket, work)),
                     Output::Send { message, .. } => self.sent.push(message),
-                    Output::Reply { .. }
-                    | Output::Progress(_)
-                    | Output::Propose(_)
-                    | Output::Snapshot { .. } => {}
+                    Output::Reply { reply, .. } => self.replies.push(reply),
+                    Output::Progress(_) | Output::Asked(_) | Output::Propose(_) | Output::Snapshot { .. } => {
+                    }
                 }
             }
         }
@@ -290,4 +293,87 @@ fn only_the_hub_is_obeyed_and_only_for_what_the_agent_did() {
     rig.by_hub(open(&good));
     rig.by_hub(open(&good));
     assert_eq!(rig.works.len(), 1, "asked twice, opened once");
+}
+
+#[test]
+fn a_node_lends_what_its_operator_allows() {
+    let mut rig = Rig::new();
+    let hello = |rig: &Rig| {
+        let last = rig.sent.iter().rev().find_map(|message| match message {
+            Message::Hello(hello) => Some((**hello).clone()),
+            _ => None,
+        });
+        last.expect("a hello")
+    };
+    let allow = |rig: &mut Rig, available: Availability| {
+        rig.hand(Input::Request { token: 1, request: Request::Available(Box::new(available)) });
+    };
+    rig.by_hub(logged(0, Hash::ZERO));
+    let lease = rig.lease(1, 8);
+    rig.by_hub(lease.clone());
+    let begun = rig.works.len() as u64;
+    assert!(begun > 0 && begun < 8, "{begun} were begun");
+    // Draining, it finishes all that it holds; the hub hears at once that it takes nothing new.
+    allow(&mut rig, Availability { mode: Mode::Draining, ..Availability::default() });
+    let told = hello(&rig);
+    assert_eq!((told.accepts, told.holds[0].shards.clone()), (0, vec![0..8]));
+    rig.work();
+    assert_eq!(rig.executed.get(&1), Some(&8));
+    rig.by_hub(rig.lease(2, 4));
+    assert!(rig.works.is_empty(), "nothing new");
+    // Paused, it gives back what it has not begun.
+    allow(&mut rig, Availability::default());
+    assert!(hello(&rig).accepts > 0);
+    rig.by_hub(rig.lease(3, 8));
+    let begun = rig.works.len() as u64;
+    allow(&mut rig, Availability { mode: Mode::Paused, ..Availability::default() });
+    let input = rig.run(3).input_hash();
+    let held = hello(&rig).holds.into_iter().find(|holding| holding.input == input).expect("what is begun");
+    assert_eq!(held.shards, vec![0..begun]);
+    rig.work();
+    assert_eq!(rig.executed.get(&3), Some(&begun));
+    // Confined to another operation, it says so and takes no lease of this one.
+    let ops = vec![Op::new("mc", 1, "reserve.v1")];
+    allow(&mut rig, Availability { ops: ops.clone(), ..Availability::default() });
+    assert_eq!(hello(&rig).ops, ops);
+    rig.by_hub(rig.lease(4, 4));
+    assert!(rig.works.is_empty());
+}
+
+#[test]
+fn what_a_client_asks_of_the_hub_is_asked_until_it_is_answered_or_too_late() {
+    let mut rig = Rig::new();
+    let ask = |rig: &mut Rig| {
+        rig.sent.clear();
+        rig.hand(Input::Request { token: 7, request: Request::Ask(Bytes(b"{}".to_vec())) });
+    };
+    let numbers = |rig: &Rig| -> Vec<u64> {
+        let number = |message: &Message| match message {
+            Message::Ask { number, .. } => Some(*number),
+            _ => None,
+        };
+        rig.sent.iter().filter_map(number).collect()
+    };
+    let answer = Answer { refused: false, json: Bytes(b"[]".to_vec()), attached: Bytes(Vec::new()) };
+    ask(&mut rig);
+    rig.now.up_ms += limits::RETRY_MS;
+    rig.hand(Input::Tick);
+    let asked = numbers(&rig);
+    assert_eq!((asked.len(), asked[0]), (2, asked[1]), "the same question");
+    let message = Message::Answer { number: asked[0], answer: Box::new(answer.clone()) };
+    let stranger = SecretKey::from_bytes(&[66; 32]).public().id();
+    rig.hand(Input::Message { from: stranger, message: message.clone() });
+    assert!(rig.replies.is_empty(), "only the hub answers");
+    rig.by_hub(message.clone());
+    rig.by_hub(message);
+    assert_eq!(rig.replies, [Reply::Answered(Box::new(answer))], "once");
+    rig.replies.clear();
+    ask(&mut rig);
+    assert_ne!(numbers(&rig), [asked[0]]);
+    for _ in 0..limits::ASK_MS / limits::RETRY_MS {
+        assert!(rig.replies.is_empty());
+        rig.now.up_ms += limits::RETRY_MS;
+        rig.hand(Input::Tick);
+    }
+    assert_eq!(rig.replies, [Reply::NoAnswer]);
 }

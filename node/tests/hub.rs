@@ -7,7 +7,9 @@ mod hub {
     mod attesting;
     mod cause;
     mod durable;
+    mod enrolment;
     mod hostile;
     mod lending;
     mod losing;
+    mod standing;
 }

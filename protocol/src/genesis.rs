@@ -38,13 +38,24 @@ pub struct HubMember {
 pub struct Parameters {
     /// Leaves of each shard that `spotcheck` executes again, in parts per million, rounded up.
     pub spotcheck_ppm: u64,
+    /// Whether any node may work; else only hub members and nodes that a ticket admitted.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub open: bool,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
         // One leaf in sixteen: the cost a job bears for being checked.
-        Parameters { spotcheck_ppm: 62_500 }
+        Parameters { spotcheck_ppm: 62_500, open: true }
     }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// Why a genesis was refused.
@@ -73,23 +84,29 @@ impl Genesis {
 
     /// Decodes and checks a genesis.
     pub fn decode(bytes: &[u8]) -> Result<Genesis, GenesisError> {
-        let genesis: Genesis = canon::from_bytes(bytes, 1 << 16)?;
-        if genesis.protocol != limits::PROTOCOL_VERSION {
-            return Err(GenesisError::Protocol { found: genesis.protocol });
+        let genesis: Genesis = canon::from_bytes(bytes, limits::GENESIS_BYTES)?;
+        genesis.check()?;
+        Ok(genesis)
+    }
+
+    /// Checks everything that its form leaves open: version, members, bounds.
+    pub fn check(&self) -> Result<(), GenesisError> {
+        if self.protocol != limits::PROTOCOL_VERSION {
+            return Err(GenesisError::Protocol { found: self.protocol });
         }
-        let keys: std::collections::BTreeSet<_> = genesis.hub.iter().map(|m| m.key).collect();
-        if keys.is_empty() || keys.len() != genesis.hub.len() || keys.len() > limits::HUB_MEMBERS {
+        let keys: std::collections::BTreeSet<_> = self.hub.iter().map(|m| m.key).collect();
+        if keys.is_empty() || keys.len() != self.hub.len() || keys.len() > limits::HUB_MEMBERS {
             return Err(GenesisError::Members);
         }
-        let ppm = genesis.parameters.spotcheck_ppm;
-        let lengths = genesis.hub.iter().all(|m| (1..=limits::BEACON_LENGTH).contains(&m.beacon_length));
-        if genesis.name.len() > limits::MESH_NAME_BYTES || genesis.nonce.0.len() != 16 {
+        let ppm = self.parameters.spotcheck_ppm;
+        let lengths = self.hub.iter().all(|m| (1..=limits::BEACON_LENGTH).contains(&m.beacon_length));
+        if self.name.len() > limits::MESH_NAME_BYTES || self.nonce.0.len() != 16 {
             return Err(GenesisError::Bounds);
         }
         if !(1..=1_000_000).contains(&ppm) || !lengths {
             return Err(GenesisError::Bounds);
         }
-        Ok(genesis)
+        Ok(())
     }
 
     /// The hub member with this key.

@@ -89,6 +89,20 @@ domains! {
     REFUSAL = "forgemesh refusal v1";
     /// A cancellation without its signature.
     CANCELLATION = "forgemesh cancellation v1";
+    /// A join ticket without its signature.
+    TICKET = "forgemesh ticket v1";
+    /// The checksum at the end of a ticket's text.
+    TICKET_CHECK = "forgemesh ticket check v1";
+    /// The secret of a ticket; the digest is what the log knows of it before it is used.
+    TICKET_SECRET = "forgemesh ticket secret v1";
+    /// An invitation without its signature.
+    INVITATION = "forgemesh invitation v1";
+    /// The withdrawal of an invitation, without its signature.
+    WITHDRAWAL = "forgemesh withdrawal v1";
+    /// A node's request to be admitted, without its signature.
+    JOIN = "forgemesh join v1";
+    /// A node's expulsion, without its signature.
+    EXPULSION = "forgemesh expulsion v1";
 }
 
 impl Domain {

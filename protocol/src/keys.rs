@@ -36,6 +36,11 @@ impl SecretKey {
         SecretKey(ed25519_dalek::SigningKey::from_bytes(bytes))
     }
 
+    /// The 32-byte seed, for another implementation that must sign with the same key.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
     /// The public half.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key().to_bytes())

@@ -18,6 +18,37 @@ pub const CLIENT_ID_BYTES: usize = 128;
 pub const SEED_BYTES: usize = 256;
 /// Bytes of a `kv_namespace`.
 pub const NAMESPACE_BYTES: usize = 64;
+/// Bytes of an encoded genesis.
+pub const GENESIS_BYTES: usize = 1 << 16;
+/// Bytes of a ticket, as text.
+pub const TICKET_BYTES: usize = 1 << 14;
+/// Addresses in a ticket, and bytes of each.
+pub const BOOTSTRAP: usize = 8;
+pub const ADDRESS_BYTES: usize = 256;
+/// How long an invitation may be good for: 30 days.
+pub const INVITATION_TTL_MS: u64 = 30 * 24 * 3600 * 1000;
+/// Invitations that are remembered until they expire, used and withdrawn ones too.
+pub const INVITATIONS: usize = 1_000;
+/// How long a node's request to be admitted may wait to be committed.
+pub const JOIN_TTL_MS: u64 = 3600 * 1000;
+/// Bytes of a node's name.
+pub const NODE_NAME_BYTES: usize = 64;
+/// Bytes of the reason with which a request of another node is refused.
+pub const REASON_BYTES: usize = 512;
+/// Operations that an agent may say it is confined to.
+pub const HELLO_OPS: usize = 64;
+/// Bytes of one line of a request on a node's control socket.
+pub const CONTROL_BYTES: usize = 1 << 20;
+/// Bytes of one line of an answer there.
+pub const CONTROL_LINE_BYTES: usize = 16 << 20;
+/// Bytes of an answer with all that is attached to it.
+pub const CONTROL_ANSWER_BYTES: usize = 512 << 20;
+/// Questions to the hub that a node carries for its clients at once, and that a hub member answers at once.
+pub const ASKS: usize = 64;
+/// How long a node waits for the hub's answer to one.
+pub const ASK_MS: u64 = 30_000;
+/// Clients of a control socket at once.
+pub const CONTROL_CLIENTS: usize = 64;
 /// Bytes of a mesh's name.
 pub const MESH_NAME_BYTES: usize = 64;
 /// Agents a policy may ask for.
@@ -147,3 +178,74 @@ pub const LOG_ENTRIES: u64 = 1_024;
 pub const LEVELS: usize = 32;
 /// Rows and columns of a loss triangle.
 pub const TRIANGLE_SIDE: usize = 64;
+
+/// A message with a larger body travels on a stream of its own, so that small ones are not held up.
+pub const SMALL_MESSAGE_BYTES: usize = 64 << 10;
+/// CBOR items in one message: each costs tens of bytes once it is decoded, however short it was.
+pub const MESSAGE_ITEMS: u64 = 1 << 20;
+/// Messages of the node that its network has not looked at yet; further ones are lost.
+pub const MESH_COMMANDS: usize = 4_096;
+/// Messages from others that the node has not taken yet; further ones are lost.
+pub const MESH_INBOX: usize = 4_096;
+/// How many of them may be one peer's; then nothing more is read from it.
+pub const MESH_INBOX_PER_PEER: usize = 256;
+/// Bytes of all large messages that are being received or were not taken yet.
+pub const MESH_INBOX_BYTES: usize = 2 * MESSAGE_BYTES;
+/// Messages that wait for one peer's stream; further ones are lost.
+pub const MESH_OUTBOX: usize = 1_024;
+/// Bytes of all large messages that wait for a stream; further ones are lost.
+pub const MESH_OUTBOX_BYTES: usize = 2 * MESSAGE_BYTES;
+/// Nodes without a connection for which messages wait.
+pub const MESH_AWAITED: usize = 1_024;
+/// A message for a node that is not connected is lost after so long.
+pub const MESH_WAIT_MS: u64 = 5_000;
+/// A frame must arrive, or be taken, in this time ...
+pub const FRAME_MS: u64 = 10_000;
+/// ... and what it takes at this many bytes a second.
+pub const FRAME_BYTES_PER_S: u64 = 64 << 10;
+/// A stream on which nothing was said for so long is closed by its writer, unless a hub member is at its end.
+pub const STREAM_IDLE_MS: u64 = 60_000;
+/// Streams that one peer may have open towards this node.
+pub const STREAMS_PER_PEER: usize = 4;
+/// Streams of all protocols in one connection.
+pub const STREAMS_PER_CONNECTION: usize = 128;
+/// Faults of a peer after which it is disconnected and banned. One is forgotten after `BAN_MS`.
+pub const STRIKES: u32 = 3;
+/// How long a ban lasts.
+pub const BAN_MS: u64 = 600_000;
+/// Peers whose conduct is remembered.
+pub const CONDUCT: usize = 8_192;
+/// Bytes a second that one peer may send for long; as much again for each second of `PEER_BURST_S` at once.
+pub const PEER_BYTES_PER_S: u64 = 1 << 30;
+/// Messages a second, likewise.
+pub const PEER_MESSAGES_PER_S: u64 = 50_000;
+/// Seconds' worth that may come at once: what was held up on the way arrives together.
+pub const PEER_BURST_S: u64 = 10;
+/// A sender keeps to this fraction of what it may send, so that no honest one is ever struck.
+pub const PEER_PACE_DIVISOR: u64 = 2;
+/// Connections, established.
+pub const CONNECTIONS: u32 = 1_024;
+/// Connections to one peer: direct, relayed, and both at once while they change.
+pub const CONNECTIONS_PER_PEER: u32 = 4;
+/// Connections from one IPv4 network of 24 bits or IPv6 network of 48.
+pub const CONNECTIONS_PER_SUBNET: u32 = 256;
+/// Connections being made, each way.
+pub const CONNECTIONS_PENDING: u32 = 128;
+/// Peers of whom an address or a key is remembered.
+pub const PEERS: usize = 16_384;
+/// Addresses remembered of one peer.
+pub const PEER_ADDRESSES: usize = 8;
+/// Searches for nodes under way at once.
+pub const LOOKUPS: usize = 32;
+/// How often the routing table is refreshed.
+pub const REFRESH_MS: u64 = 300_000;
+/// Bytes of one announcement to all.
+pub const GOSSIP_BYTES: usize = 1 << 10;
+/// Announcements that a slow listener may lag behind before it misses some.
+pub const GOSSIP_QUEUE: usize = 256;
+/// Circuits that a relay carries at once, and reservations it grants.
+pub const RELAY_CIRCUITS: usize = 256;
+/// Bytes through one circuit, each way; then it is made again.
+pub const RELAY_BYTES: u64 = 4 << 30;
+/// How long a circuit lasts.
+pub const RELAY_MS: u64 = 3_600_000;

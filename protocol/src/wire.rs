@@ -10,11 +10,13 @@ use crate::cancellation::Cancellation;
 use crate::canon::{self, Bytes, CanonError};
 use crate::challenge::{LeafRef, Verdict};
 use crate::contract::Contract;
+use crate::enrolment::{Expulsion, Invitation, Join, Withdrawal};
 use crate::hash::Hash;
 use crate::id::JobId;
 use crate::keys::Signed;
 use crate::lease::Lease;
 use crate::limits;
+use crate::op::Op;
 use crate::plan::StageRun;
 use crate::receipt::ReceiptSignature;
 use crate::submission::Submission;
@@ -31,57 +33,121 @@ pub enum Message {
     /// Hub to agent: leave those of these shards that you have not begun.
     Recall(Holding),
     /// Hub to agent: the job is final, nothing of it is wanted any more.
-    Over { job: JobId },
+    Over {
+        job: JobId,
+    },
     /// Agent to hub: this shard could not be executed.
-    ShardFailed { job: JobId, stage: u64, shard: u64, attempt: u64, detail: String },
+    ShardFailed {
+        job: JobId,
+        stage: u64,
+        shard: u64,
+        attempt: u64,
+        detail: String,
+    },
     /// Agent to hub: a batch is done and committed to.
     Attest(Box<Attested>),
     /// Hub to agent: the last link of its chain that is logged, 0 and zero before the first. The answer to each
     /// attestation, and to a hello.
-    Logged { seq: u64, digest: Hash },
+    Logged {
+        seq: u64,
+        digest: Hash,
+    },
     /// Hub to agent: these blobs of your claims are not here.
-    Fetch { blobs: Vec<Hash> },
+    Fetch {
+        blobs: Vec<Hash>,
+    },
     /// Agent to hub: the bytes of one of them.
-    Blob { bytes: Bytes },
+    Blob {
+        bytes: Bytes,
+    },
     /// Agent to hub: this blob can't be had here either.
-    NoBlob { blob: Hash },
+    NoBlob {
+        blob: Hash,
+    },
     /// Hub to checker: execute these leaves again.
     Check(Box<Challenge>),
     /// Checker to hub: I am at it.
-    Checking { attestation: Hash },
+    Checking {
+        attestation: Hash,
+    },
     /// Checker to agent: open these leaves of your batch.
     Open(Box<Challenge>),
     /// Agent to checker: a kernel opening for each leaf, in the order asked for; none if they can't be had.
-    Opened { job: JobId, attestation: Hash, openings: Vec<Bytes> },
+    Opened {
+        job: JobId,
+        attestation: Hash,
+        openings: Vec<Bytes>,
+    },
     /// Checker to hub.
     Judge(Box<Signed<Verdict>>),
     /// Hub member to leader: what its reduction came to.
     Vote(Box<Signed<ReductionVote>>),
     /// Hub member to hub member: my signature under a job's receipt.
-    Signed { job: JobId, signature: ReceiptSignature },
+    Signed {
+        job: JobId,
+        signature: ReceiptSignature,
+    },
     /// Hub member to hub member: give me yours.
-    Sign { job: JobId },
+    Sign {
+        job: JobId,
+    },
     /// Hub member to leader: the next link of its beacon.
-    Reveal { value: Hash },
+    Reveal {
+        value: Hash,
+    },
     /// Node to leader: a client's job.
     Submit(Box<Signed<Submission>>),
     /// Node to leader: a client gives its job up.
     Cancel(Box<Signed<Cancellation>>),
-    /// Leader to node: the request is committed, or why not.
+    /// Hub member to leader: a change of who belongs to the mesh.
+    Invite(Box<Signed<Invitation>>),
+    Withdraw(Box<Signed<Withdrawal>>),
+    Expel(Box<Signed<Expulsion>>),
+    /// Leader to node: the request with this digest is committed, or why not.
     Answered {
-        job: JobId,
-        cancellation: bool,
+        request: Hash,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refused: Option<String>,
     },
     /// The leader to all it knows: I lead, in this term, and the books have so many entries.
-    Led { term: u64, books: u64 },
+    Led {
+        term: u64,
+        books: u64,
+    },
     /// Node to hub member: the books from this entry on.
-    Books { from: u64 },
+    Books {
+        from: u64,
+    },
     /// Hub member to node: the record of one entry's job.
-    Book { file: Bytes },
+    Book {
+        file: Bytes,
+    },
     /// Hub member to hub member: the replicated log's own protocol.
-    Raft { bytes: Bytes },
+    Raft {
+        bytes: Bytes,
+    },
+    /// A node to the hub: admit me, here is a ticket's secret. Said again until one of the two answers comes.
+    Join(Box<Signed<Join>>),
+    /// Hub to node: the request with this digest is granted, and that is durable.
+    Joined {
+        join: Hash,
+    },
+    /// Hub to node: it is refused, in words for people.
+    Refused {
+        join: Hash,
+        reason: String,
+    },
+    /// A node to the hub, for a client of its own: a request as its control socket takes it. Said again until it is
+    /// answered; the hub may do it twice, so only what may be done twice is asked so.
+    Ask {
+        number: u64,
+        body: Bytes,
+    },
+    /// Hub to node: the answer to the request with this number.
+    Answer {
+        number: u64,
+        answer: Box<Answer>,
+    },
 }
 
 impl Message {
@@ -96,6 +162,18 @@ impl Message {
     }
 }
 
+/// What a hub member answers a client of another node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// Whether `json` says why it was refused.
+    pub refused: bool,
+    /// An object, as the control socket of the hub member would give it.
+    pub json: Bytes,
+    /// The bytes that it speaks of.
+    pub attached: Bytes,
+}
+
 /// What an agent says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,6 +186,9 @@ pub struct Hello {
     pub accepts: u64,
     /// All that it holds: leased to it and not yet logged. What is not here is not being done.
     pub holds: Vec<Holding>,
+    /// The operations it executes; all, if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ops: Vec<Op>,
 }
 
 /// Shards of one stage.

@@ -9,6 +9,7 @@ use forgemesh_protocol::challenge::{
 use forgemesh_protocol::contract::{
     Contract, Convergence, Coverage, Excluded, ResultBody, StopReason, Work, replay_key,
 };
+use forgemesh_protocol::enrolment::{Expulsion, Invitation, Join, Withdrawal, secret_digest};
 use forgemesh_protocol::envelope::{ArtifactKind, Seed, SeedMode, Verify};
 use forgemesh_protocol::genesis::{Genesis, HubMember, Parameters};
 use forgemesh_protocol::hash::{Domain, Hash};
@@ -18,6 +19,7 @@ use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::op::Op;
 use forgemesh_protocol::plan::{Plan, ShardTask, Stage, StageInput, StageKind, StageRun};
 use forgemesh_protocol::submission::{Offer, Submission};
+use forgemesh_protocol::ticket::Ticket;
 use forgemesh_protocol::vote::{Artifact, FinalResult, Outcome, ReductionVote};
 use serde::Serialize;
 
@@ -161,6 +163,16 @@ fn lines() -> Vec<String> {
         Artifact { kind: ArtifactKind::ResultJson, bytes: 3, blake3: Hash([13; 32]), sha256: Hash([14; 32]) };
     let last = FinalResult { stop_leaf: 2, result_hash: result.hash(), work, artifacts: vec![artifact] };
     let vote = |outcome| ReductionVote { job: JOB, stage: 1, outcome, set_aside: 0 };
+    let mut invited = genesis.clone();
+    invited.parameters.open = false;
+    let join = Join { secret: Bytes(vec![18; 32]), name: "a node".to_owned(), expires_ms: 1_700_000_000_000 };
+    let ticket = Ticket {
+        genesis: invited.clone(),
+        bootstrap: vec!["/ip4/127.0.0.1/tcp/4001/p2p/12D3KooW".to_owned()],
+        network_key: Some(Bytes(vec![20; 32])),
+        secret: Bytes(vec![18; 32]),
+        expires_ms: 1_700_000_000_000,
+    };
     let key = replay_key(&contract().hash(), &Hash([15; 32]), &Hash([16; 32]), "exact.v1");
     let drawn: Vec<String> = leaves.iter().map(|at| format!("{}:{}", at.shard, at.leaf)).collect();
     vec![
@@ -186,6 +198,12 @@ fn lines() -> Vec<String> {
         format!("domains {}", Domain::ALL.iter().map(|domain| domain.tag()).collect::<Vec<_>>().join("|")),
         plain("plan_with_looks", &stopping, stopping.hash()),
         plain("result_converged", &stopped, stopped.hash()),
+        plain("genesis_invited", &invited, invited.mesh_id().0),
+        signed("invitation", &Invitation { secret: secret_digest(&[18; 32]), expires_ms: 1_700_000_000_000 }),
+        signed("withdrawal", &Withdrawal { secret: secret_digest(&[18; 32]) }),
+        signed("join", &join),
+        signed("expulsion", &Expulsion { node: agent, admitted: 19 }),
+        format!("ticket {}", ticket.issue(&secret())),
     ]
 }
 

@@ -54,6 +54,11 @@ pub struct Bench {
 impl Bench {
     /// A hub of `members`; the first of them is the leader.
     pub fn new(members: u8) -> Bench {
+        Bench::with(members, Parameters::default())
+    }
+
+    /// One of a mesh with these parameters.
+    pub fn with(members: u8, parameters: Parameters) -> Bench {
         let members: Vec<SecretKey> = (1..=members).map(|i| SecretKey::from_bytes(&[i; 32])).collect();
         let links: Vec<Vec<Hash>> = (0..members.len() as u8).map(|i| chain(Hash([0x40 + i; 32]))).collect();
         let member = |(key, links): (&SecretKey, &Vec<Hash>)| HubMember {
@@ -66,7 +71,7 @@ impl Bench {
             name: "bench".to_owned(),
             nonce: Bytes(vec![9; 16]),
             hub: members.iter().zip(&links).map(member).collect(),
-            parameters: Parameters::default(),
+            parameters,
         };
         Bench {
             hub: Hub::new(genesis),

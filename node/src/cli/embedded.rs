@@ -70,7 +70,7 @@ pub fn unexpected(reply: Reply) -> CliError {
         Reply::Refused(reason) => CliError::Rejected(reason),
         Reply::Elsewhere { hub } => CliError::Elsewhere(hub),
         Reply::DiskLow => CliError::DiskLow,
-        Reply::Accepted(_) | Reply::Queues(_) => CliError::Stopped(crate::driver::Stopped),
+        _ => CliError::Stopped(crate::driver::Stopped),
     }
 }
 

@@ -19,7 +19,9 @@ use forgemesh_protocol::plan::StageRun;
 use forgemesh_protocol::wire::{Attested, Challenge, Hello, Holding, LeaseOffer, Message};
 use forgemesh_storage::Batch;
 
+use super::availability::{Availability, Mode};
 use super::keeper::quarantine;
+use super::status::OwnStatus;
 use super::{AfterStore, AfterWork, Context, Now, Queue};
 use crate::ports::{Done, Work};
 
@@ -59,8 +61,13 @@ struct DoneShard {
 
 /// What the agent is doing.
 pub(crate) struct AgentRole {
-    /// Shards executed at once; 0 in a node that is no agent.
+    /// Threads of the executor; 0 in a node that is no agent.
+    threads: u64,
+    /// Shards executed at once: no more than there are threads, and than its operator allows.
     capacity: u64,
+    available: Availability,
+    /// When the hub last said how far it has logged this agent's chain.
+    heard_ms: Option<u64>,
     backend: String,
     /// The newest link of this agent's own chain, persisted or about to be. None before the hub has said what it has
     /// logged: a lost disk must not fork the chain.
@@ -97,7 +104,10 @@ impl AgentRole {
         let logged_seq = logged.map_or(0, |logged| logged.seq);
         let is_unlogged = |attested: &Attested| attested.attestation.body.seq > logged_seq;
         AgentRole {
+            threads: capacity,
             capacity,
+            available: Availability::default(),
+            heard_ms: None,
             backend,
             head,
             unlogged: outbox.into_iter().filter(is_unlogged).collect(),
@@ -132,6 +142,10 @@ impl AgentRole {
             || Some(lease.key.id()) != cx.leader
             || lease.verify(cx.identity.mesh).is_err()
         {
+            return;
+        }
+        let ops = &self.available.ops;
+        if !ops.is_empty() && !ops.contains(&contract.op) {
             return;
         }
         let stage = (body.job, body.stage);
@@ -221,7 +235,9 @@ impl AgentRole {
 
     /// Starts what can be started, attests what is done, says again what nobody has answered.
     pub fn advance(&mut self, cx: &mut Context<'_>) {
-        while self.running < self.capacity * FED_PER_THREAD
+        // Fewer threads than there are: the executor would give all of its own to what it is fed.
+        let fed = if self.capacity < self.threads { 1 } else { FED_PER_THREAD };
+        while self.running < self.capacity * fed
             && let Some(assignment) = self.waiting.pop_front()
         {
             let (contract, run) = (*assignment.task).clone();
@@ -252,7 +268,8 @@ impl AgentRole {
 
     fn accepts(&self) -> u64 {
         let backed_up = self.unlogged.len() + self.storing.len() >= limits::OUTBOX_LINKS;
-        if self.disk_low || backed_up { 0 } else { self.capacity * limits::SHARDS_PER_THREAD }
+        let willing = self.available.mode == Mode::Working && !self.disk_low;
+        if !willing || backed_up { 0 } else { self.capacity * limits::SHARDS_PER_THREAD }
     }
 
     fn hello(&self) -> Hello {
@@ -285,6 +302,7 @@ impl AgentRole {
             backend: self.backend.clone(),
             accepts: self.accepts(),
             holds: sets.into_iter().map(holding).take(limits::HOLDINGS).collect(),
+            ops: self.available.ops.clone(),
         }
     }
 
@@ -378,6 +396,7 @@ impl AgentRole {
 
     /// The hub has the chain up to this link. The newest link stays in the outbox: the next one must name it.
     pub fn logged(&mut self, cx: &mut Context<'_>, logged: ChainHead) {
+        self.heard_ms = Some(cx.now.up_ms);
         let Some(head) = self.head else {
             self.head = Some(logged);
             return;
@@ -468,6 +487,35 @@ impl AgentRole {
     pub fn disk_low(&mut self, low: bool) {
         self.disk_low = low;
         self.hello_ms = 0;
+    }
+
+    /// Its operator allows so much from now on.
+    pub fn make_available(&mut self, available: Availability) {
+        let asked = available.threads.unwrap_or(self.threads);
+        self.capacity = if asked < self.threads { asked.max(1) } else { self.threads };
+        self.available = available;
+        if self.available.mode == Mode::Paused {
+            self.drop_waiting(|_| true);
+        }
+        self.hello_ms = 0;
+    }
+
+    /// How this agent stands.
+    pub fn standing(&self, now: Now) -> OwnStatus {
+        let link = self.unlogged.front().map(|attested| attested.attestation.body.seq - 1);
+        OwnStatus {
+            threads: self.threads,
+            capacity: self.capacity,
+            backend: self.backend.clone(),
+            available: self.available.clone(),
+            accepts: self.accepts(),
+            held: self.held.len() as u64,
+            executing: self.running,
+            unlogged: (self.unlogged.len() + self.storing.len()) as u64,
+            logged: link.or(self.head.map(|head| head.seq)),
+            heard_ms_ago: self.heard_ms.map(|heard_ms| now.up_ms.saturating_sub(heard_ms)),
+            disk_low: self.disk_low,
+        }
     }
 
     /// In how many milliseconds something is due.

@@ -8,34 +8,72 @@ use std::collections::BTreeMap;
 use forgemesh_consensus::admission;
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::machine::Rejected;
-use forgemesh_protocol::id::{JobId, NodeId};
-use forgemesh_protocol::keys::Signed;
+use forgemesh_protocol::cancellation::Cancellation;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::{JobId, MeshId, NodeId};
+use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::submission::Submission;
 use forgemesh_protocol::wire::Message;
 
 use super::hub::HubRole;
-use super::{Context, Now, Output, Queue, Reply, Request};
+use super::{Context, EnrolmentCommand, Now, Output, Queue, Reply, Request};
 
 /// What a request is about: the same request of another client is the same matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Matter {
     Submission(JobId),
-    Cancellation(JobId),
+    Cancellation { job: JobId, digest: Hash },
+    Enrolment(Hash),
 }
 
 impl Matter {
-    /// The job.
-    pub fn job(&self) -> JobId {
+    /// That of a cancellation.
+    pub fn cancellation(cancellation: &Cancellation) -> Matter {
+        Matter::Cancellation { job: cancellation.job, digest: cancellation.digest() }
+    }
+
+    /// That of a message with a request, and the command that it asks for; none if it is another message.
+    fn of(message: &Message, mesh: MeshId) -> Option<(Matter, Command)> {
+        Some(match message.clone() {
+            Message::Submit(submission) => {
+                (Matter::Submission(submission.job_id(mesh)), Command::Submit { submission: *submission })
+            }
+            Message::Cancel(cancellation) => {
+                (Matter::cancellation(&cancellation.body), Command::Cancel { cancellation: *cancellation })
+            }
+            Message::Invite(invitation) => {
+                (Matter::Enrolment(invitation.body.digest()), Command::Invite { invitation: *invitation })
+            }
+            Message::Withdraw(withdrawal) => {
+                (Matter::Enrolment(withdrawal.body.digest()), Command::Withdraw { withdrawal: *withdrawal })
+            }
+            Message::Expel(expulsion) => {
+                (Matter::Enrolment(expulsion.body.digest()), Command::Expel { expulsion: *expulsion })
+            }
+            _ => return None,
+        })
+    }
+
+    /// The digest by which nodes speak of it.
+    fn digest(&self) -> Hash {
         match self {
-            Matter::Submission(job) | Matter::Cancellation(job) => *job,
+            Matter::Submission(job) => job.0,
+            Matter::Cancellation { digest, .. } | Matter::Enrolment(digest) => *digest,
+        }
+    }
+
+    /// What a client hears when it is committed.
+    fn granted(&self) -> Reply {
+        match self {
+            Matter::Submission(job) | Matter::Cancellation { job, .. } => Reply::Accepted(*job),
+            Matter::Enrolment(_) => Reply::Done,
         }
     }
 
     /// The leader's answer to another node.
     pub fn answer(&self, refused: Option<String>) -> Message {
-        let cancellation = matches!(self, Matter::Cancellation(_));
-        Message::Answered { job: self.job(), cancellation, refused }
+        Message::Answered { request: self.digest(), refused }
     }
 }
 
@@ -63,20 +101,23 @@ pub(crate) struct GatewayRole {
 impl GatewayRole {
     /// A client asks for something that the hub has to commit.
     pub fn asked(&mut self, cx: &mut Context<'_>, hub: Option<&mut HubRole>, token: u64, request: Request) {
-        let (matter, message) = match request {
+        let message = match request {
             Request::Submit(submission) => {
                 if let Err(error) = admission::check_size(&submission.body) {
                     let reply = Reply::Refused(error.into());
                     return cx.out.push(Output::Reply { token, reply });
                 }
-                (Matter::Submission(submission.job_id(cx.identity.mesh)), Message::Submit(submission))
+                Message::Submit(submission)
             }
-            Request::Cancel(cancellation) => {
-                (Matter::Cancellation(cancellation.body.job), Message::Cancel(cancellation))
-            }
-            // Answered by the core, which sees all the roles.
-            Request::Queues => return,
+            Request::Cancel(cancellation) => Message::Cancel(cancellation),
+            Request::Enrolment(command) => match *command {
+                EnrolmentCommand::Invite(invitation) => Message::Invite(Box::new(invitation)),
+                EnrolmentCommand::Withdraw(withdrawal) => Message::Withdraw(Box::new(withdrawal)),
+                EnrolmentCommand::Expel(expulsion) => Message::Expel(Box::new(expulsion)),
+            },
+            request => return looked_up(cx, hub, token, request),
         };
+        let Some((matter, _)) = Matter::of(&message, cx.identity.mesh) else { return };
         if matches!(matter, Matter::Submission(_)) && hub.is_some_and(|hub| hub.leads() && hub.is_disk_low())
         {
             return cx.out.push(Output::Reply { token, reply: Reply::DiskLow });
@@ -93,21 +134,15 @@ impl GatewayRole {
 
     /// The request's entry was applied on this node.
     pub fn settled(&mut self, cx: &mut Context<'_>, settled: Settled) {
-        let job = settled.matter.job();
-        let reply = settled.outcome.map_or_else(Reply::Refused, |()| Reply::Accepted(job));
+        let reply = settled.outcome.map_or_else(Reply::Refused, |()| settled.matter.granted());
         self.reply(cx, &settled.matter, &reply);
     }
 
     /// The leader says what came of a request.
-    pub fn answered(
-        &mut self,
-        cx: &mut Context<'_>,
-        job: JobId,
-        cancellation: bool,
-        refused: Option<String>,
-    ) {
-        let matter = if cancellation { Matter::Cancellation(job) } else { Matter::Submission(job) };
-        let reply = refused.map_or(Reply::Accepted(job), Reply::RefusedByHub);
+    pub fn answered(&mut self, cx: &mut Context<'_>, request: Hash, refused: Option<String>) {
+        let of_digest = |matter: &&Matter| matter.digest() == request;
+        let Some(matter) = self.waiting.keys().find(of_digest).copied() else { return };
+        let reply = refused.map_or(matter.granted(), Reply::RefusedByHub);
         self.reply(cx, &matter, &reply);
     }
 
@@ -152,21 +187,29 @@ impl GatewayRole {
     }
 }
 
-/// A node's request reaches the leader.
-pub(crate) fn requested(cx: &mut Context<'_>, hub: &mut HubRole, from: NodeId, message: Message) {
-    let (matter, command) = match message {
-        Message::Submit(submission) => {
-            let matter = Matter::Submission(submission.job_id(cx.identity.mesh));
-            if let Some(reason) = unfit(hub, &submission) {
-                return cx.send(from, matter.answer(Some(reason)));
-            }
-            (matter, Command::Submit { submission: *submission })
+/// What a client only wants to see.
+fn looked_up(cx: &mut Context<'_>, hub: Option<&mut HubRole>, token: u64, request: Request) {
+    let reply = match request {
+        Request::Members => {
+            let members = hub.map(|hub| hub.machine().state().enrolment.clone()).unwrap_or_default();
+            Reply::Members(Box::new(members))
         }
-        Message::Cancel(cancellation) => {
-            (Matter::Cancellation(cancellation.body.job), Command::Cancel { cancellation: *cancellation })
-        }
+        Request::Open(job) => Reply::Open(hub.and_then(|hub| hub.machine().job(&job).cloned().map(Box::new))),
+        Request::Pending(job) => Reply::Pending(hub.and_then(|hub| hub.pending(&job, cx.now))),
+        // Answered by the core, which sees all the roles.
         _ => return,
     };
+    cx.out.push(Output::Reply { token, reply });
+}
+
+/// A node's request reaches the leader.
+pub(crate) fn requested(cx: &mut Context<'_>, hub: &mut HubRole, from: NodeId, message: Message) {
+    let Some((matter, command)) = Matter::of(&message, cx.identity.mesh) else { return };
+    if let Command::Submit { submission } = &command
+        && let Some(reason) = unfit(hub, submission)
+    {
+        return cx.send(from, matter.answer(Some(reason)));
+    }
     hub.asked(cx, from, matter, command);
 }
 

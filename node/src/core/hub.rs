@@ -5,9 +5,11 @@
 
 mod arrivals;
 mod copying;
+mod joining;
 mod leading;
 mod reducing;
 mod signing;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +36,7 @@ use super::gateway::{Matter, Settled};
 use super::scheduler::Scheduler;
 use super::{AfterStore, Context, Entered, Now, Output, Progress, Queue};
 use crate::job_file::{JobFile, UNSIGNED_NAMESPACE};
+use joining::refused;
 
 /// What a hub member finds on its disk beside the log.
 pub struct Found {
@@ -71,6 +74,8 @@ pub(crate) struct HubRole {
     compacted: u64,
     /// Final jobs whose record is not durable yet.
     unrecorded: u64,
+    /// Nodes whose admission is proposed.
+    joining: BTreeSet<NodeId>,
 }
 
 impl HubRole {
@@ -91,6 +96,7 @@ impl HubRole {
             members,
             compacted,
             unrecorded: 0,
+            joining: BTreeSet::new(),
             machine,
         };
         role.sign_on(unsigned);
@@ -134,7 +140,8 @@ impl HubRole {
                 self.settle(cx, Matter::Submission(job), applied.as_ref().err());
             }
             (Command::Cancel { cancellation }, applied) => {
-                self.settle(cx, Matter::Cancellation(cancellation.body.job), applied.as_ref().err());
+                let matter = Matter::cancellation(&cancellation.body);
+                self.settle(cx, matter, applied.as_ref().err());
             }
             (
                 Command::Attest { attestation },
@@ -150,6 +157,24 @@ impl HubRole {
                 self.members.remove(&attestation.body.digest());
             }
             (Command::Reveal { .. } | Command::Pass { .. }, _) => self.offered_ms = None,
+            (Command::Enrol { join }, applied) => {
+                if self.joining.remove(&join.key.id()) {
+                    let answer = match applied {
+                        Ok(_) => Message::Joined { join: join.body.digest() },
+                        Err(reason) => refused(join, &reason.to_string()),
+                    };
+                    cx.send(join.key.id(), answer);
+                }
+            }
+            (Command::Invite { invitation }, applied) => {
+                self.settle(cx, Matter::Enrolment(invitation.body.digest()), applied.as_ref().err());
+            }
+            (Command::Withdraw { withdrawal }, applied) => {
+                self.settle(cx, Matter::Enrolment(withdrawal.body.digest()), applied.as_ref().err());
+            }
+            (Command::Expel { expulsion }, applied) => {
+                self.settle(cx, Matter::Enrolment(expulsion.body.digest()), applied.as_ref().err());
+            }
             _ => {}
         }
         self.lead_on(cx, &entry.command, &applied);

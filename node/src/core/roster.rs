@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use forgemesh_protocol::envelope::Target;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::op::Op;
 use forgemesh_protocol::wire::Hello;
 
 /// Parts per million: the unit of an agent's pace.
@@ -19,6 +20,8 @@ pub(crate) struct Agent {
     pub accepts: u64,
     /// Time that its shards took over the time that was estimated, in parts per million.
     pub pace_ppm: u64,
+    /// The operations it executes; all, if there are none.
+    pub ops: Vec<Op>,
 }
 
 impl Agent {
@@ -34,6 +37,11 @@ impl Agent {
             Target::Cpu => self.backend.starts_with("cpu"),
             Target::Gpu => !self.backend.starts_with("cpu"),
         }
+    }
+
+    /// Does it execute this operation?
+    pub fn executes(&self, op: &Op) -> bool {
+        self.ops.is_empty() || self.ops.contains(op)
     }
 
     /// Nanoseconds that one of its threads is expected to need for a shard of this estimate.
@@ -62,9 +70,12 @@ impl Roster {
             backend: hello.backend.clone(),
             accepts: hello.accepts,
             pace_ppm: old.map_or(MILLION, |agent| agent.pace_ppm),
+            ops: hello.ops.iter().take(limits::HELLO_OPS).cloned().collect(),
         };
         let same = |old: &Agent| {
-            old.is_live(up_ms) && (old.capacity, old.accepts) == (agent.capacity, agent.accepts)
+            old.is_live(up_ms)
+                && (old.capacity, old.accepts) == (agent.capacity, agent.accepts)
+                && old.ops == agent.ops
         };
         let changed = !old.is_some_and(same);
         self.agents.insert(node, agent);

@@ -82,6 +82,16 @@ impl Scheduler {
         self.roster.len()
     }
 
+    /// All agents, in the order of their ids, with the number of shards that each holds.
+    pub fn roster(&self) -> impl Iterator<Item = (&NodeId, &Agent, u64)> {
+        self.roster.iter().map(|(node, agent)| (node, agent, self.outstanding(node)))
+    }
+
+    /// Shards of a job that are lent.
+    pub fn lent(&self, job: &JobId) -> u64 {
+        self.jobs.get(job).map_or(0, |lent| lent.shards.len())
+    }
+
     /// Was this agent heard lately?
     pub fn is_live(&self, node: &NodeId, up_ms: u64) -> bool {
         self.roster.get(node).is_some_and(|agent| agent.is_live(up_ms))
@@ -308,7 +318,10 @@ impl Scheduler {
         self.roster
             .iter()
             .filter(move |(node, agent)| {
-                agent.is_live(up_ms) && agent.serves(policy.target) && !job.convicted.contains(node)
+                agent.is_live(up_ms)
+                    && agent.serves(policy.target)
+                    && agent.executes(&job.contract.op)
+                    && !job.convicted.contains(node)
             })
             .map(|(node, agent)| (*node, agent))
     }

@@ -12,16 +12,17 @@ use forgemesh_node::boot::found;
 use forgemesh_node::core::archive::LedgerEnd;
 use forgemesh_node::core::beacon::BeaconChain;
 use forgemesh_node::core::hub::Found;
-use forgemesh_node::core::{Core, Identity, Input, Now, Output, Progress, Recovered, Reply, Request};
+use forgemesh_node::core::{Asked, Core, Identity, Input, Now, Output, Progress, Recovered, Reply, Request};
 use forgemesh_node::job_file::JobFile;
 use forgemesh_node::ports::Work;
 use forgemesh_protocol::attestation::{Attestation, Claim};
 use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::{self, Bytes};
-use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::genesis::{Genesis, Parameters};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
+use forgemesh_protocol::op::Op;
 use forgemesh_protocol::plan::ShardTask;
 use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::wire::{Attested, Hello, Holding, LeaseOffer, Message};
@@ -47,6 +48,8 @@ pub struct Agent {
     pub leases: Vec<LeaseOffer>,
     /// What it says that it holds.
     pub holds: BTreeMap<(JobId, u64), BTreeSet<u64>>,
+    /// What it says that it is confined to.
+    pub ops: Vec<Op>,
     seq: u64,
     prev: Hash,
 }
@@ -55,7 +58,8 @@ impl Agent {
     pub fn new(key: u8, capacity: u64) -> Agent {
         let secret = SecretKey::from_bytes(&[key; 32]);
         let (leases, holds) = (Vec::new(), BTreeMap::new());
-        Agent { secret, capacity, accepts: capacity * 256, leases, holds, seq: 0, prev: Hash::ZERO }
+        let accepts = capacity * 256;
+        Agent { secret, capacity, accepts, leases, holds, ops: Vec::new(), seq: 0, prev: Hash::ZERO }
     }
 
     pub fn id(&self) -> NodeId {
@@ -91,6 +95,7 @@ impl Agent {
             backend: "cpu/played".to_owned(),
             accepts: self.accepts,
             holds: self.holds.iter().map(holding).collect(),
+            ops: self.ops.clone(),
         }))
     }
 
@@ -150,6 +155,8 @@ pub struct Bench {
     pub works: VecDeque<(u64, Work)>,
     pub replies: Vec<Reply>,
     pub progress: Vec<Progress>,
+    /// What other nodes asked.
+    pub asked: Vec<Asked>,
     pub log: Vec<Entry>,
     pub blobs: BTreeSet<Hash>,
     finished: Vec<FinishedJob>,
@@ -172,8 +179,18 @@ fn core(secret: &SecretKey, genesis: &Genesis, beacon: BeaconChain, hub: Hub) ->
 impl Bench {
     /// A hub that was never started before.
     pub fn new() -> Bench {
+        Bench::with(Parameters::default())
+    }
+
+    /// The hub of a mesh that takes no strangers.
+    pub fn closed() -> Bench {
+        Bench::with(Parameters { open: false, ..Parameters::default() })
+    }
+
+    fn with(parameters: Parameters) -> Bench {
         let hub = SecretKey::from_bytes(&[1; 32]);
-        let (genesis, beacon) = found(&hub, "bench".to_owned(), [2; 16], 64);
+        let (mut genesis, beacon) = found(&hub, "bench".to_owned(), [2; 16], 64);
+        genesis.parameters = parameters;
         let core = core(&hub, &genesis, beacon, Hub::new(genesis.clone()));
         let now = Now { wall_ms: START_MS, up_ms: 0 };
         let (sent, works) = (VecDeque::new(), VecDeque::new());
@@ -188,6 +205,7 @@ impl Bench {
             works,
             replies,
             progress,
+            asked: Vec::new(),
             log,
             blobs,
             finished,
@@ -238,6 +256,7 @@ impl Bench {
                     Output::Send { to, message } => self.sent.push_back((to, message)),
                     Output::Reply { reply, .. } => self.replies.push(reply),
                     Output::Progress(progress) => self.progress.push(progress),
+                    Output::Asked(asked) => self.asked.push(asked),
                 }
             }
         }
@@ -336,6 +355,12 @@ impl Bench {
         };
         let submission = Signed::new(submission, self.genesis.mesh_id(), &client());
         self.hand(Input::Request { token: 1, request: Request::Submit(Box::new(submission)) });
+    }
+
+    /// What the hub answers a client of its own.
+    pub fn answer(&mut self, request: Request) -> Reply {
+        self.hand(Input::Request { token: 3, request });
+        self.replies.pop().expect("an answer")
     }
 
     /// The client cancels a job.

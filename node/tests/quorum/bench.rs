@@ -241,7 +241,7 @@ impl Bench {
                 }
                 Output::Propose(command) if self.leader == Some(node) => self.commit(command),
                 Output::Reply { reply, .. } => self.nodes[node].replies.push(reply),
-                Output::Propose(_) | Output::Snapshot { .. } | Output::Progress(_) => {}
+                Output::Propose(_) | Output::Snapshot { .. } | Output::Progress(_) | Output::Asked(_) => {}
             }
         }
     }

@@ -87,7 +87,7 @@ impl Rig {
                         inputs.push_back(Input::Worked { ticket, done });
                     }
                     Output::Reply { reply, .. } => self.replies.push(reply),
-                    Output::Send { .. } | Output::Progress(_) => {}
+                    Output::Send { .. } | Output::Progress(_) | Output::Asked(_) => {}
                 }
             }
         }

@@ -17,6 +17,9 @@ use crate::core::{AfterStore, Context};
 impl HubRole {
     /// An agent said hello: it hears how far its chain is logged.
     pub fn heard(&mut self, cx: &mut Context<'_>, from: NodeId, hello: &Hello) {
+        if !self.machine.admits(&from) {
+            return;
+        }
         let log_ms = self.log_time(cx);
         if self.lead.is_none() {
             return self.scheduler.met(from, hello, cx.now.up_ms);
@@ -43,7 +46,7 @@ impl HubRole {
         let genesis = self.machine.genesis();
         let known = head != ChainHead::EMPTY;
         let good = || adjudicate::check_form(attestation, genesis, cx.identity.mesh, known).is_ok();
-        if from != body.agent || !(own || good()) {
+        if from != body.agent || !self.machine.admits(&from) || !(own || good()) {
             return;
         }
         let Some(lead) = &mut self.lead else { return };

@@ -47,7 +47,7 @@ pub(super) struct Lead {
     /// Votes that are proposed.
     voting: BTreeSet<(NodeId, Hash)>,
     /// Jobs that were running when this member began to lead: their agents say first what they hold.
-    settling: BTreeSet<JobId>,
+    pub settling: BTreeSet<JobId>,
     /// Agents that were known then and have not said it yet.
     unheard: BTreeSet<NodeId>,
 }
@@ -70,6 +70,7 @@ impl HubRole {
     pub fn led(&mut self, cx: &mut Context<'_>, term: u64, leader: Option<NodeId>) {
         self.offered_ms = None;
         self.votes_to_new_leader();
+        self.joining.clear();
         if leader != Some(self.node) {
             self.lead = None;
             return;

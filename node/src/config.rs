@@ -1,0 +1,272 @@
+//! `config.toml`, what a node's operator has decided: where it listens, whom it knows, how much of itself it lends.
+//!
+//! Strict: an unknown setting or a value out of range is refused with its line. Must never hold a secret.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use forgemesh_protocol::limits;
+use forgemesh_protocol::op::Op;
+use forgemesh_protocol::ticket::is_address;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::core::availability::{Availability, Mode};
+
+/// The file within a data folder.
+pub const CONFIG_FILE_NAME: &str = "config.toml";
+/// Bytes of the file at most.
+const BYTES: u64 = 64 << 10;
+const MINUTES_A_DAY: u32 = 24 * 60;
+
+/// The settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Multiaddr texts; none: the node listens nowhere.
+    pub listen: Vec<String>,
+    /// Hub members' addresses, each with its peer id.
+    pub bootstrap: Vec<String>,
+    /// Threads that compute; none: all cores.
+    pub threads: Option<u16>,
+    /// Operations that this node executes; none: all.
+    pub ops: Vec<Op>,
+    /// When it takes work, in minutes of the day (UTC); none: always.
+    pub hours: Vec<Range<u32>>,
+    /// Takes no work until it is told to.
+    pub paused: bool,
+}
+
+/// Why the file was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {}: {source}; check its permissions", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{} is longer than {BYTES} bytes; it should hold settings alone", path.display())]
+    TooLong { path: PathBuf },
+    #[error("{}: {reason}", path.display())]
+    Toml { path: PathBuf, reason: String },
+    #[error("{}, line {line}: {reason}", path.display())]
+    Value { path: PathBuf, line: usize, reason: String },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    listen: Vec<Spanned<String>>,
+    #[serde(default)]
+    bootstrap: Vec<Spanned<String>>,
+    threads: Option<Spanned<i64>>,
+    #[serde(default)]
+    ops: Vec<Spanned<String>>,
+    #[serde(default)]
+    hours_utc: Vec<Spanned<String>>,
+    #[serde(default)]
+    paused: bool,
+}
+
+impl Config {
+    /// Reads the file of a data folder; none if it is not there.
+    pub fn read(folder: &Path) -> Result<Option<Config>, ConfigError> {
+        let path = folder.join(CONFIG_FILE_NAME);
+        let failed = |source| ConfigError::Read { path: path.clone(), source };
+        let length = match std::fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            found => found.map_err(failed)?.len(),
+        };
+        if length > BYTES {
+            return Err(ConfigError::TooLong { path });
+        }
+        let text = std::fs::read_to_string(&path).map_err(failed)?;
+        Config::parse(&text, &path).map(Some)
+    }
+
+    /// Reads a text; `path` is for the errors.
+    pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+        let reader = Reader { text, path };
+        let file: File = toml::from_str(text).map_err(|error| ConfigError::Toml {
+            path: path.to_owned(),
+            reason: error.to_string().trim_end().to_owned(),
+        })?;
+        let listen = |text: &str| text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let (an_address, with_peer) = (
+            "an address is written like /ip4/0.0.0.0/tcp/4610",
+            "it is written like /ip4/192.0.2.1/tcp/4610/p2p/12D3…",
+        );
+        let threads = file.threads.map(|threads| {
+            let found = u16::try_from(*threads.get_ref()).ok().filter(|found| (1..=1024).contains(found));
+            found.ok_or_else(|| reader.value(&threads, "threads are 1 to 1024".to_owned()))
+        });
+        let op = |text: &str| text.parse::<Op>().map_err(|error| error.to_string());
+        let address = |good: fn(&str) -> bool, cure: &'static str| {
+            move |text: &str| {
+                let short = text.len() <= limits::ADDRESS_BYTES;
+                if short && good(text) { Ok(text.to_owned()) } else { Err(cure.to_owned()) }
+            }
+        };
+        Ok(Config {
+            listen: reader.each(file.listen, limits::BOOTSTRAP, address(listen, an_address))?,
+            bootstrap: reader.each(file.bootstrap, limits::BOOTSTRAP, address(is_address, with_peer))?,
+            threads: threads.transpose()?,
+            ops: reader.each(file.ops, limits::HELLO_OPS, op)?,
+            hours: reader.each(file.hours_utc, 24, hours)?,
+            paused: file.paused,
+        })
+    }
+
+    /// What it says of work, at this moment (milliseconds since 1970).
+    pub fn availability(&self, now_ms: u64) -> Availability {
+        let mode = if self.paused || !self.is_open(now_ms) { Mode::Paused } else { Mode::Working };
+        Availability { mode, threads: self.threads.map(u64::from), ops: self.ops.clone() }
+    }
+
+    /// Is this a time at which the node takes work?
+    pub fn is_open(&self, now_ms: u64) -> bool {
+        let minute = (now_ms / 60_000 % u64::from(MINUTES_A_DAY)) as u32;
+        let within = |hours: &Range<u32>| match hours.start <= hours.end {
+            true => hours.contains(&minute),
+            // Over midnight.
+            false => minute >= hours.start || minute < hours.end,
+        };
+        self.hours.is_empty() || self.hours.iter().any(within)
+    }
+
+    /// The text of a new node's file.
+    pub fn template(listen: &[String], bootstrap: &[String]) -> String {
+        let list = |texts: &[String]| {
+            let quoted: Vec<String> = texts.iter().map(|text| format!("\"{text}\"")).collect();
+            format!("[{}]", quoted.join(", "))
+        };
+        format!(
+            "# Settings of this node; `forgemesh up` reads them when it starts.\n\n\
+             # Where other nodes reach it. None: it reaches others, and nobody reaches it.\n\
+             listen = {}\n\
+             # Hub members of the mesh, to find the others by.\n\
+             bootstrap = {}\n\n\
+             # threads = 4                        # threads that compute; all cores without it\n\
+             # ops = [\"mc@1/reserve.v1\"]          # operations that it executes; all without it\n\
+             # hours_utc = [\"20:00-06:00\"]        # when it takes work; always without it\n\
+             # paused = true                      # takes no work until `forgemesh node resume`\n",
+            list(listen),
+            list(bootstrap)
+        )
+    }
+}
+
+/// `HH:MM-HH:MM`; the end may lie after midnight.
+fn hours(text: &str) -> Result<Range<u32>, String> {
+    let cure = "hours are written like \"20:00-06:00\" (UTC)";
+    let minute = |text: &str| {
+        let (hours, minutes) = text.split_once(':')?;
+        let number = |digits: &str| {
+            (digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit()))
+                .then(|| digits.parse::<u32>().ok())?
+        };
+        let (hours, minutes) = (number(hours)?, number(minutes)?);
+        (minutes < 60 && hours * 60 + minutes <= MINUTES_A_DAY).then_some(hours * 60 + minutes)
+    };
+    let (from, to) = text.split_once('-').ok_or(cure)?;
+    match (minute(from), minute(to)) {
+        (Some(from), Some(to)) if from != to => Ok(from..to),
+        _ => Err(cure.to_owned()),
+    }
+}
+
+/// What names the place of an error.
+struct Reader<'a> {
+    text: &'a str,
+    path: &'a Path,
+}
+
+impl Reader<'_> {
+    fn value<T>(&self, found: &Spanned<T>, reason: String) -> ConfigError {
+        let line = self.text[..found.span().start].matches('\n').count() + 1;
+        ConfigError::Value { path: self.path.to_owned(), line, reason }
+    }
+
+    fn each<T>(
+        &self,
+        found: Vec<Spanned<String>>,
+        most: usize,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, ConfigError> {
+        if let Some(beyond) = found.get(most) {
+            return Err(self.value(beyond, format!("at most {most} are allowed here; leave some out")));
+        }
+        let one = |item: &Spanned<String>| {
+            let text = item.get_ref();
+            read(text).map_err(|reason| self.value(item, format!("\"{text}\": {reason}")))
+        };
+        found.iter().map(one).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("config.toml"))
+    }
+
+    fn refused(text: &str) -> String {
+        parse(text).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn the_template_is_read_with_and_without_its_comments() {
+        let (listen, bootstrap) = ("/ip4/0.0.0.0/tcp/4610", "/ip4/192.0.2.1/tcp/4610/p2p/12D3KooW");
+        let text = Config::template(&[listen.to_owned()], &[bootstrap.to_owned()]);
+        let read = parse(&text).expect("it is read");
+        let expected = Config {
+            listen: vec![listen.to_owned()],
+            bootstrap: vec![bootstrap.to_owned()],
+            ..Config::default()
+        };
+        assert_eq!(read, expected);
+        let bare = |line: &str| match line.strip_prefix("# ") {
+            Some(setting) if setting.contains(" = ") => setting.to_owned(),
+            _ => line.to_owned(),
+        };
+        let text: Vec<String> = text.lines().map(bare).collect();
+        let all = parse(&text.join("\n")).expect("it is read");
+        assert_eq!((all.threads, all.ops.len(), all.hours.len(), all.paused), (Some(4), 1, 1, true));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        assert!(refused("listen = []\nthread = 4\n").contains("line 2"), "an unknown setting");
+        assert!(refused("threads = \"four\"").contains("line 1"), "another type");
+        assert!(refused("\n\nthreads = 0").contains("line 3: threads are 1 to 1024"));
+        assert!(
+            refused("paused = false\nops = [\n \"mc@1/reserve.v1\",\n \"mc\"]").contains("line 4: \"mc\"")
+        );
+        assert!(refused("listen = [\"0.0.0.0:4610\"]").contains("/ip4/0.0.0.0/tcp/4610"));
+        assert!(refused("bootstrap = [\"/ip4/192.0.2.1/tcp/1\"]").contains("p2p"));
+        for hours in [
+            "",
+            "20:00",
+            "20:00-20:00",
+            "24:01-01:00",
+            "2:00-03:00",
+            "aa:bb-cc:dd",
+            "20:00-06:60",
+            "+1:00-02:00",
+        ] {
+            assert!(refused(&format!("hours_utc = [\"{hours}\"]")).contains("UTC"), "{hours}");
+        }
+        assert!(refused(&format!("hours_utc = [{}]", "\"01:00-02:00\",".repeat(25))).contains("at most 24"));
+    }
+
+    #[test]
+    fn hours_go_over_midnight() {
+        let config = parse("hours_utc = [\"22:30-06:00\", \"12:00-12:01\"]").expect("it is read");
+        let at = |hours: u64, minutes: u64| config.is_open(((1_000 * 24 + hours) * 60 + minutes) * 60_000);
+        let open = [at(22, 30), at(23, 59), at(0, 0), at(5, 59), at(12, 0)];
+        let closed = [at(22, 29), at(6, 0), at(11, 59), at(12, 1)];
+        assert!(open.iter().all(|open| *open) && !closed.iter().any(|open| *open));
+        assert_eq!(config.availability((24 + 7) * 3_600_000).mode, Mode::Paused);
+        assert_eq!(config.availability((24 + 3) * 3_600_000).mode, Mode::Working);
+        assert_eq!(Config::default().availability(0), Availability::default());
+    }
+}

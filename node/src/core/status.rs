@@ -1,0 +1,105 @@
+//! How a node stands, as plain values: for its operator, never for a decision.
+
+use forgemesh_protocol::id::{JobId, MeshId, NodeId};
+use forgemesh_protocol::op::Op;
+use forgemesh_protocol::state::State;
+
+use super::availability::Availability;
+
+/// The whole node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    pub node: NodeId,
+    pub mesh: MeshId,
+    /// The hub member that leads, as far as this node knows.
+    pub leader: Option<NodeId>,
+    pub up_ms: u64,
+    pub own: OwnStatus,
+    /// None in a node that is no hub member.
+    pub hub: Option<HubStatus>,
+}
+
+/// The node as an agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnStatus {
+    /// Of the executor.
+    pub threads: u64,
+    /// Shards executed at once.
+    pub capacity: u64,
+    pub backend: String,
+    pub available: Availability,
+    /// Shards it would hold at most now; 0 while it takes no work.
+    pub accepts: u64,
+    /// Shards leased to it and not yet attested, and how many of them the executor has.
+    pub held: u64,
+    pub executing: u64,
+    /// Attestations that the hub has not logged yet, and the last link that it has.
+    pub unlogged: u64,
+    pub logged: Option<u64>,
+    /// How long ago the hub's leader last answered; none if it never did.
+    pub heard_ms_ago: Option<u64>,
+    pub disk_low: bool,
+}
+
+/// A hub member's view of the mesh.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HubStatus {
+    pub term: u64,
+    /// Does this member lead?
+    pub leads: bool,
+    /// Entries applied.
+    pub log: u64,
+    /// Jobs in the ledger.
+    pub ledger: u64,
+    /// Log time, milliseconds since 1970.
+    pub log_ms: u64,
+    pub disk_low: bool,
+    pub agents: Vec<AgentStatus>,
+    pub jobs: Vec<OpenJob>,
+}
+
+/// An agent as the hub's leader knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentStatus {
+    pub node: NodeId,
+    pub capacity: u64,
+    pub backend: String,
+    pub accepts: u64,
+    pub holds: u64,
+    /// Time that its shards take over the time that is estimated, in parts per million.
+    pub pace_ppm: u64,
+    pub heard_ms_ago: u64,
+    pub live: bool,
+    pub ops: Vec<Op>,
+}
+
+/// A job that is not final.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenJob {
+    pub job: JobId,
+    pub client_job_id: Option<String>,
+    pub op: Op,
+    pub state: State,
+    pub accepted_ms: u64,
+    pub stage: u64,
+    pub attested: u64,
+    pub lent: u64,
+    pub shards: u64,
+    /// Batches of the stage without a verdict.
+    pub unverified: u64,
+}
+
+/// One thing that a job waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// A word that programs may rely on.
+    pub code: &'static str,
+    /// The same with its counts, and what could be done.
+    pub text: String,
+}
+
+impl Reason {
+    pub(crate) fn new(code: &'static str, text: impl Into<String>) -> Reason {
+        Reason { code, text: text.into() }
+    }
+}

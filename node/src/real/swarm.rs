@@ -1,0 +1,218 @@
+//! The mesh of production: libp2p behind the port `Mesh`.
+//!
+//! Owns the network's thread and the bounded channels to it. Nothing outside this folder knows of libp2p. What the
+//! network cannot deliver, or has no room for, is lost and counted: the port promises no more.
+
+mod address;
+mod behaviour;
+mod budget;
+mod conduct;
+mod config;
+mod counters;
+mod directory;
+mod events;
+mod frame;
+mod gate;
+mod gossip;
+mod handle;
+mod identity;
+mod lane;
+mod outboxes;
+mod peers;
+mod reader;
+mod shape;
+mod streams;
+mod transport;
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::num::NonZeroU8;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::keys::PublicKey;
+use forgemesh_protocol::limits;
+use forgemesh_protocol::wire::Message;
+use libp2p::{Multiaddr, PeerId};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+
+use crate::ports::Mesh;
+
+pub use conduct::Fault;
+pub use config::{Config, Limits, SwarmError};
+pub use counters::Counts;
+pub use handle::{Announcement, AskError, Link, PeerStatus, Route, Status, SwarmHandle};
+
+use events::{Command, Ends, EventLoop};
+use lane::{Parcel, body_bytes};
+use reader::{Delivery, Inbox};
+
+/// Threads that encode and decode large messages.
+const CODERS: usize = 4;
+/// How long a start may take: only addresses are looked up.
+const START: Duration = Duration::from_millis(limits::FRAME_MS);
+/// Connections that nobody uses are closed after so long.
+const IDLE: Duration = Duration::from_millis(limits::STREAM_IDLE_MS);
+/// Attempts to reach one peer at once.
+const ATTEMPTS: NonZeroU8 = NonZeroU8::new(8).expect("invariant: 8 is not zero");
+
+/// A running network. Dropping it closes all connections.
+pub struct Swarm {
+    handle: SwarmHandle,
+    deliveries: mpsc::Receiver<Delivery>,
+    /// Bytes of large messages that may wait to be sent.
+    room: Arc<Semaphore>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Swarm {
+    /// Starts the network; it listens when this returns. Waits for that: some milliseconds.
+    pub fn start(config: Config) -> Result<Swarm, SwarmError> {
+        let checked = config.check()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(CODERS)
+            .thread_name("forgemesh-coder")
+            .build()
+            .map_err(SwarmError::Thread)?;
+        let (stop, stopped) = oneshot::channel();
+        let (commands, asked) = mpsc::channel(limits::MESH_COMMANDS);
+        let (deliver, deliveries) = mpsc::channel(limits::MESH_INBOX);
+        let (fault, faults) = mpsc::channel(limits::MESH_INBOX);
+        let (announcements, _) = broadcast::channel(limits::GOSSIP_QUEUE);
+        let (status, shown) = watch::channel(Status::new(config.secret.public().id()));
+        let counters = Arc::<counters::Counters>::default();
+        let large = Arc::new(Semaphore::new(limits::MESH_INBOX_BYTES));
+        let inbox = Inbox { deliveries: deliver, large, faults: fault, counters: counters.clone() };
+        let ends = Ends {
+            commands: asked,
+            inbox,
+            faults,
+            status,
+            announcements: announcements.clone(),
+            stop: stopped,
+        };
+        let is_private = config.pre_shared_key.is_some();
+        let (ready, started) = sync_channel(1);
+        let network = move || {
+            runtime.block_on(run(config, checked, ends, ready));
+            // What is being encoded or decoded is wanted by nobody any more.
+            runtime.shutdown_background();
+        };
+        let thread = thread::Builder::new()
+            .name("forgemesh-mesh".to_owned())
+            .spawn(network)
+            .map_err(SwarmError::Thread)?;
+        let handle = SwarmHandle { commands, status: shown, counters, announcements, is_private };
+        let room = Arc::new(Semaphore::new(limits::MESH_OUTBOX_BYTES));
+        let swarm = Swarm { handle, deliveries, room, stop: Some(stop), thread: Some(thread) };
+        let silent =
+            |_| SwarmError::Setup { reason: "its addresses did not become known in time".to_owned() };
+        started.recv_timeout(START).map_err(silent)??;
+        Ok(swarm)
+    }
+
+    /// A way to ask about the network.
+    pub fn handle(&self) -> SwarmHandle {
+        self.handle.clone()
+    }
+
+    fn lose(&self) {
+        self.handle.counters.lost.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Mesh for Swarm {
+    fn send(&mut self, to: NodeId, message: Message) {
+        let body = body_bytes(&message);
+        let room = if body > limits::SMALL_MESSAGE_BYTES {
+            let Some(room) =
+                u32::try_from(body).ok().and_then(|body| self.room.clone().try_acquire_many_owned(body).ok())
+            else {
+                return self.lose();
+            };
+            Some(room)
+        } else {
+            None
+        };
+        if self.handle.commands.try_send(Command::Send { to, parcel: Parcel::new(message, room) }).is_err() {
+            self.lose();
+        }
+    }
+
+    async fn next(&mut self) -> (NodeId, Message) {
+        match self.deliveries.recv().await {
+            Some(delivery) => (delivery.from, delivery.message),
+            // The network has ended: nothing comes any more.
+            None => pending().await,
+        }
+    }
+}
+
+impl Drop for Swarm {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // Its connections end with it, however it ends.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The peer id of a key as it stands in addresses, after `/p2p/`; none for a key that is not usable.
+pub fn peer_id(key: &PublicKey) -> Option<String> {
+    identity::peer_of(key).map(|peer| peer.to_string())
+}
+
+/// The node at the end of an address; none if the address does not say.
+pub fn node_at(address: &str) -> Option<NodeId> {
+    let address: Multiaddr = address.parse().ok()?;
+    identity::node_of(&address::split_peer(address).1?)
+}
+
+async fn run(
+    config: Config,
+    checked: config::Checked,
+    ends: Ends,
+    ready: SyncSender<Result<(), SwarmError>>,
+) {
+    let report = ready.clone();
+    match set_up(&config, checked, ends, ready) {
+        Ok(events) => events.run().await,
+        // Who started it has given up waiting if this fails.
+        Err(error) => drop(report.send(Err(error))),
+    }
+}
+
+fn set_up(
+    config: &Config,
+    checked: config::Checked,
+    ends: Ends,
+    ready: SyncSender<Result<(), SwarmError>>,
+) -> Result<EventLoop, SwarmError> {
+    let keypair = identity::keypair(&config.secret);
+    let own = keypair.public().to_peer_id();
+    let (transport, circuits) = transport::build(config, &keypair)?;
+    let mut peers = peers::Peers::new(own);
+    config.known.iter().filter_map(identity::peer_of).for_each(|peer| peers.keep(peer, None));
+    checked.bootstrap.iter().for_each(|(peer, address)| peers.keep(*peer, Some(address.clone())));
+    let known = config.known.iter().filter_map(identity::peer_of);
+    let kept: BTreeSet<PeerId> = known.chain(checked.bootstrap.iter().map(|(peer, _)| *peer)).collect();
+    let mut protocols = behaviour::Protocols::new(config, &keypair, circuits, &kept)?;
+    for (peer, address) in checked.bootstrap {
+        protocols.kad.add_address(&peer, address);
+    }
+    let settings = libp2p::swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(IDLE)
+        .with_dial_concurrency_factor(ATTEMPTS);
+    let mut swarm = libp2p::Swarm::new(transport, protocols, own, settings);
+    checked.external.into_iter().for_each(|address| swarm.add_external_address(address));
+    let mut events = EventLoop::new(config, swarm, peers, ends, ready);
+    events.listen(checked.listen)?;
+    Ok(events)
+}

@@ -1,0 +1,129 @@
+//! What a node's network is told at its start, and why it would not start.
+
+use std::collections::BTreeSet;
+
+use forgemesh_protocol::id::MeshId;
+use forgemesh_protocol::keys::{PublicKey, SecretKey};
+use forgemesh_protocol::limits;
+use libp2p::{Multiaddr, PeerId};
+
+use super::address;
+
+/// How a node takes part in the network.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node's key: its node id and its peer id are both made of it.
+    pub secret: SecretKey,
+    /// The mesh it belongs to; nodes of two meshes do not understand each other.
+    pub mesh: MeshId,
+    /// Where it listens: `/ip4/0.0.0.0/tcp/0`, `/ip4/0.0.0.0/udp/0/quic-v1`, or through a relay
+    /// `/ip4/…/tcp/…/p2p/RELAY/p2p-circuit`. Nowhere is allowed.
+    pub listen: Vec<String>,
+    /// Where others reach it, if it is not where it listens: a forwarded port.
+    pub external: Vec<String>,
+    /// Nodes to begin with, each ending in `/p2p/…`.
+    pub bootstrap: Vec<String>,
+    /// Keys that are known beforehand, those of the hub members: their connections are kept.
+    pub known: Vec<PublicKey>,
+    /// The secret of a private mesh: who lacks it cannot even begin to speak.
+    pub pre_shared_key: Option<[u8; 32]>,
+    /// Look for nodes in the local network, and be seen there.
+    pub mdns: bool,
+    /// Carry connections between nodes that cannot reach each other.
+    pub relay: bool,
+    /// How much is allowed to others.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// Listens at any port, knows nobody.
+    pub fn new(secret: SecretKey, mesh: MeshId) -> Self {
+        Config {
+            secret,
+            mesh,
+            listen: vec!["/ip4/0.0.0.0/tcp/0".to_owned()],
+            external: Vec::new(),
+            bootstrap: Vec::new(),
+            known: Vec::new(),
+            pre_shared_key: None,
+            mdns: false,
+            relay: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// How much is allowed to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes a second from one peer, for long.
+    pub peer_bytes_per_s: u64,
+    /// Messages a second from one peer, for long.
+    pub peer_messages_per_s: u64,
+    /// Connections, all together.
+    pub connections: u32,
+    /// Connections of one peer.
+    pub connections_per_peer: u32,
+    /// Connections from one subnet.
+    pub connections_per_subnet: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            peer_bytes_per_s: limits::PEER_BYTES_PER_S,
+            peer_messages_per_s: limits::PEER_MESSAGES_PER_S,
+            connections: limits::CONNECTIONS,
+            connections_per_peer: limits::CONNECTIONS_PER_PEER,
+            connections_per_subnet: limits::CONNECTIONS_PER_SUBNET,
+        }
+    }
+}
+
+/// Why the network did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SwarmError {
+    #[error("the address {address}: {reason}; write it like /ip4/203.0.113.7/tcp/4001")]
+    Address { address: String, reason: String },
+    #[error(
+        "the address {address} is QUIC, which a pre-shared key does not protect; use a TCP address in a private mesh"
+    )]
+    QuicWithKey { address: String },
+    #[error("the address {address} does not say whose it is; copy it whole, with /p2p/… at its end")]
+    Nameless { address: String },
+    #[error("cannot listen at {address}: {reason}; choose another port, or stop what listens there")]
+    Listen { address: String, reason: String },
+    #[error("the network's thread cannot start: {0}; free memory or raise the limit on threads")]
+    Thread(std::io::Error),
+    #[error("the network could not be set up: {reason}; check that this machine has an IP network")]
+    Setup { reason: String },
+}
+
+/// A configuration that was checked.
+pub(super) struct Checked {
+    pub listen: Vec<Multiaddr>,
+    pub external: Vec<Multiaddr>,
+    pub bootstrap: Vec<(PeerId, Multiaddr)>,
+}
+
+impl Config {
+    /// Reads all addresses.
+    pub(super) fn check(&self) -> Result<Checked, SwarmError> {
+        let parse = |text: &String| address::parse(text, self.pre_shared_key.is_some());
+        let named = |text: &String| match address::split_peer(parse(text)?) {
+            (address, Some(peer)) => Ok((peer, address)),
+            (_, None) => Err(SwarmError::Nameless { address: text.clone() }),
+        };
+        let listen: BTreeSet<Multiaddr> = self.listen.iter().map(parse).collect::<Result<_, _>>()?;
+        Ok(Checked {
+            listen: listen.into_iter().collect(),
+            external: self.external.iter().map(parse).collect::<Result<_, _>>()?,
+            bootstrap: self.bootstrap.iter().map(named).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The first half of the mesh's id, which stands in all protocol names.
+    pub(super) fn mesh_name(&self) -> String {
+        self.mesh.0.0[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}

@@ -1,0 +1,187 @@
+//! Frames on a stream: four bytes of length, big-endian, then so many bytes.
+//!
+//! Must never take memory for what was only announced: a buffer grows as its bytes arrive.
+
+/// Bytes before each body.
+pub const HEAD: usize = 4;
+
+/// Why a stream can no longer be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// No message is so long.
+    #[error(
+        "a frame of {length} bytes, but at most {limit} are allowed; the sender must split what it sends"
+    )]
+    TooLong { length: usize, limit: usize },
+    /// No message has no bytes.
+    #[error("an empty frame; the sender must send messages")]
+    Empty,
+}
+
+/// Takes a stream apart, whatever the pieces in which it comes.
+#[derive(Debug)]
+pub struct FrameDecoder {
+    limit: usize,
+    head: [u8; HEAD],
+    head_bytes: usize,
+    /// Length of the body that is being read; 0 while the head is.
+    length: usize,
+    body: Vec<u8>,
+}
+
+impl FrameDecoder {
+    /// For bodies of at most `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        FrameDecoder { limit, head: [0; HEAD], head_bytes: 0, length: 0, body: Vec::new() }
+    }
+
+    /// Takes bytes up to the end of a head or of a body and says how many, with the body if it is whole. After an error
+    /// the stream has no frames any more.
+    pub fn take(&mut self, input: &[u8]) -> Result<(usize, Option<Vec<u8>>), FrameError> {
+        if self.length == 0 {
+            return self.take_head(input).map(|taken| (taken, None));
+        }
+        let taken = input.len().min(self.length - self.body.len());
+        self.reserve(taken);
+        self.body.extend_from_slice(&input[..taken]);
+        if self.body.len() < self.length {
+            return Ok((taken, None));
+        }
+        self.length = 0;
+        Ok((taken, Some(std::mem::take(&mut self.body))))
+    }
+
+    /// Length of the body that is being read, once its head has arrived.
+    pub fn expects(&self) -> Option<usize> {
+        (self.length > 0).then_some(self.length)
+    }
+
+    /// Whether no byte of a frame has arrived.
+    pub fn is_between(&self) -> bool {
+        self.length == 0 && self.head_bytes == 0
+    }
+
+    fn take_head(&mut self, input: &[u8]) -> Result<usize, FrameError> {
+        let taken = input.len().min(HEAD - self.head_bytes);
+        self.head[self.head_bytes..][..taken].copy_from_slice(&input[..taken]);
+        self.head_bytes += taken;
+        if self.head_bytes == HEAD {
+            let length = u32::from_be_bytes(self.head) as usize;
+            if length == 0 {
+                return Err(FrameError::Empty);
+            }
+            if length > self.limit {
+                return Err(FrameError::TooLong { length, limit: self.limit });
+            }
+            self.head_bytes = 0;
+            self.length = length;
+        }
+        Ok(taken)
+    }
+
+    /// Doubles at most, and never beyond the body's end.
+    fn reserve(&mut self, more: usize) {
+        let missing = self.length - self.body.len();
+        if self.body.capacity() - self.body.len() < more {
+            self.body.reserve_exact(missing.min(more.max(self.body.len())));
+        }
+    }
+}
+
+/// A body with its head; none if it is longer than a length can say or than `limit`.
+pub fn append_frame(body: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
+    let Ok(length) = u32::try_from(body.len()) else { return false };
+    if body.is_empty() || body.len() > limit {
+        return false;
+    }
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(body);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All bodies in `input`, given in pieces of these lengths, and the most memory that was held.
+    fn read(input: &[u8], pieces: impl Iterator<Item = usize>) -> (Result<Vec<Vec<u8>>, FrameError>, usize) {
+        let mut decoder = FrameDecoder::new(1 << 20);
+        let (mut bodies, mut rest, mut held) = (Vec::new(), input, 0);
+        for piece in pieces {
+            let (mut now, later) = rest.split_at(piece.min(rest.len()));
+            rest = later;
+            while !now.is_empty() {
+                match decoder.take(now) {
+                    Ok((taken, body)) => {
+                        assert!(taken > 0);
+                        now = &now[taken..];
+                        held = held.max(decoder.body.capacity());
+                        bodies.extend(body);
+                    }
+                    Err(error) => return (Err(error), held),
+                }
+            }
+        }
+        (Ok(bodies), held)
+    }
+
+    /// A linear congruential generator: the numbers are the seed's.
+    fn draws(seed: u64) -> impl FnMut(u64) -> u64 {
+        let mut state = seed;
+        move |below| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        }
+    }
+
+    #[test]
+    fn frames_come_out_as_they_went_in_whatever_the_pieces() {
+        for seed in 0..200 {
+            let mut draw = draws(seed);
+            let bodies: Vec<Vec<u8>> = (0..draw(8))
+                .map(|_| {
+                    (0..1 + draw(if draw(4) == 0 { 5_000 } else { 9 })).map(|_| draw(256) as u8).collect()
+                })
+                .collect();
+            let mut input = Vec::new();
+            assert!(bodies.iter().all(|body| append_frame(body, 1 << 20, &mut input)));
+            let (read, _) = read(&input, std::iter::repeat_with(|| 1 + draw(700) as usize).take(input.len()));
+            assert_eq!(read, Ok(bodies), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn random_bytes_give_frames_or_an_error_and_little_memory() {
+        for seed in 0..2_000 {
+            let mut draw = draws(seed);
+            let mut input: Vec<u8> = (0..draw(4_000)).map(|_| draw(256) as u8).collect();
+            // Small lengths, so that frames are found at all.
+            let step = 1 + draw(60) as usize;
+            input.iter_mut().step_by(step).for_each(|byte| *byte = 0);
+            let (_, held) = read(&input, std::iter::repeat_with(|| 1 + draw(100) as usize).take(input.len()));
+            assert!(held <= 2 * input.len(), "seed {seed}: {held} bytes for {}", input.len());
+        }
+    }
+
+    #[test]
+    fn what_is_only_announced_takes_no_memory() {
+        let announced = (1_u32 << 20).to_be_bytes();
+        let mut decoder = FrameDecoder::new(1 << 20);
+        assert_eq!(decoder.take(&announced), Ok((4, None)));
+        assert_eq!((decoder.expects(), decoder.body.capacity()), (Some(1 << 20), 0));
+        assert_eq!(decoder.take(&[1; 100]), Ok((100, None)));
+        assert!(decoder.body.capacity() <= 200);
+    }
+
+    #[test]
+    fn lengths_that_no_message_has_are_refused() {
+        let limit = 1 << 20;
+        let refused = |length: u32| FrameDecoder::new(limit).take(&length.to_be_bytes());
+        assert_eq!(refused(0), Err(FrameError::Empty));
+        assert_eq!(refused(limit as u32 + 1), Err(FrameError::TooLong { length: limit + 1, limit }));
+        assert_eq!(refused(u32::MAX), Err(FrameError::TooLong { length: u32::MAX as usize, limit }));
+        let mut out = Vec::new();
+        assert!(!append_frame(&[], limit, &mut out) && !append_frame(&vec![0; limit + 1], limit, &mut out));
+        assert!(out.is_empty());
+    }
+}

@@ -1,0 +1,157 @@
+//! What others in this process see of the network and may ask of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::limits;
+use libp2p::Multiaddr;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::address;
+use super::conduct::Fault;
+use super::config::SwarmError;
+use super::counters::{Counters, Counts};
+use super::events::Command;
+
+/// How a connection runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Route {
+    Tcp,
+    Quic,
+    Relayed,
+}
+
+/// One connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub address: String,
+    pub route: Route,
+    /// Whether this node made it.
+    pub is_outgoing: bool,
+}
+
+/// A connected node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerStatus {
+    pub links: Vec<Link>,
+    /// Time to the node and back, once it was measured.
+    pub rtt: Option<Duration>,
+    /// What it runs, once it has said so.
+    pub agent: Option<String>,
+    pub is_kept: bool,
+}
+
+/// The network as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub node: NodeId,
+    /// Where it listens, each with `/p2p/…` at its end: a ticket's bootstrap addresses.
+    pub listen: Vec<String>,
+    /// Where others have reached it, or a relay does.
+    pub external: Vec<String>,
+    /// Whether others can reach it, once somebody has tried.
+    pub is_reachable: Option<bool>,
+    pub peers: BTreeMap<NodeId, PeerStatus>,
+    /// Nodes of which it has heard, the connected ones included.
+    pub known: usize,
+    /// Connected nodes that listen to announcements.
+    pub listeners: usize,
+    /// Why the last attempt to connect failed.
+    pub last_failure: Option<String>,
+    /// Who did something wrong last, and what.
+    pub last_fault: Option<(NodeId, Fault)>,
+    pub counts: Counts,
+}
+
+impl Status {
+    pub(super) fn new(node: NodeId) -> Self {
+        Status {
+            node,
+            listen: Vec::new(),
+            external: Vec::new(),
+            is_reachable: None,
+            peers: BTreeMap::new(),
+            known: 0,
+            listeners: 0,
+            last_failure: None,
+            last_fault: None,
+            counts: Counts::default(),
+        }
+    }
+}
+
+/// An announcement to all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// Who signed it.
+    pub from: NodeId,
+    pub bytes: Vec<u8>,
+}
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error("{0}")]
+    Address(#[from] SwarmError),
+    #[error("an announcement has 1 to {} bytes, this one {length}; announce a hash", limits::GOSSIP_BYTES)]
+    Length { length: usize },
+    #[error("the network is busy; ask again in a moment")]
+    Busy,
+    #[error("the network has stopped; start the node again")]
+    Stopped,
+}
+
+/// A way to the network; cheap to clone. It does not keep the network running.
+#[derive(Clone, Debug)]
+pub struct SwarmHandle {
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) status: watch::Receiver<Status>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) announcements: broadcast::Sender<Announcement>,
+    pub(super) is_private: bool,
+}
+
+impl SwarmHandle {
+    /// The network as it is now.
+    pub fn status(&self) -> Status {
+        let status = self.status.borrow().clone();
+        Status { counts: self.counters.read(), ..status }
+    }
+
+    /// Waits until the network is as wanted. Counters alone wake nobody, but for strikes and bans.
+    pub async fn wait_for(&self, mut wanted: impl FnMut(&Status) -> bool) -> Result<Status, AskError> {
+        let mut changes = self.status.clone();
+        let counts = |status: &Status| Status { counts: self.counters.read(), ..status.clone() };
+        let found =
+            changes.wait_for(|status| wanted(&counts(status))).await.map_err(|_| AskError::Stopped)?;
+        Ok(counts(&found))
+    }
+
+    /// Connects to whoever is at an address; what comes of it shows in the status.
+    pub fn dial(&self, address: &str) -> Result<(), AskError> {
+        let address: Multiaddr = address::parse(address, self.is_private)?;
+        self.ask(Command::Dial(address))
+    }
+
+    /// Announces something short to all nodes that listen; it may be lost.
+    pub fn publish(&self, bytes: Vec<u8>) -> Result<(), AskError> {
+        if !(1..=limits::GOSSIP_BYTES).contains(&bytes.len()) {
+            return Err(AskError::Length { length: bytes.len() });
+        }
+        self.ask(Command::Publish(bytes))
+    }
+
+    /// Announcements of others, from now on.
+    pub fn announcements(&self) -> broadcast::Receiver<Announcement> {
+        self.announcements.subscribe()
+    }
+
+    fn ask(&self, command: Command) -> Result<(), AskError> {
+        self.commands.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AskError::Busy,
+            mpsc::error::TrySendError::Closed(_) => AskError::Stopped,
+        })
+    }
+}

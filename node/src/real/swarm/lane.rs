@@ -1,0 +1,183 @@
+//! What waits to be sent to one peer, and the task that writes it to a stream: one lane for small messages, one for
+//! large ones, each in order.
+//!
+//! A lane outlives its streams. Must never hold more than its bounds: what finds no room is lost, as the port allows.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use forgemesh_protocol::limits;
+use forgemesh_protocol::wire::Message;
+use libp2p::futures::AsyncWriteExt;
+use libp2p::swarm::Stream;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::time::{sleep, timeout};
+
+use super::budget::Budget;
+use super::counters::Counters;
+use super::frame::append_frame;
+
+/// Small messages that are written at once.
+const BATCH: usize = 64;
+const IDLE: Duration = Duration::from_millis(limits::STREAM_IDLE_MS);
+
+/// Which lane a message takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Size {
+    Small,
+    Large,
+}
+
+/// Bytes of a message's body, near enough: that of a message that has none counts as nothing.
+pub(super) fn body_bytes(message: &Message) -> usize {
+    match message {
+        Message::Blob { bytes } => bytes.0.len(),
+        Message::Attest(attested) => attested.members.0.len(),
+        Message::Check(challenge) | Message::Open(challenge) => challenge.members.0.len(),
+        Message::Opened { openings, .. } => openings.iter().map(|opening| opening.0.len()).sum(),
+        _ => 0,
+    }
+}
+
+/// A message on its way out.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    message: Message,
+    since: Instant,
+    /// Its share of what may wait altogether, if it is large; given back when it is encoded.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Parcel {
+    pub fn new(message: Message, room: Option<OwnedSemaphorePermit>) -> Self {
+        Parcel { message, since: Instant::now(), room }
+    }
+
+    pub fn size(&self) -> Size {
+        if self.room.is_some() { Size::Large } else { Size::Small }
+    }
+}
+
+/// A queue.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    waiting: Mutex<VecDeque<Parcel>>,
+    wake: Notify,
+}
+
+impl Lane {
+    /// Puts a message at the end; false if there is no room.
+    pub fn push(&self, parcel: Parcel) -> bool {
+        let mut waiting = self.waiting();
+        if waiting.len() >= limits::MESH_OUTBOX {
+            return false;
+        }
+        waiting.push_back(parcel);
+        drop(waiting);
+        self.wake.notify_one();
+        true
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting().is_empty()
+    }
+
+    /// Drops what has waited too long; says how many.
+    pub fn expire(&self, now: Instant) -> usize {
+        let mut waiting = self.waiting();
+        let wait = Duration::from_millis(limits::MESH_WAIT_MS);
+        let old =
+            waiting.iter().take_while(|parcel| now.saturating_duration_since(parcel.since) >= wait).count();
+        waiting.drain(..old);
+        old
+    }
+
+    /// Takes the next messages: one large one, or some small ones.
+    fn take(&self) -> Vec<Parcel> {
+        let mut waiting = self.waiting();
+        let count = waiting.iter().take_while(|parcel| parcel.size() == Size::Small).take(BATCH).count();
+        let count = count.max(1).min(waiting.len());
+        waiting.drain(..count).collect()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Parcel>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a writer needs beside its stream.
+pub(super) struct Writer {
+    pub lane: Arc<Lane>,
+    /// Shared by the lanes to one peer.
+    pub pace: Arc<Mutex<Budget>>,
+    pub counters: Arc<Counters>,
+    /// Asks the writer to stop after what it is writing: there is a better connection.
+    pub retire: Arc<Notify>,
+    /// Whether the stream stays open though nothing is said.
+    pub is_kept: bool,
+}
+
+impl Writer {
+    /// Writes what comes, until the stream breaks, is idle or is retired. What was being written when it broke is lost.
+    pub async fn run(self, mut stream: Stream) {
+        loop {
+            let parcels = self.lane.take();
+            if parcels.is_empty() {
+                tokio::select! {
+                    () = self.lane.wake.notified() => continue,
+                    () = self.retire.notified() => break,
+                    () = sleep(IDLE), if !self.is_kept => break,
+                }
+            }
+            let count = parcels.len() as u64;
+            let frames = self.encode(parcels).await;
+            self.wait_for_budget(count, frames.len() as u64).await;
+            let allowed = Duration::from_millis(
+                limits::FRAME_MS + frames.len() as u64 * 1_000 / limits::FRAME_BYTES_PER_S,
+            );
+            let write = async {
+                stream.write_all(&frames).await?;
+                stream.flush().await
+            };
+            if !matches!(timeout(allowed, write).await, Ok(Ok(()))) {
+                self.counters.lost.fetch_add(count, Ordering::Relaxed);
+                return;
+            }
+            self.counters.sent.fetch_add(count, Ordering::Relaxed);
+            self.counters.bytes_sent.fetch_add(frames.len() as u64, Ordering::Relaxed);
+        }
+        // The peer learns that no more comes; if it does not, the connection ends some time.
+        let _ = timeout(Duration::from_millis(limits::FRAME_MS), stream.close()).await;
+    }
+
+    /// The frames of these messages. What is large is encoded off the network's thread.
+    async fn encode(&self, parcels: Vec<Parcel>) -> Vec<u8> {
+        let is_large = parcels.iter().any(|parcel| parcel.size() == Size::Large);
+        let lost = self.counters.clone();
+        let encode = move || {
+            let mut frames = Vec::new();
+            for parcel in parcels {
+                if !append_frame(&parcel.message.encode(), limits::MESSAGE_BYTES, &mut frames) {
+                    lost.lost.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            frames
+        };
+        if is_large { tokio::task::spawn_blocking(encode).await.unwrap_or_default() } else { encode() }
+    }
+
+    async fn wait_for_budget(&self, messages: u64, bytes: u64) {
+        loop {
+            let taken = {
+                let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+                pace.take(messages, bytes, Instant::now())
+            };
+            match taken {
+                Ok(()) => return,
+                Err(wait) => sleep(wait).await,
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Reads the messages of one stream into the node's inbox.
+//!
+//! Must never hold more than was sent and there is room for, and never let one peer take another's room.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::limits;
+use forgemesh_protocol::wire::Message;
+use libp2p::PeerId;
+use libp2p::futures::{AsyncRead, AsyncReadExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, timeout_at};
+
+use super::conduct::{Fault, Intake, Place};
+use super::counters::Counters;
+use super::frame::FrameDecoder;
+use super::shape::is_modest;
+
+/// Bytes read at once.
+const CHUNK: usize = 16 << 10;
+
+/// A message for the node, with the room it takes until it is taken.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub from: NodeId,
+    pub message: Message,
+    _room: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+}
+
+/// What all readers share.
+#[derive(Clone)]
+pub(super) struct Inbox {
+    pub deliveries: mpsc::Sender<Delivery>,
+    /// Bytes of large messages that may be under way.
+    pub large: Arc<Semaphore>,
+    pub faults: mpsc::Sender<(PeerId, Fault)>,
+    pub counters: Arc<Counters>,
+}
+
+/// One stream's reader.
+pub(super) struct Reader {
+    pub peer: PeerId,
+    pub node: NodeId,
+    pub intake: Arc<Intake>,
+    pub inbox: Inbox,
+    /// The stream's place among the peer's; given back at its end.
+    pub _place: Place,
+}
+
+impl Reader {
+    /// Reads until the stream ends, breaks, or says what no stream says.
+    pub async fn run<S: AsyncRead + Unpin>(self, mut stream: S) {
+        let mut decoder = FrameDecoder::new(limits::MESSAGE_BYTES);
+        let mut chunk = vec![0; CHUNK];
+        let mut room = None;
+        let mut deadline = None;
+        loop {
+            // Between two messages a stream may be silent as long as its writer likes.
+            let read = match deadline {
+                Some(deadline) => match timeout_at(deadline, stream.read(&mut chunk)).await {
+                    Ok(read) => read,
+                    Err(_) => return self.fault(Fault::Stall).await,
+                },
+                None => stream.read(&mut chunk).await,
+            };
+            let mut rest = match read {
+                Ok(0) | Err(_) => return,
+                Ok(count) => &chunk[..count],
+            };
+            while !rest.is_empty() {
+                let Ok((taken, body)) = decoder.take(rest) else { return self.fault(Fault::Frame).await };
+                rest = &rest[taken..];
+                if let Some(body) = body {
+                    deadline = None;
+                    self.message(body, room.take()).await;
+                } else if room.is_none()
+                    && let Some(length) =
+                        decoder.expects().filter(|length| *length > limits::SMALL_MESSAGE_BYTES)
+                {
+                    // While there is no room nothing is read, and the peer must wait.
+                    room = self.inbox.large.clone().acquire_many_owned(length as u32).await.ok();
+                }
+            }
+            if deadline.is_none() && !decoder.is_between() {
+                let length = decoder.expects().unwrap_or_default() as u64;
+                let allowed = limits::FRAME_MS + length * 1_000 / limits::FRAME_BYTES_PER_S;
+                deadline = Some(Instant::now() + Duration::from_millis(allowed));
+            }
+            tokio::task::coop::consume_budget().await;
+        }
+    }
+
+    async fn message(&self, body: Vec<u8>, large: Option<OwnedSemaphorePermit>) {
+        let counters = &self.inbox.counters;
+        let length = body.len();
+        counters.bytes_received.fetch_add(length as u64, Ordering::Relaxed);
+        if !self.intake.spend(length) {
+            return self.fault(Fault::Flood).await;
+        }
+        let Some(message) = decode(body).await else { return self.fault(Fault::Message).await };
+        counters.received.fetch_add(1, Ordering::Relaxed);
+        let Ok(share) = self.intake.share.clone().acquire_owned().await else { return };
+        let delivery = Delivery { from: self.node, message, _room: (share, large) };
+        if self.inbox.deliveries.try_send(delivery).is_err() {
+            counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn fault(&self, fault: Fault) {
+        // Nobody listens when the node is stopping.
+        let _ = self.inbox.faults.send((self.peer, fault)).await;
+    }
+}
+
+/// What is large is decoded off the network's thread.
+async fn decode(body: Vec<u8>) -> Option<Message> {
+    let is_large = body.len() > limits::SMALL_MESSAGE_BYTES;
+    let decode = move || is_modest(&body).then(|| Message::decode(&body).ok()).flatten();
+    if is_large { tokio::task::spawn_blocking(decode).await.ok().flatten() } else { decode() }
+}

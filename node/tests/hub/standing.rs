@@ -1,0 +1,69 @@
+//! What a hub says of itself: its agents, its jobs, and what a job waits for, each constraint with its count.
+
+use forgemesh_node::core::{Reply, Request};
+use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::limits;
+use forgemesh_protocol::op::Op;
+
+use super::bench::{Agent, Bench, mix};
+
+fn reasons(bench: &mut Bench, job: JobId) -> Vec<(&'static str, String)> {
+    match bench.answer(Request::Pending(job)) {
+        Reply::Pending(Some(reasons)) => {
+            reasons.into_iter().map(|reason| (reason.code, reason.text)).collect()
+        }
+        other => panic!("reasons, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_job_that_waits_says_for_what() {
+    let mut bench = Bench::new();
+    let job = bench.submit(&mix(4, r#"{"verify":"none","min_agents":2,"target":"cpu"}"#));
+    let mut one = Agent::new(10, 1);
+    let told = reasons(&mut bench, job);
+    assert_eq!(told[0].0, "min_agents");
+    let mut confined = Agent::new(11, 1);
+    confined.ops = vec![Op::new("mc", 1, "reserve.v1")];
+    let mut gone = Agent::new(12, 1);
+    gone.ops = confined.ops.clone();
+    bench.hello(&[&gone]);
+    bench.pass(limits::SILENCE_MS + 1_000, &[&one, &confined]);
+    let told = reasons(&mut bench, job);
+    let codes: Vec<_> = told.iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes, ["min_agents", "silent", "profile"]);
+    assert!(told[1].1.starts_with("1 of 3 agents"), "{told:?}");
+    assert!(told[2].1.contains("diag@1/mix.v1"), "{told:?}");
+    // A second one that may: the job is lent, and says that.
+    let two = Agent::new(13, 1);
+    bench.pass(1_000, &[&one, &confined, &two]);
+    assert_eq!(bench.leases(&confined).len(), 0);
+    let told = reasons(&mut bench, job);
+    assert_eq!(told[0].0, "executing", "{told:?}");
+    bench.deliver(&mut one);
+    let Reply::Status(status) = bench.answer(Request::Status) else { panic!("a status") };
+    let hub = status.hub.expect("a hub member");
+    assert_eq!((hub.jobs.len(), hub.jobs[0].shards, hub.agents.len()), (1, 4, 4));
+    let held: u64 = hub.agents.iter().map(|agent| agent.holds).sum();
+    assert_eq!((held, hub.jobs[0].lent), (4, 4));
+    let seen = hub.agents.iter().find(|agent| agent.node == confined.id()).expect("it said hello");
+    assert_eq!((seen.live, &seen.ops, seen.holds), (true, &confined.ops, 0));
+    assert!(hub.agents.iter().any(|agent| agent.node == gone.id() && !agent.live));
+}
+
+#[test]
+fn agents_that_take_nothing_are_counted() {
+    let mut bench = Bench::new();
+    let job = bench.submit(&mix(4, r#"{"verify":"none"}"#));
+    assert_eq!(reasons(&mut bench, job)[0].0, "no_agent");
+    let mut paused = Agent::new(10, 1);
+    paused.accepts = 0;
+    bench.hello(&[&paused]);
+    let told = reasons(&mut bench, job);
+    assert_eq!((told[0].0, told[1].0), ("no_agent", "unwilling"));
+    assert!(told[1].1.starts_with("1 of 1 agents"));
+    assert_eq!(
+        bench.answer(Request::Pending(JobId(forgemesh_protocol::hash::Hash([7; 32])))),
+        Reply::Pending(None)
+    );
+}

@@ -1,0 +1,14 @@
+//! The network of production, on loopback: real sockets, real time, and no proof by waiting. A test waits for what is to
+//! happen, with a generous limit; how long it took never decides.
+
+mod swarm {
+    mod bench;
+
+    mod discovery;
+    mod exchange;
+    mod gossip;
+    mod hostile;
+    mod meshes;
+    mod private;
+    mod relay;
+}

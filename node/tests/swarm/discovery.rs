@@ -1,0 +1,49 @@
+//! Nodes that find each other.
+
+use std::env;
+
+use forgemesh_node::real::swarm::Config;
+
+use super::bench::{Node, config, config_from, reach, small};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_found_by_its_id_through_a_third() {
+    let b = Node::start(config(2));
+    let mut c = Node::start(config_from(3, &b));
+    c.wait_for_peer(b.id).await;
+    let mut a = Node::start(config_from(1, &b));
+    a.wait_for_peer(b.id).await;
+    reach(&mut a, &mut c, small(7)).await;
+    reach(&mut c, &mut a, small(8)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_listens_nowhere_is_answered() {
+    let mut a = Node::start(config(1));
+    let mut b = Node::start(Config { listen: Vec::new(), ..config_from(2, &a) });
+    reach(&mut b, &mut a, small(1)).await;
+    reach(&mut a, &mut b, small(2)).await;
+}
+
+/// `FORGEMESH_SWARM_NODES=50` runs it with more.
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_nodes_find_each_other_through_one() {
+    let count: u8 = env::var("FORGEMESH_SWARM_NODES").map_or(20, |text| text.parse().unwrap());
+    let mut nodes = vec![Node::start(config(1))];
+    for number in 2..=count {
+        let next = config_from(number, &nodes[0]);
+        nodes.push(Node::start(next));
+    }
+    // Each reaches the ones half way round and next to it: it was told of neither.
+    let count = nodes.len();
+    for i in 0..count {
+        for step in [1, count / 2] {
+            let j = (i + step) % count;
+            let (low, high) = (i.min(j), i.max(j));
+            let (left, right) = nodes.split_at_mut(high);
+            let (low, high) = (&mut left[low], &mut right[0]);
+            let (from, to) = if i < j { (low, high) } else { (high, low) };
+            reach(from, to, small(i as u64)).await;
+        }
+    }
+}
