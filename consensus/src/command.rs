@@ -61,25 +61,6 @@ pub enum Command {
     Expel { expulsion: Signed<Expulsion> },
 }
 
-/// What the log hands out once it is committed, in the order of its indices, which have no gap.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Committed {
-    /// To be applied.
-    Entry(Entry),
-    /// An entry of the log's own: a new leader's first one, or a change of its membership.
-    Own { index: u64, term: u64 },
-}
-
-impl Committed {
-    /// Its place in the log.
-    pub fn index(&self) -> u64 {
-        match self {
-            Committed::Entry(entry) => entry.index,
-            Committed::Own { index, .. } => *index,
-        }
-    }
-}
-
 impl Entry {
     /// The bytes in the log.
     pub fn encode(&self) -> Vec<u8> {

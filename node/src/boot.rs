@@ -2,16 +2,17 @@
 //! run and in the simulator.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use forgemesh_consensus::command::Entry;
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::Hub;
+use forgemesh_consensus::raft::{self, Committed, Head, Logged, LoggedError, Start, StartError, Timing};
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon::{self, Bytes, CanonError};
 use forgemesh_protocol::genesis::{Genesis, GenesisError, HubMember, Parameters};
 use forgemesh_protocol::hash::{Domain, Hash, Hasher};
-use forgemesh_protocol::id::{JobId, MeshId};
+use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_protocol::limits;
@@ -39,6 +40,12 @@ pub enum BootError {
     Commit(#[from] CommitError),
     #[error("{0}")]
     Genesis(#[from] GenesisError),
+    #[error("{0}")]
+    Log(#[from] StartError),
+    #[error(
+        "the replicated log in the data folder is damaged, or of an earlier version of this program: {0}; finish its jobs with that version, restore a backup, or set FORGEMESH_HOME to another folder"
+    )]
+    Logged(#[from] LoggedError),
     #[error("{what} in the data folder: {error}; restore a backup, or set FORGEMESH_HOME to another folder")]
     Damaged { what: &'static str, error: CanonError },
     #[error(
@@ -71,7 +78,7 @@ pub enum Membership {
 }
 
 /// Makes a node of its parts, going on where `storage` was left. Reads and writes it directly: nothing runs yet.
-pub fn boot<M, E, S>(storage: &Storage, parts: Parts<M, E, S>) -> Result<Driver<M, E, S>, BootError>
+pub fn boot<M, E, S>(storage: &Arc<Storage>, parts: Parts<M, E, S>) -> Result<Driver<M, E, S>, BootError>
 where
     M: ports::Mesh,
     E: ports::Executor,
@@ -80,12 +87,13 @@ where
     let Parts { secret, membership, mesh, executor, store } = parts;
     let genesis = mesh_of(storage, &secret, membership)?;
     let outbox = outbox(storage)?;
-    let identity = Identity { node: secret.public().id(), mesh: genesis.mesh_id(), secret };
+    let node = secret.public().id();
+    let identity = Identity { node, mesh: genesis.mesh_id(), secret };
     let hub = match genesis.member(&identity.secret.public()) {
         Some(member) => {
             let links = member.beacon_length;
             let beacon = beacon_of(storage, &identity.secret, &genesis, links)?;
-            let (hub, compacted, unrecorded) = replay(storage, genesis.clone())?;
+            let (hub, compacted, unrecorded) = replay(storage, node, genesis.clone())?;
             record(storage, &hub, &identity.secret, &unrecorded)?;
             sweep(storage, &hub, &outbox)?;
             let members = claims(storage, &hub)?;
@@ -94,9 +102,11 @@ where
         }
         None => None,
     };
+    let voters = genesis.hub.iter().map(|member| member.key.id()).collect();
+    let log = hub.is_some().then(|| Start { node, voters, storage: storage.clone(), timing: Timing::default() });
     let recovered = Recovered { genesis, ledger: ledger_end(storage)?, hub, outbox };
     let core = Core::new(identity, recovered, executor.capacity(), executor.backend());
-    Ok(Driver::new(core, mesh, executor, store))
+    Ok(Driver::new(core, mesh, executor, store, log))
 }
 
 /// The mesh of this data folder, for readers; none before its first start.
@@ -111,7 +121,7 @@ pub fn genesis(storage: &Storage) -> Result<Option<Genesis>, BootError> {
 pub fn hub(storage: &Storage, secret: &SecretKey) -> Result<Option<Hub>, BootError> {
     let Some(genesis) = genesis(storage)? else { return Ok(None) };
     genesis.member(&secret.public()).ok_or(BootError::ForeignKey)?;
-    let (hub, _, unrecorded) = replay(storage, genesis)?;
+    let (hub, _, unrecorded) = replay(storage, secret.public().id(), genesis)?;
     record(storage, &hub, secret, &unrecorded)?;
     Ok(Some(hub))
 }
@@ -191,22 +201,37 @@ fn beacon_seed(secret: &SecretKey, nonce: &Bytes) -> Hash {
 }
 
 /// The machine after the whole log, and what became final in it without being recorded.
-fn replay(storage: &Storage, genesis: Genesis) -> Result<(Hub, u64, Vec<FinishedJob>), BootError> {
+fn replay(
+    storage: &Storage,
+    node: NodeId,
+    genesis: Genesis,
+) -> Result<(Hub, u64, Vec<FinishedJob>), BootError> {
     let damaged = |what| move |error| BootError::Damaged { what, error };
     let mut hub = match storage.snapshot()? {
-        Some((_, state)) => Hub::restore(genesis, &state).map_err(damaged("the snapshot"))?,
+        Some((_, bytes)) => {
+            let (_, state) = Head::split(&bytes)?;
+            Hub::restore(genesis, state).map_err(damaged("the snapshot"))?
+        }
         None => Hub::new(genesis),
     };
     let compacted = hub.state().next;
+    let Some(agreed) = raft::agreed(storage, node)? else { return Ok((hub, compacted, Vec::new())) };
     let recorded = storage.ledger_len()?;
     let mut unrecorded = Vec::new();
     loop {
         let page = storage.log(hub.state().next, PAGE)?;
+        let page: Vec<_> = page.into_iter().take_while(|(index, _)| *index <= agreed).collect();
         if page.is_empty() {
             return Ok((hub, compacted, unrecorded));
         }
         for (_, bytes) in page {
-            let entry = Entry::decode(&bytes).map_err(damaged("a log entry"))?;
+            let entry = match Committed::from(Logged::decode(&bytes)?) {
+                Committed::Entry(entry) => entry,
+                Committed::Other { index, term } => {
+                    hub.pass_over(index, term);
+                    continue;
+                }
+            };
             // A rejected entry was rejected when it was first applied: it changes nothing now either.
             let finished = hub.apply(&entry).ok().and_then(|applied| applied.finished);
             unrecorded.extend(finished.filter(|job| job.entry.seq >= recorded).map(|job| *job));

@@ -25,11 +25,12 @@ pub mod status;
 use std::collections::{BTreeMap, VecDeque};
 
 use forgemesh_consensus::adjudicate::ChainHead;
-use forgemesh_consensus::command::{Command, Committed};
+use forgemesh_consensus::command::Command;
 use forgemesh_consensus::enrolment::Enrolment;
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::Hub;
 pub use forgemesh_consensus::machine::Rejected;
+use forgemesh_consensus::raft::Committed;
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::Bytes;
@@ -546,6 +547,11 @@ impl Core {
     /// Lends the mesh so much of this node from now on.
     pub fn make_available(&mut self, available: Availability) {
         self.agent.make_available(available);
+    }
+
+    /// Is this node a member of the hub?
+    pub fn is_member(&self, node: &NodeId) -> bool {
+        self.members.contains(node)
     }
 
     /// The mesh the node belongs to.

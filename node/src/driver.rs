@@ -5,14 +5,17 @@
 
 use std::collections::BTreeMap;
 
+use forgemesh_consensus::raft::{Event, Failure, Start, StartError};
 use forgemesh_protocol::id::MeshId;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::wire::Message;
 use forgemesh_storage::CommitError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 
 use crate::core::availability::Availability;
 use crate::core::{Asked, Core, Input, Now, Output, Progress, Reply, Request};
+use crate::log::Log;
 use crate::ports::{Executor, Mesh, Store};
 
 /// Requests that wait for the loop.
@@ -31,6 +34,10 @@ type Call = (Request, oneshot::Sender<Reply>);
 pub enum DriverError {
     #[error("{0}")]
     Store(#[from] CommitError),
+    #[error("{0}")]
+    LogStart(#[from] StartError),
+    #[error("{0}")]
+    Log(#[from] Failure),
 }
 
 /// A node that runs: the core between its ports.
@@ -39,6 +46,8 @@ pub struct Driver<M, E, S> {
     mesh: M,
     executor: E,
     store: S,
+    /// The hub's log, in a member of the hub that has not started yet.
+    log: Option<Start>,
     calls: mpsc::Receiver<Call>,
     caller: mpsc::Sender<Call>,
     reports: broadcast::Sender<Progress>,
@@ -81,7 +90,7 @@ impl Handle {
 }
 
 impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
-    pub(crate) fn new(core: Core, mesh: M, executor: E, store: S) -> Self {
+    pub(crate) fn new(core: Core, mesh: M, executor: E, store: S, log: Option<Start>) -> Self {
         let (caller, calls) = mpsc::channel(REQUESTS);
         let (reports, _) = broadcast::channel(REPORTS);
         Driver {
@@ -89,6 +98,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             mesh,
             executor,
             store,
+            log,
             calls,
             caller,
             reports,
@@ -127,23 +137,43 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
         mut wall_ms: impl FnMut() -> u64,
         stop: impl Future<Output = ()>,
     ) -> Result<(), DriverError> {
+        let mut log = Log::start(self.log.take()).await?;
         let started = Instant::now();
         let mut now = move || Now { wall_ms: wall_ms(), up_ms: started.elapsed().as_millis() as u64 };
         tokio::pin!(stop);
-        self.step(now(), Input::Tick);
+        self.step(&mut log, now(), Input::Tick);
         let mut low = false;
         loop {
+            log.flush(now().wall_ms);
             if self.store.is_low() != low {
                 low = !low;
-                self.step(now(), Input::DiskLow(low));
+                self.step(&mut log, now(), Input::DiskLow(low));
             }
             let wait = Duration::from_millis(self.core.next_deadline(now()).min(LONGEST_WAIT_MS));
             let input = tokio::select! {
                 biased;
                 () = &mut stop => return Ok(()),
-                stored = self.store.next() => Input::Stored { token: stored? },
+                stored = self.store.next() => match Token::of(stored?) {
+                    Token::Log(token) => {
+                        log.stored(token);
+                        continue;
+                    }
+                    Token::Core(token) => Input::Stored { token },
+                },
+                event = log.next() => match self.happened(&mut log, event)? {
+                    Some(input) => input,
+                    None => continue,
+                },
                 (ticket, done) = self.executor.next() => Input::Worked { ticket, done },
-                (from, message) = self.mesh.next() => Input::Message { from, message },
+                (from, message) = self.mesh.next() => match message {
+                    Message::Raft { bytes } => {
+                        if self.core.is_member(&from) {
+                            log.receive(from, &bytes);
+                        }
+                        continue;
+                    }
+                    message => Input::Message { from, message },
+                },
                 Some((request, answer)) = self.calls.recv() => {
                     self.next_call += 1;
                     self.replies.insert(self.next_call, answer);
@@ -151,11 +181,33 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                 }
                 () = tokio::time::sleep(wait) => Input::Tick,
             };
-            self.step(now(), input);
+            self.step(&mut log, now(), input);
         }
     }
 
-    fn step(&mut self, now: Now, input: Input) {
+    /// Does what the log wants done; what the core has to hear of it.
+    fn happened(&mut self, log: &mut Log, event: Event) -> Result<Option<Input>, DriverError> {
+        Ok(match event {
+            Event::Write { token, batch } => {
+                self.store.submit(Token::Log(token).number(), batch);
+                None
+            }
+            Event::Send { to, bytes } => {
+                self.mesh.send(to, Message::Raft { bytes });
+                None
+            }
+            Event::Apply(entries) => Some(Input::Committed(entries)),
+            Event::Restore { state, .. } => Some(Input::Restored { state }),
+            Event::Led { term, leader } => {
+                log.forget();
+                Some(Input::Led { term, leader })
+            }
+            Event::Confirmed { .. } | Event::Changed { .. } => None,
+            Event::Failed(failure) => return Err(failure.into()),
+        })
+    }
+
+    fn step(&mut self, log: &mut Log, now: Now, input: Input) {
         let mut out = Vec::new();
         self.core.handle(now, input, &mut out);
         for output in out {
@@ -167,8 +219,9 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                     }
                 }
                 Output::Send { to, message } => self.mesh.send(to, message),
-                Output::Propose(_) | Output::Snapshot { .. } => {}
-                Output::Store { token, batch } => self.store.submit(token, batch),
+                Output::Propose(command) => log.propose(command),
+                Output::Snapshot { index, state } => log.snapshot(index, state),
+                Output::Store { token, batch } => self.store.submit(Token::Core(token).number(), batch),
                 Output::Work { ticket, work } => self.executor.start(ticket, work),
                 Output::Progress(progress) => {
                     // Nobody watching is no error.
@@ -179,6 +232,25 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                     self.desk.iter().for_each(|desk| drop(desk.try_send(asked.clone())));
                 }
             }
+        }
+    }
+}
+
+/// Whose batch it is that the store was given.
+enum Token {
+    Core(u64),
+    Log(u64),
+}
+
+impl Token {
+    fn of(number: u64) -> Token {
+        if number.is_multiple_of(2) { Token::Core(number / 2) } else { Token::Log(number / 2) }
+    }
+
+    fn number(&self) -> u64 {
+        match self {
+            Token::Core(token) => token * 2,
+            Token::Log(token) => token * 2 + 1,
         }
     }
 }

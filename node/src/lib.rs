@@ -14,6 +14,7 @@ pub mod core;
 pub mod driver;
 pub mod evidence;
 pub mod job_file;
+mod log;
 pub mod perform;
 #[cfg(feature = "cli")]
 pub mod picture;

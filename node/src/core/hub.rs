@@ -13,8 +13,9 @@ mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forgemesh_consensus::command::{Command, Committed, Entry};
+use forgemesh_consensus::command::{Command, Entry};
 use forgemesh_consensus::machine::{Applied, Event, Hub, Rejected};
+use forgemesh_consensus::raft::Committed;
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_consensus::todo::{self, Todo};
 use forgemesh_protocol::canon::Bytes;
@@ -114,7 +115,7 @@ impl HubRole {
             return;
         }
         match committed {
-            Committed::Own { index, term } => self.machine.pass_over(*index, *term),
+            Committed::Other { index, term } => self.machine.pass_over(*index, *term),
             Committed::Entry(entry) => {
                 let applied = self.machine.apply(entry);
                 self.applied(cx, entry, applied);

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use forgemesh_consensus::command::{Command, Committed, Entry};
+use forgemesh_consensus::command::{Command, Entry};
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::{Hub, Rejected};
+use forgemesh_consensus::raft::Committed;
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_consensus::shard_set::ShardSet;
 use forgemesh_kernel::job::Job;

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use forgemesh_consensus::command::{Command, Committed, Entry};
+use forgemesh_consensus::command::{Command, Entry};
 use forgemesh_consensus::machine::Hub;
+use forgemesh_consensus::raft::Committed;
 use forgemesh_kernel::backend::Isa;
 use forgemesh_kernel::job::Job;
 use forgemesh_node::core::archive::LedgerEnd;

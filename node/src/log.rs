@@ -1,0 +1,71 @@
+//! The hub's log as the driver sees it: a member's replica, or nothing in a node that is no member.
+//!
+//! Owns the commands that the replica has had no room for. Must never reorder them.
+
+use std::collections::VecDeque;
+use std::future::pending;
+
+use forgemesh_consensus::command::Command;
+use forgemesh_consensus::raft::{Event, Replica, Start, StartError};
+use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::id::NodeId;
+
+/// A replica, or none.
+pub(crate) struct Log {
+    replica: Option<Replica>,
+    waiting: VecDeque<Command>,
+}
+
+impl Log {
+    /// Starts the replica of a member.
+    pub async fn start(start: Option<Start>) -> Result<Log, StartError> {
+        let replica = match start {
+            Some(start) => Some(Replica::start(start).await?),
+            None => None,
+        };
+        Ok(Log { replica, waiting: VecDeque::new() })
+    }
+
+    /// The next event; none ever comes in a node that is no member.
+    pub async fn next(&mut self) -> Event {
+        match &mut self.replica {
+            Some(replica) => replica.next().await,
+            None => pending().await,
+        }
+    }
+
+    /// A command of this node, which leads.
+    pub fn propose(&mut self, command: Command) {
+        self.waiting.push_back(command);
+    }
+
+    /// Hands over what there is room for.
+    pub fn flush(&mut self, wall_ms: u64) {
+        let Some(replica) = &mut self.replica else { return self.waiting.clear() };
+        while let Some(command) = self.waiting.pop_front() {
+            if !replica.propose(command.clone(), wall_ms) {
+                return self.waiting.push_front(command);
+            }
+        }
+    }
+
+    /// Another leads: what waits here would be refused.
+    pub fn forget(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// A message of another member's log.
+    pub fn receive(&mut self, from: NodeId, bytes: &Bytes) {
+        self.replica.iter_mut().for_each(|replica| replica.receive(from, bytes));
+    }
+
+    /// A write of the log is durable.
+    pub fn stored(&mut self, token: u64) {
+        self.replica.iter_mut().for_each(|replica| replica.stored(token));
+    }
+
+    /// The state after an entry stands for all before it.
+    pub fn snapshot(&mut self, index: u64, state: Vec<u8>) {
+        self.replica.iter_mut().for_each(|replica| replica.snapshot(index, state.clone()));
+    }
+}
