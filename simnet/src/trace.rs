@@ -79,7 +79,10 @@ pub fn batch_digest(batch: &Batch) -> Hash {
             Write::DeleteBlob { hash } => ("no blob", hash.0.to_vec(), &[]),
             Write::QuarantineBlob { hash } => ("quarantine", hash.0.to_vec(), &[]),
             Write::AppendLog { index, entry } => ("log", index.to_le_bytes().to_vec(), entry),
+            Write::TruncateLog { from } => ("no log from", from.to_le_bytes().to_vec(), &[]),
+            Write::PurgeLog { through } => ("no log through", through.to_le_bytes().to_vec(), &[]),
             Write::PutSnapshot { index, state } => ("snapshot", index.to_le_bytes().to_vec(), state),
+            Write::RenewSnapshot { index, state } => ("new snapshot", index.to_le_bytes().to_vec(), state),
             Write::PutJob { id, record } => ("job", id.0.to_vec(), record),
             Write::AppendLedger { seq, entry } => ("ledger", seq.to_le_bytes().to_vec(), entry),
             Write::PutKv { namespace, key, value } => {

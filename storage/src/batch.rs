@@ -44,12 +44,20 @@ pub enum Write {
     /// Moves a damaged blob out of the way: its address counts as missing and can be put anew; a record of it stays for
     /// diagnosis (see `Storage::quarantined`). Whole bytes stay where they are; no error when there are none.
     QuarantineBlob { hash: Hash },
-    /// Appends to the replicated log. `index` must be the next one: 0 at first, then the last index (or the snapshot's,
-    /// whichever is larger) plus 1; else `CommitError::LogGap`.
+    /// Appends to the replicated log. `index` must be the next one: 0 at first, then the last index (or that up to which
+    /// the log was dropped, whichever is larger) plus 1; else `CommitError::LogGap`.
     AppendLog { index: u64, entry: Vec<u8> },
+    /// Takes back the entries from `from` on, which another leader's will replace; no error when there are none. What
+    /// was dropped cannot be taken back: `CommitError::LogDropped`.
+    TruncateLog { from: u64 },
+    /// Drops the log up to and including `through`, which may lie beyond its end; no error when it is gone already.
+    PurgeLog { through: u64 },
     /// Replaces the snapshot by the state after entry `index`, and drops the log up to and including `index`. It may
     /// lie beyond the log (a snapshot received from a leader), never before the snapshot held.
     PutSnapshot { index: u64, state: Vec<u8> },
+    /// The same, but the log stays: who is a little behind can still be helped with entries. `index` must be in the log
+    /// or have been dropped from it; else `CommitError::LogGap`.
+    RenewSnapshot { index: u64, state: Vec<u8> },
     /// Keeps a job's record. A new id gets the next insertion number, a known one keeps its own.
     PutJob { id: Hash, record: Vec<u8> },
     /// Appends to the ledger. `seq` must be the next one, 0 at first; else `CommitError::LedgerGap`.
@@ -75,13 +83,15 @@ impl Write {
         match self {
             Write::PutBlob { blob } => blob.bytes.len(),
             Write::AppendLog { entry, .. } | Write::AppendLedger { entry, .. } => entry.len(),
-            Write::PutSnapshot { state, .. } => state.len(),
+            Write::PutSnapshot { state, .. } | Write::RenewSnapshot { state, .. } => state.len(),
             Write::PutJob { record, .. } | Write::PutRefusal { record, .. } => record.len(),
             Write::PutKv { namespace, key, value } => namespace.len() + key.len() + value.len(),
             Write::PutOutbox { attestation, .. } => attestation.len(),
             Write::PutMeta { value, .. } => value.len(),
             Write::DeleteBlob { .. }
             | Write::QuarantineBlob { .. }
+            | Write::TruncateLog { .. }
+            | Write::PurgeLog { .. }
             | Write::DeleteKv { .. }
             | Write::DeleteOutbox { .. } => 0,
         }
@@ -91,7 +101,9 @@ impl Write {
         match self {
             Write::PutBlob { blob } => at_most("a blob", blob.bytes.len(), MAX_BLOB_BYTES),
             Write::AppendLog { entry, .. } => at_most("a log entry", entry.len(), MAX_LOG_ENTRY_BYTES),
-            Write::PutSnapshot { state, .. } => at_most("a snapshot", state.len(), MAX_SNAPSHOT_BYTES),
+            Write::PutSnapshot { state, .. } | Write::RenewSnapshot { state, .. } => {
+                at_most("a snapshot", state.len(), MAX_SNAPSHOT_BYTES)
+            }
             Write::PutJob { record, .. } => at_most("a job record", record.len(), MAX_RECORD_BYTES),
             Write::AppendLedger { entry, .. } => at_most("a ledger entry", entry.len(), MAX_RECORD_BYTES),
             Write::PutOutbox { attestation, .. } => {
@@ -104,7 +116,11 @@ impl Write {
                 at_most("a key-value value", value.len(), MAX_KV_VALUE_BYTES)
             }
             Write::DeleteKv { namespace, key } => kv::check_key(namespace, key),
-            Write::DeleteBlob { .. } | Write::QuarantineBlob { .. } | Write::DeleteOutbox { .. } => Ok(()),
+            Write::DeleteBlob { .. }
+            | Write::QuarantineBlob { .. }
+            | Write::TruncateLog { .. }
+            | Write::PurgeLog { .. }
+            | Write::DeleteOutbox { .. } => Ok(()),
         }
     }
 }
@@ -148,6 +164,21 @@ impl Batch {
     /// See [`Write::AppendLog`].
     pub fn append_log(&mut self, index: u64, entry: Vec<u8>) -> &mut Batch {
         self.push(Write::AppendLog { index, entry })
+    }
+
+    /// See [`Write::TruncateLog`].
+    pub fn truncate_log(&mut self, from: u64) -> &mut Batch {
+        self.push(Write::TruncateLog { from })
+    }
+
+    /// See [`Write::PurgeLog`].
+    pub fn purge_log(&mut self, through: u64) -> &mut Batch {
+        self.push(Write::PurgeLog { through })
+    }
+
+    /// See [`Write::RenewSnapshot`].
+    pub fn renew_snapshot(&mut self, index: u64, state: Vec<u8>) -> &mut Batch {
+        self.push(Write::RenewSnapshot { index, state })
     }
 
     /// See [`Write::PutSnapshot`].
@@ -250,7 +281,10 @@ fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), Fail<Commi
         Write::DeleteBlob { hash } => blobs::delete(transaction, hash),
         Write::QuarantineBlob { hash } => quarantine::put(transaction, hash),
         Write::AppendLog { index, entry } => raft_log::append(transaction, *index, entry),
+        Write::TruncateLog { from } => raft_log::truncate(transaction, *from),
+        Write::PurgeLog { through } => raft_log::drop_through(transaction, *through),
         Write::PutSnapshot { index, state } => snapshot::put(transaction, *index, state),
+        Write::RenewSnapshot { index, state } => snapshot::renew(transaction, *index, state),
         Write::PutJob { id, record } => jobs::put(transaction, id, record),
         Write::AppendLedger { seq, entry } => ledger_log::append(transaction, *seq, entry),
         Write::PutKv { namespace, key, value } => kv::put(transaction, namespace, key, value),

@@ -134,6 +134,14 @@ pub enum CommitError {
         /// Index given.
         got: u64,
     },
+    /// Log entries that were dropped cannot be taken back.
+    #[error("log entry {got} was dropped, the first kept is {first}; take back only what came after")]
+    LogDropped {
+        /// First index that is, or will be, in the log.
+        first: u64,
+        /// Index given.
+        got: u64,
+    },
     /// A ledger entry would leave a gap or overwrite.
     #[error("ledger entry {got} cannot be appended, the next sequence number is {expected}; append in order")]
     LedgerGap {

@@ -1,62 +1,102 @@
 //! The replicated log: opaque entries under contiguous indices, counted from 0.
 //!
-//! Owns the table `log`. Must never leave a gap, overwrite an entry, or return a page with a hole in it.
+//! Owns the table `log` and where it starts. Must never leave a gap, overwrite an entry, or return a page with a hole
+//! in it.
 
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::engine::Storage;
 use crate::error::{CommitError, CorruptRecord, Fail, ReadError};
 use crate::rows::{Rows, read, write};
-use crate::snapshot;
-use crate::tables::{Bytes, LOG, SNAPSHOT};
+use crate::tables::{Bytes, LOG, META, SNAPSHOT};
+use crate::{meta, snapshot};
 
 pub(crate) fn append(
     transaction: &WriteTransaction,
     index: u64,
     entry: &[u8],
 ) -> Result<(), Fail<CommitError>> {
-    let mut log = write(transaction, LOG)?;
-    let expected = next(last(&log, &write(transaction, SNAPSHOT)?)?);
+    let expected = bounds(transaction)?.next;
     if index != expected {
         return Err(Fail::Named(CommitError::LogGap { expected, got: index }));
     }
-    log.put(&index.to_be_bytes(), entry)
+    write(transaction, LOG)?.put(&index.to_be_bytes(), entry)
 }
 
-/// Drops the entries that a snapshot at `index` stands for.
+/// Takes back the entries from `from` on.
+pub(crate) fn truncate(transaction: &WriteTransaction, from: u64) -> Result<(), Fail<CommitError>> {
+    let first = bounds(transaction)?.first;
+    if from < first {
+        return Err(Fail::Named(CommitError::LogDropped { first, got: from }));
+    }
+    write(transaction, LOG)?.remove_from(&from.to_be_bytes())
+}
+
+/// Drops the entries up to `index`; the log goes on after it.
 pub(crate) fn drop_through(transaction: &WriteTransaction, index: u64) -> Result<(), Fail<CommitError>> {
+    let first = bounds(transaction)?.first.max(index.saturating_add(1));
+    meta::put_log_first(transaction, first)?;
     write(transaction, LOG)?.remove_through(&index.to_be_bytes())
 }
 
-fn last<E, L, S>(log: &Rows<L>, snapshot: &Rows<S>) -> Result<Option<u64>, Fail<E>>
-where
-    E: From<CorruptRecord>,
-    L: ReadableTable<Bytes, Bytes>,
-    S: ReadableTable<Bytes, Bytes>,
-{
-    Ok(log.last_number()?.max(snapshot::index(snapshot)?))
+/// Writes down where the log starts, before a snapshot at `index` takes the place of one that said so.
+pub(crate) fn keep_start(transaction: &WriteTransaction, index: u64) -> Result<(), Fail<CommitError>> {
+    let bounds = bounds(transaction)?;
+    if index >= bounds.next {
+        return Err(Fail::Named(CommitError::LogGap { expected: bounds.next, got: index }));
+    }
+    meta::put_log_first(transaction, bounds.first)
 }
 
-/// The index after `last`. Saturating: no log reaches 2^64 entries, and a damaged key must not overflow.
-fn next(last: Option<u64>) -> u64 {
-    last.map_or(0, |last| last.saturating_add(1))
+/// Which indices the log has.
+struct Bounds {
+    /// The first that is, or will be, in the log.
+    first: u64,
+    /// The next to be appended.
+    next: u64,
+}
+
+fn bounds(transaction: &WriteTransaction) -> Result<Bounds, Fail<CommitError>> {
+    let (log, snapshot, meta) =
+        (write(transaction, LOG)?, write(transaction, SNAPSHOT)?, write(transaction, META)?);
+    bounds_of(&log, &snapshot, &meta)
+}
+
+/// Saturating: no log reaches 2^64 entries, and a damaged key must not overflow.
+fn bounds_of<E, T>(log: &Rows<T>, snapshot: &Rows<T>, meta: &Rows<T>) -> Result<Bounds, Fail<E>>
+where
+    E: From<CorruptRecord>,
+    T: ReadableTable<Bytes, Bytes>,
+{
+    let after = |last: Option<u64>| last.map_or(0, |last| last.saturating_add(1));
+    let first = match meta::log_first(meta)? {
+        Some(first) => first,
+        None => after(snapshot::index(snapshot)?),
+    };
+    Ok(Bounds { first, next: after(log.last_number()?).max(first) })
 }
 
 impl Storage {
+    fn log_bounds(&self) -> Result<Bounds, ReadError> {
+        self.read(|transaction| {
+            bounds_of(&read(transaction, LOG)?, &read(transaction, SNAPSHOT)?, &read(transaction, META)?)
+        })
+    }
+
     /// Entries from `from` on with their indices, at most `limit`; a page may be shorter (see `limits`), an empty one
     /// means that the log ends before `from`.
     ///
     /// # Errors
-    /// `LogCompacted` when the snapshot stands for `from`; `Corrupt` when an entry is damaged or missing.
+    /// `LogCompacted` when `from` was dropped; `Corrupt` when an entry is damaged or missing.
     pub fn log(&self, from: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
         self.read(|transaction| {
-            let (log, snapshot) = (read(transaction, LOG)?, read(transaction, SNAPSHOT)?);
-            let first = next(snapshot::index(&snapshot)?);
-            if from < first {
-                return Err(Fail::Named(ReadError::LogCompacted { index: from, first }));
+            let log = read(transaction, LOG)?;
+            let bounds = bounds_of(&log, &read(transaction, SNAPSHOT)?, &read(transaction, META)?)?;
+            if from < bounds.first {
+                return Err(Fail::Named(ReadError::LogCompacted { index: from, first: bounds.first }));
             }
             let page = log.page(&from.to_be_bytes(), limit, |_| true)?;
-            if page.is_empty() && limit > 0 && last(&log, &snapshot)?.is_some_and(|last| from <= last) {
+            if page.is_empty() && limit > 0 && from < bounds.next {
                 return Err(log.corrupt(&from.to_be_bytes()));
             }
             let numbered = |(index, (key, entry)): (u64, (Vec<u8>, Vec<u8>))| {
@@ -70,13 +110,18 @@ impl Storage {
         })
     }
 
-    /// Index of the last entry, the snapshot's when it is larger, `None` when there is neither.
+    /// The first index that is, or will be, in the log: what came before was dropped.
+    pub fn first_log_index(&self) -> Result<u64, ReadError> {
+        Ok(self.log_bounds()?.first)
+    }
+
+    /// Index of the last entry, that up to which the log was dropped when it is larger, `None` when there is neither.
     pub fn last_log_index(&self) -> Result<Option<u64>, ReadError> {
-        self.read(|transaction| last(&read(transaction, LOG)?, &read(transaction, SNAPSHOT)?))
+        Ok(self.log_bounds()?.next.checked_sub(1))
     }
 
     /// The index that the next `Write::AppendLog` must carry.
     pub fn next_log_index(&self) -> Result<u64, ReadError> {
-        Ok(next(self.last_log_index()?))
+        Ok(self.log_bounds()?.next)
     }
 }

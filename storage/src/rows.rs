@@ -210,6 +210,12 @@ impl WriteRows<'_> {
         Ok(())
     }
 
+    /// Removes every row with a key from `first` on.
+    pub(crate) fn remove_from<E>(&mut self, first: &[u8]) -> Result<(), Fail<E>> {
+        self.table.retain_in::<&[u8], _>(first.., |_, _| false)?;
+        Ok(())
+    }
+
     /// Removes the row with the smallest key, damaged or not.
     pub(crate) fn remove_first<E>(&mut self) -> Result<(), Fail<E>> {
         self.table.pop_first()?;

@@ -1,4 +1,4 @@
-//! The snapshot: the state after a log index, in place of the log up to there.
+//! The snapshot: the state after a log index, which the log up to there can be dropped for.
 //!
 //! Owns the table `snapshot`. Must never go back to an older index.
 
@@ -14,13 +14,28 @@ const INDEX: &[u8] = b"index";
 const STATE: &[u8] = b"state";
 
 pub(crate) fn put(transaction: &WriteTransaction, index: u64, state: &[u8]) -> Result<(), Fail<CommitError>> {
+    replace(transaction, index, state)?;
+    raft_log::drop_through(transaction, index)
+}
+
+/// Leaves the log as it is.
+pub(crate) fn renew(
+    transaction: &WriteTransaction,
+    index: u64,
+    state: &[u8],
+) -> Result<(), Fail<CommitError>> {
+    // The log's start may so far follow from the old snapshot alone.
+    raft_log::keep_start(transaction, index)?;
+    replace(transaction, index, state)
+}
+
+fn replace(transaction: &WriteTransaction, index: u64, state: &[u8]) -> Result<(), Fail<CommitError>> {
     let mut rows = write(transaction, SNAPSHOT)?;
     if let Some(held) = self::index(&rows)?.filter(|held| *held > index) {
         return Err(Fail::Named(CommitError::SnapshotBackwards { held, got: index }));
     }
     rows.put(INDEX, &index.to_be_bytes())?;
-    rows.put(STATE, &[&index.to_be_bytes(), state].concat())?;
-    raft_log::drop_through(transaction, index)
+    rows.put(STATE, &[&index.to_be_bytes(), state].concat())
 }
 
 /// Index of the snapshot held, without reading the state.

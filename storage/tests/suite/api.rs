@@ -68,6 +68,33 @@ fn a_snapshot_stands_for_the_log_before_it() {
 }
 
 #[test]
+fn a_log_is_dropped_and_taken_back_on_its_own() {
+    let storage = open();
+    let mut batch = Batch::new();
+    (0..6).for_each(|n| {
+        batch.append_log(n, vec![n as u8]);
+    });
+    storage.commit(batch.renew_snapshot(3, b"state".to_vec())).unwrap();
+    assert_eq!(storage.log(0, 10).unwrap().len(), 6);
+    storage.commit(Batch::new().truncate_log(5).truncate_log(9).purge_log(1)).unwrap();
+    assert_eq!(storage.log(2, 10), Ok(vec![(2, vec![2]), (3, vec![3]), (4, vec![4])]));
+    assert_eq!(storage.log(1, 10), Err(ReadError::LogCompacted { index: 1, first: 2 }));
+    assert_eq!((storage.first_log_index(), storage.next_log_index()), (Ok(2), Ok(5)));
+    let error = refused(&storage, Batch::new().truncate_log(1));
+    assert_eq!(error, CommitError::LogDropped { first: 2, got: 1 });
+    // A snapshot of what the log never had, and one that is older.
+    let error = refused(&storage, Batch::new().renew_snapshot(5, vec![]));
+    assert_eq!(error, CommitError::LogGap { expected: 5, got: 5 });
+    let error = refused(&storage, Batch::new().renew_snapshot(2, vec![]));
+    assert_eq!(error, CommitError::SnapshotBackwards { held: 3, got: 2 });
+    // Beyond the end, as when a leader's snapshot takes the place of all; then nothing is left to drop.
+    storage.commit(Batch::new().purge_log(9).purge_log(4)).unwrap();
+    assert_eq!((storage.first_log_index(), storage.last_log_index()), (Ok(10), Ok(Some(9))));
+    storage.commit(Batch::new().append_log(10, vec![])).unwrap();
+    assert_eq!(storage.snapshot(), Ok(Some((3, b"state".to_vec()))));
+}
+
+#[test]
 fn jobs_keep_their_order_and_are_found_by_prefix() {
     let storage = open();
     for n in 0..40 {

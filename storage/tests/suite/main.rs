@@ -66,7 +66,7 @@ pub struct Contents {
 /// Reads all of it; `blobs` are the addresses to look for.
 pub fn contents(storage: &Storage, blobs: &[Hash]) -> Result<Contents, ReadError> {
     let snapshot = storage.snapshot()?;
-    let first = snapshot.as_ref().map_or(0, |(index, _)| index + 1);
+    let first = storage.first_log_index()?;
     let mut corrupt = Vec::new();
     let mut blob = |hash: &Hash| match storage.blob(hash) {
         Err(ReadError::CorruptBlob { hash }) => {

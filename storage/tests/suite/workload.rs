@@ -40,6 +40,7 @@ pub fn addresses() -> &'static [Hash] {
 /// Makes batches that the storage accepts.
 struct Maker {
     random: Random,
+    first_log: u64,
     next_log: u64,
     snapshot: Option<u64>,
     ledger: u64,
@@ -49,7 +50,15 @@ struct Maker {
 
 impl Maker {
     fn new(seed: u64) -> Maker {
-        Maker { random: Random(seed), next_log: 0, snapshot: None, ledger: 0, outbox: 0, writes: 0 }
+        Maker {
+            random: Random(seed),
+            first_log: 0,
+            next_log: 0,
+            snapshot: None,
+            ledger: 0,
+            outbox: 0,
+            writes: 0,
+        }
     }
 
     /// Different for every write, a few bytes or a few pages long.
@@ -65,7 +74,7 @@ impl Maker {
 
     fn add_write(&mut self, batch: &mut Batch) {
         let value = self.value();
-        match self.below(14) {
+        match self.below(17) {
             0 => drop(batch.put_blob(blob(self.below(BLOBS)))),
             1 => drop(batch.delete_blob(addresses()[self.random.below(BLOBS as usize)])),
             2 | 3 => drop(batch.quarantine_blob(addresses()[self.random.below(BLOBS as usize)])),
@@ -80,7 +89,7 @@ impl Maker {
                 let index = first + self.below((self.next_log + ahead).saturating_sub(first).max(1));
                 batch.put_snapshot(index, value);
                 self.snapshot = Some(index);
-                self.next_log = self.next_log.max(index + 1);
+                self.dropped(index);
             }
             7 => drop(batch.put_job(id(self.below(6)), value)),
             8 => {
@@ -95,8 +104,30 @@ impl Maker {
             }
             12 if self.below(2) == 0 => drop(batch.delete_outbox(self.below(self.outbox + 1))),
             12 => drop(batch.put_meta(MetaKey::Genesis, value)),
+            13 => {
+                let from = self.first_log + self.below(self.next_log - self.first_log + 2);
+                batch.truncate_log(from);
+                self.next_log = self.next_log.min(from);
+            }
+            14 => {
+                let through = self.below(self.next_log + 2);
+                batch.purge_log(through);
+                self.dropped(through);
+            }
+            15 if self.next_log > self.snapshot.unwrap_or(0) => {
+                let first = self.snapshot.unwrap_or(0);
+                let index = first + self.below(self.next_log - first);
+                batch.renew_snapshot(index, value);
+                self.snapshot = Some(index);
+            }
             _ => drop(batch.put_refusal(id(100 + self.below(5)), value)),
         }
+    }
+
+    /// The log up to `index` is gone.
+    fn dropped(&mut self, index: u64) {
+        self.first_log = self.first_log.max(index + 1);
+        self.next_log = self.next_log.max(index + 1);
     }
 
     fn batch(&mut self) -> Batch {
