@@ -1,11 +1,19 @@
 //! The command line. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 verification failed. Every error names its cure.
 
+mod address;
 mod cancel;
+mod client;
+mod desk;
+mod doctor;
 mod embedded;
 mod error;
 mod home;
+mod init;
 mod input;
 mod job;
+mod lookup;
+mod network;
+mod nodes;
 mod op;
 mod plan;
 mod progress;
@@ -13,6 +21,11 @@ mod render;
 mod reopen;
 mod replay;
 mod run;
+mod source;
+mod status;
+mod submit;
+mod ticket;
+mod up;
 mod verify;
 mod view;
 
@@ -40,6 +53,9 @@ struct Common {
     /// The node's data folder [default: the platform's data folder, or $FORGEMESH_HOME].
     #[arg(long, global = true, value_name = "DIR")]
     home: Option<PathBuf>,
+    /// Ask the node that runs on this data folder, or behind this socket.
+    #[arg(long, global = true, value_name = "DIR|SOCKET")]
+    node: Option<PathBuf>,
     /// Threads that compute [default: all cores]. The result does not depend on it.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -47,7 +63,25 @@ struct Common {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a job on an embedded node and leave a receipt.
+    /// Make a mesh whose first node this is.
+    Init(init::InitArgs),
+    /// Join a mesh with the line that one of its hub members made.
+    Join(init::JoinArgs),
+    /// Run the node of the data folder.
+    Up(up::UpArgs),
+    /// Stop it.
+    Down,
+    /// How the running node and its mesh stand.
+    Status,
+    /// Look for what keeps the node from its work, and say how to mend it.
+    Doctor,
+    /// The nodes of the mesh, and how much of this one it may have.
+    #[command(subcommand)]
+    Node(nodes::NodeCommand),
+    /// Who may join the mesh.
+    #[command(subcommand)]
+    Ticket(ticket::TicketCommand),
+    /// Run a job, on the running node or an embedded one, and leave a receipt.
     Run(run::RunArgs),
     /// Check a receipt or a bundle offline; needs no network and no data folder.
     Verify(verify::VerifyArgs),
@@ -71,12 +105,20 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let common = cli.common;
     let result = match cli.command {
+        Command::Init(args) => init::init(&common, &args),
+        Command::Join(args) => init::join(&common, &args),
+        Command::Up(args) => up::up(&common, &args),
+        Command::Down => up::down(&common),
+        Command::Status => status::status(&common),
+        Command::Doctor => doctor::doctor(&common),
+        Command::Node(command) => nodes::node(&common, &command),
+        Command::Ticket(command) => ticket::ticket(&common, command),
         Command::Run(args) => run::run(&common, args),
         Command::Verify(args) => verify::verify(&common, &args),
         Command::Replay(args) => replay::replay(&common, &args),
         Command::Plan(args) => plan::plan(&common, &args),
         Command::Op(command) => op::op(&common, &command),
-        Command::Job(command) => job::job(&common, &command),
+        Command::Job(command) => job::job(&common, command),
         Command::Receipt(command) => job::receipt(&common, &command),
     };
     match result {

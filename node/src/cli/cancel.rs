@@ -1,21 +1,34 @@
-//! `forgemesh job cancel`: a job that was interrupted is given up rather than resumed.
+//! `forgemesh job cancel`: a job is given up, by the node that runs, or rather than resumed.
 
 use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::id::JobId;
-use forgemesh_protocol::keys::Signed;
+use forgemesh_protocol::keys::{SecretKey, Signed};
+use forgemesh_storage::Storage;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::error::CliError;
-use super::home::Home;
+use super::source::{Found, Source};
 use super::{Common, embedded, print, print_json};
-use crate::core::{Reply, Request};
+use crate::core::{self, Reply};
 use crate::driver::Handle;
+use crate::real::control::request::Request;
 
 /// Cancels an open job, and returns once that is in the books.
-pub fn cancel(common: &Common, home: &Home, job: JobId) -> Result<(), CliError> {
-    let driver = embedded::boot(common, home)?;
-    embedded::serve(driver, async |handle| give_up(&handle, home, job).await)?;
+pub fn cancel(common: &Common, name: &str) -> Result<(), CliError> {
+    let mut source = Source::open(common)?;
+    let job = match source.find(name)? {
+        Found::Open(record) => record.id,
+        Found::Final(view) => return Err(CliError::Final(view.id())),
+        Found::Refused(_) => return Err(CliError::NoJob(name.to_owned())),
+    };
+    match source {
+        Source::Node(mut client) => drop(client.ask(&Request::Cancel { job: job.to_string() })?),
+        Source::Folder(home) => {
+            let driver = embedded::boot(common, &home)?;
+            embedded::serve(driver, async |handle| give_up(&handle, &home.storage, &home.secret, job).await)?;
+        }
+    }
     if common.json {
         print_json(&json!({ "cancelled": job }));
     } else {
@@ -24,14 +37,20 @@ pub fn cancel(common: &Common, home: &Home, job: JobId) -> Result<(), CliError> 
     Ok(())
 }
 
-async fn give_up(handle: &Handle, home: &Home, job: JobId) -> Result<(), CliError> {
+/// Has a node cancel a job; done once that is in the books.
+pub async fn give_up(
+    handle: &Handle,
+    storage: &Storage,
+    secret: &SecretKey,
+    job: JobId,
+) -> Result<(), CliError> {
     let mut reports = handle.watch();
-    let cancellation = Signed::new(Cancellation { job }, handle.mesh(), &home.secret);
-    match handle.request(Request::Cancel(Box::new(cancellation))).await? {
+    let cancellation = Signed::new(Cancellation { job }, handle.mesh(), secret);
+    match handle.request(core::Request::Cancel(Box::new(cancellation))).await? {
         Reply::Accepted(_) => {}
         other => return Err(embedded::unexpected(other)),
     }
-    while home.storage.job(&job.0)?.is_none() {
+    while storage.job(&job.0)?.is_none() {
         match reports.recv().await {
             Ok(_) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return Err(CliError::Stopped(crate::driver::Stopped)),

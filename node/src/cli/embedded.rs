@@ -17,6 +17,10 @@ use super::home::{self, Home};
 
 /// Boots a node on an open data folder.
 pub fn boot(common: &Common, home: &Home) -> Result<Driver<Alone, ThreadPool, StoreThread>, CliError> {
+    if home.is_guest()? {
+        // Its mesh's hub is elsewhere: alone it can do nothing.
+        return Err(CliError::NoNode { folder: home.folder.clone() });
+    }
     let executor = ThreadPool::start(home::threads(common), home::isa()?, home.storage.clone())
         .map_err(CliError::Thread)?;
     let store = StoreThread::start(home.storage.clone()).map_err(CliError::Thread)?;

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use forgemesh_protocol::failure::Failure;
 use forgemesh_protocol::hash::Hash;
-use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::problem::Problems;
 use forgemesh_storage::CommitError;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::boot::BootError;
 use crate::driver::DriverError;
@@ -82,6 +82,48 @@ pub enum CliError {
     Replay(String),
     #[error("{what}: verification FAILED\n{failures}")]
     Verification { what: String, failures: String },
+    #[error("{}", .0["message"].as_str().unwrap_or("the node refused without a reason"))]
+    Node(Value),
+    #[error("no node runs on {}; start one with `forgemesh up`", folder.display())]
+    NoNode { folder: PathBuf },
+    #[error("cannot reach the node at {}: {source}; it is its owner's alone", path.display())]
+    Socket { path: PathBuf, source: std::io::Error },
+    #[error("the node ended in the middle of an answer; `forgemesh status` says whether it runs")]
+    Hung,
+    #[error("{0}")]
+    Config(#[from] crate::config::ConfigError),
+    #[error("{0}")]
+    Control(#[from] crate::real::control::ControlError),
+    #[error("{0}")]
+    Swarm(#[from] crate::real::swarm::SwarmError),
+    #[error("a node runs on {} already; `forgemesh status` shows it, `forgemesh down` stops it", folder.display())]
+    Runs { folder: PathBuf },
+    #[error("{} belongs to no mesh yet; `forgemesh init` makes one, `forgemesh join TICKET` joins one", folder.display())]
+    NoMesh { folder: PathBuf },
+    #[error("{} belongs to mesh {mesh} already; start it with `forgemesh up`, or give --home another folder", folder.display())]
+    HasMesh { folder: PathBuf, mesh: MeshId },
+    #[error("the node did not start: {last}; see {}", log.display())]
+    NotStarted { log: PathBuf, last: String },
+    #[error("{} can be read by others; if nobody did, run: chmod 600 {}", path.display(), path.display())]
+    LooseKey { path: PathBuf },
+    #[error("{} is no network key; copy it from another node of the mesh", path.display())]
+    NetworkKey { path: PathBuf },
+    #[error("the hub does not admit this node: {0}")]
+    NotAdmitted(String),
+    #[error(
+        "no hub member answers at {addresses}{failure}; see that it runs, that no firewall stands between, and that the ticket is of this network"
+    )]
+    HubUnreachable { addresses: String, failure: String },
+    #[error("the hub (node {0}) does not answer; `forgemesh doctor` looks for the cause")]
+    Unanswered(NodeId),
+    #[error("no ticket, or more than one, begins with \"{0}\"; `forgemesh ticket ls` lists them")]
+    NoTicket(String),
+    #[error("no node, or more than one, is called \"{0}\"; `forgemesh node ls` lists them")]
+    NoSuchNode(String),
+    #[error("{failed} checks failed; each names its fix")]
+    Unwell { failed: usize, json: bool },
+    #[error("{0}")]
+    Ticket(#[from] forgemesh_protocol::ticket::TicketError),
     #[error("replay of {what} FAILED: {detail}")]
     ReplayDiffers { what: String, detail: String },
 }
@@ -110,14 +152,35 @@ impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
             CliError::Refused { .. } | CliError::Usage(_) | CliError::Isa(_) => 2,
+            CliError::Config(_) | CliError::Ticket(_) | CliError::NoTicket(_) | CliError::NoSuchNode(_) => 2,
+            CliError::NoMesh { .. } | CliError::HasMesh { .. } => 2,
+            CliError::Node(error) => {
+                error["exit"].as_u64().and_then(|exit| u8::try_from(exit).ok()).unwrap_or(1)
+            }
             CliError::Read { .. } | CliError::Folder { .. } | CliError::NoJob(_) | CliError::ManyJobs(_) => 2,
             CliError::Verification { .. } | CliError::ReplayDiffers { .. } => 3,
             _ => 1,
         }
     }
 
-    fn code(&self) -> &'static str {
+    fn code(&self) -> &str {
         match self {
+            CliError::Node(error) => error["code"].as_str().unwrap_or("node"),
+            CliError::NoNode { .. } => "no_node",
+            CliError::Socket { .. } | CliError::Hung => "node_unreachable",
+            CliError::Config(_) => "config",
+            CliError::Control(_) => "control",
+            CliError::Ticket(_) | CliError::NoTicket(_) => "ticket",
+            CliError::Swarm(_) => "network",
+            CliError::Runs { .. } => "node_runs",
+            CliError::NoMesh { .. } => "no_mesh",
+            CliError::HasMesh { .. } => "has_mesh",
+            CliError::NotStarted { .. } => "not_started",
+            CliError::LooseKey { .. } | CliError::NetworkKey { .. } => "network_key",
+            CliError::NotAdmitted(_) => "not_admitted",
+            CliError::HubUnreachable { .. } | CliError::Unanswered(_) => "hub_unreachable",
+            CliError::NoSuchNode(_) => "no_such_node",
+            CliError::Unwell { .. } => "unwell",
             CliError::Refused { .. } => "refused",
             CliError::Read { .. } | CliError::Folder { .. } => "cannot_read",
             CliError::Write { .. } => "cannot_write",
@@ -141,25 +204,41 @@ impl CliError {
         }
     }
 
+    /// The error as one JSON object, with the exit code of a command that ends with it.
+    pub fn object(&self) -> Value {
+        if let CliError::Node(error) = self {
+            return error.clone();
+        }
+        let mut error = json!({ "code": self.code(), "message": self.to_string(), "exit": self.exit_code() });
+        match self {
+            CliError::Refused { problems, record } => {
+                let problem = |p| serde_json::to_value(p).unwrap_or_default();
+                error["problems"] = problems.iter().map(problem).collect();
+                error["refusal"] = json!(record);
+            }
+            CliError::JobFailed { job, failure } => {
+                error["job_id"] = json!(job);
+                error["phase"] = json!(failure.phase);
+            }
+            CliError::Interrupted(job) | CliError::NotFinal(job) => error["job_id"] = json!(job),
+            _ => {}
+        }
+        error
+    }
+
     /// Says what went wrong, as text or as one JSON object, and gives the exit code.
     pub fn report(&self, as_json: bool) -> ExitCode {
-        if as_json {
-            let mut value = json!({"error": {"code": self.code(), "message": self.to_string()}});
-            match self {
-                CliError::Refused { problems, record } => {
-                    value["error"]["problems"] = problems
-                        .iter()
-                        .map(|problem| serde_json::to_value(problem).unwrap_or_default())
-                        .collect();
-                    value["error"]["refusal"] = json!(record);
-                }
-                CliError::JobFailed { job, failure } => {
-                    value["job_id"] = json!(job);
-                    value["error"]["phase"] = json!(failure.phase);
-                }
-                CliError::Interrupted(job) | CliError::NotFinal(job) => value["job_id"] = json!(job),
-                _ => {}
+        if matches!(self, CliError::Unwell { json: true, .. }) {
+            // The checks themselves were printed: one object is enough.
+        } else if as_json {
+            let mut error = self.object();
+            let mut value = json!({});
+            if let Some(fields) = error.as_object_mut() {
+                // The process's own exit code says it.
+                fields.remove("exit");
+                fields.remove("job_id").into_iter().for_each(|job| value["job_id"] = job);
             }
+            value["error"] = error;
             super::print_json(&value);
         } else {
             eprintln!("forgemesh: {self}");

@@ -5,16 +5,39 @@ use std::sync::Arc;
 
 use etcetera::BaseStrategy as _;
 use forgemesh_kernel::backend::Isa;
+use forgemesh_protocol::canon;
+use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::keys::SecretKey;
-use forgemesh_storage::{KeyFile, Storage};
+use forgemesh_storage::{Batch, KeyFile, MetaKey, Storage};
 
 use super::Common;
 use super::error::CliError;
 
 /// An open data folder.
 pub struct Home {
+    pub folder: PathBuf,
     pub storage: Arc<Storage>,
     pub secret: SecretKey,
+}
+
+/// Where a data folder remembers which node joined the mesh in it. No envelope can name the namespace: it has a space.
+const NODE_NAMESPACE: &str = "forgemesh node";
+const JOINED_KEY: &str = "joined";
+
+impl Home {
+    /// Did this node join a mesh whose hub it is no member of?
+    pub fn is_guest(&self) -> Result<bool, CliError> {
+        let joined = self.storage.kv(NODE_NAMESPACE, JOINED_KEY)?;
+        Ok(joined.is_some_and(|node| node == self.secret.public().id().0.0))
+    }
+
+    /// Enters the mesh that this node was admitted to.
+    pub fn enter(&self, genesis: &Genesis) -> Result<(), CliError> {
+        let mut batch = Batch::new();
+        batch.put_meta(MetaKey::Genesis, canon::to_bytes(genesis));
+        batch.put_kv(NODE_NAMESPACE, JOINED_KEY, self.secret.public().id().0.0.to_vec());
+        Ok(self.storage.commit(&batch)?)
+    }
 }
 
 /// `--home`, else `FORGEMESH_HOME`, else the platform's place for data.
@@ -36,7 +59,7 @@ pub fn open(common: &Common) -> Result<Home, CliError> {
     let folder = folder(common)?;
     let storage = Storage::open(&folder)?;
     let key = KeyFile::load_or_create(&folder, random::<32>)?;
-    Ok(Home { secret: SecretKey::from_bytes(key.secret()), storage: Arc::new(storage) })
+    Ok(Home { folder, secret: SecretKey::from_bytes(key.secret()), storage: Arc::new(storage) })
 }
 
 /// Opens a data folder that is there, for reading.

@@ -3,26 +3,33 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use forgemesh_consensus::job::JobRecord;
 use forgemesh_protocol::envelope::ArtifactKind;
 use forgemesh_protocol::id::JobId;
 use serde_json::{Value, json};
 
+use super::client::Client;
 use super::error::CliError;
 use super::home::{self, Home};
+use super::progress::ProgressMode;
 use super::reopen::surviving_io_errors;
-use super::view::{self, JobView};
-use super::{Common, cancel, embedded, print, print_json, render};
-use crate::boot;
-use crate::bundle;
-use crate::job_file::JobFile;
-
-/// Jobs listed at most.
-const LISTED: usize = 200;
+use super::source::{Found, Source};
+use super::submit::{self, SubmitArgs};
+use super::{Common, cancel, embedded, print, print_json, render, view};
 
 /// What to do with jobs.
 #[derive(Subcommand)]
 pub enum JobCommand {
+    /// Give a job to the running node.
+    Submit(SubmitArgs),
+    /// Show how a job of the running node goes on, until it is final.
+    Watch {
+        job: String,
+        /// What to show on standard error meanwhile.
+        #[arg(long, value_enum, default_value = "auto", value_name = "WHAT")]
+        progress: ProgressMode,
+    },
+    /// Say what a job of the running node waits for, each constraint with its counts.
+    WhyPending { job: String },
     /// List jobs, newest first; unfinished ones above.
     Ls {
         /// List refused envelopes instead.
@@ -59,41 +66,32 @@ pub enum ReceiptCommand {
     },
 }
 
-/// A job that was found.
-enum Found {
-    Final(Box<JobView>),
-    Open(Box<JobRecord>),
-    Refused(Value),
-}
-
 /// Does what was asked for.
-pub fn job(common: &Common, command: &JobCommand) -> Result<(), CliError> {
-    let home = home::open_existing(common)?;
+pub fn job(common: &Common, command: JobCommand) -> Result<(), CliError> {
     match command {
-        JobCommand::Ls { refused: false } => list(common, &home),
-        JobCommand::Ls { refused: true } => list_refused(common, &home),
-        JobCommand::Show { job } => show(common, &home, job),
-        JobCommand::Result { job } => artifact(&home, job, ArtifactKind::ResultJson),
-        JobCommand::Executions { job } => artifact(&home, job, ArtifactKind::ExecutionsJson),
+        JobCommand::Submit(args) => submit::submit(common, args),
+        JobCommand::Watch { job, progress } => submit::watch(common, &job, progress),
+        JobCommand::WhyPending { job } => submit::why_pending(common, &job),
+        JobCommand::Ls { refused: false } => list(common),
+        JobCommand::Ls { refused: true } => list_refused(common),
+        JobCommand::Show { job } => show(common, &job),
+        JobCommand::Result { job } => artifact(common, &job, ArtifactKind::ResultJson),
+        JobCommand::Executions { job } => artifact(common, &job, ArtifactKind::ExecutionsJson),
         JobCommand::Receipt { job } => {
-            let view = require_final(&home, job)?;
+            let view = Source::open(common)?.require_final(&job)?;
             write_stdout(&view.file.receipt.to_bytes())
         }
-        JobCommand::Resume => resume(common, home),
-        JobCommand::Cancel { job } => match find(&home, job)? {
-            Found::Open(record) => cancel::cancel(common, &home, record.id),
-            Found::Final(view) => Err(CliError::Final(view.id())),
-            Found::Refused(_) => Err(CliError::NoJob(job.clone())),
-        },
+        JobCommand::Resume => resume(common),
+        JobCommand::Cancel { job } => cancel::cancel(common, &job),
     }
 }
 
 /// Packs a bundle.
 pub fn receipt(common: &Common, command: &ReceiptCommand) -> Result<(), CliError> {
     let ReceiptCommand::Bundle { job, out } = command;
-    let home = home::open_existing(common)?;
-    let view = require_final(&home, job)?;
-    let bytes = bundle::pack(&home.storage, &view.file)?;
+    let mut source = Source::open(common)?;
+    let view = source.require_final(job)?;
+    let bytes = source.bundle(job, &view)?;
     let path = out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.bundle.tar", view.id().0.short())));
     std::fs::write(&path, &bytes).map_err(|source| CliError::Write { path: path.clone(), source })?;
     if common.json {
@@ -109,59 +107,32 @@ pub fn receipt(common: &Common, command: &ReceiptCommand) -> Result<(), CliError
     Ok(())
 }
 
-fn open_jobs(home: &Home) -> Result<Vec<JobRecord>, CliError> {
-    Ok(boot::hub(&home.storage, &home.secret)?
-        .map(|hub| hub.state().open.values().cloned().collect())
-        .unwrap_or_default())
-}
-
-fn list(common: &Common, home: &Home) -> Result<(), CliError> {
-    let open = open_jobs(home)?;
-    let rows = home.storage.jobs(None, LISTED)?;
-    let files = rows.iter().map(|row| JobFile::decode(&row.record)).collect::<Result<Vec<_>, _>>()?;
+fn list(common: &Common) -> Result<(), CliError> {
+    let jobs = Source::open(common)?.jobs()?;
     if common.json {
-        let done = |file: &JobFile| {
-            let finished = &file.finished;
-            json!({
-                "job_id": finished.record.id, "client_job_id": finished.record.terms.ctx.job_id,
-                "state": finished.record.state, "op": finished.record.contract.op.to_string(),
-                "finished_ms": finished.entry.at_ms, "result_hash": finished.entry.result_hash,
-                "failure": finished.failure,
-            })
-        };
-        let jobs: Vec<Value> = open.iter().map(view::open_job).chain(files.iter().map(done)).collect();
         print_json(&json!({ "jobs": jobs }));
         return Ok(());
     }
-    if open.is_empty() && files.is_empty() {
+    if jobs.is_empty() {
         print("no jobs yet; try `forgemesh run mc@1/insurance.v1`");
     }
-    for record in &open {
-        let (done, all) = (record.attested.len(), record.run().stage.shards());
-        print(&format!(
-            "{}  {:<11} {:<20} {done} of {all} shards",
-            record.id.0.short(),
-            render::UNFINISHED,
-            record.contract.op.to_string()
-        ));
-    }
-    for file in &files {
-        let record = &file.finished.record;
-        let what = match (&file.finished.entry.result_hash, &file.finished.failure) {
-            (Some(hash), _) => format!("result {}", hash.short()),
-            (None, Some(failure)) => failure.code.as_str().to_owned(),
-            (None, None) => String::new(),
+    for job in &jobs {
+        let text = |key: &str| job[key].as_str().unwrap_or_default().to_owned();
+        let short = |text: String| text.get(..8).unwrap_or_default().to_owned();
+        let (state, what) = match (&job["shards"], &job["result_hash"], &job["failure"]) {
+            (Value::Number(all), _, _) => {
+                (render::UNFINISHED.to_owned(), format!("{} of {all} shards", job["attested_shards"]))
+            }
+            (_, Value::String(hash), _) => (text("state"), format!("result {}", short(hash.clone()))),
+            (_, _, failure) => (text("state"), failure["code"].as_str().unwrap_or_default().to_owned()),
         };
-        let state = record.state.as_str();
-        print(&format!("{}  {state:<11} {:<20} {what}", record.id.0.short(), record.contract.op.to_string()));
+        print(&format!("{}  {state:<11} {:<20} {what}", short(text("job_id")), text("op")));
     }
     Ok(())
 }
 
-fn list_refused(common: &Common, home: &Home) -> Result<(), CliError> {
-    let rows = home.storage.refusals(LISTED)?;
-    let records: Vec<Value> =
-        rows.iter().filter_map(|row| serde_json::from_slice(&row.record).ok()).collect();
+fn list_refused(common: &Common) -> Result<(), CliError> {
+    let records = Source::open(common)?.refusals()?;
     if common.json {
         print_json(&json!({ "refusals": records }));
         return Ok(());
@@ -181,8 +152,11 @@ fn list_refused(common: &Common, home: &Home) -> Result<(), CliError> {
     Ok(())
 }
 
-fn show(common: &Common, home: &Home, name: &str) -> Result<(), CliError> {
-    match find(home, name)? {
+fn show(common: &Common, name: &str) -> Result<(), CliError> {
+    let mut source = Source::open(common)?;
+    let found = source.find(name)?;
+    let runs = matches!(source, Source::Node(_));
+    match found {
         Found::Final(view) if common.json => print_json(&view.json(None)?),
         Found::Final(view) => {
             print(&format!("job {}", view.id()));
@@ -191,7 +165,7 @@ fn show(common: &Common, home: &Home, name: &str) -> Result<(), CliError> {
         Found::Open(record) if common.json => print_json(&view::open_job(&record)),
         Found::Open(record) => {
             print(&format!("job {}", record.id));
-            print(&render::unfinished(&record));
+            print(&render::unfinished(&record, runs));
         }
         Found::Refused(value) if common.json => print_json(&value),
         Found::Refused(value) => print(&view::pretty(&value)),
@@ -199,8 +173,8 @@ fn show(common: &Common, home: &Home, name: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-fn artifact(home: &Home, name: &str, kind: ArtifactKind) -> Result<(), CliError> {
-    let view = require_final(home, name)?;
+fn artifact(common: &Common, name: &str, kind: ArtifactKind) -> Result<(), CliError> {
+    let view = Source::open(common)?.require_final(name)?;
     write_stdout(view.artifact(kind)?)
 }
 
@@ -212,75 +186,13 @@ fn write_stdout(bytes: &[u8]) -> Result<(), CliError> {
     Ok(())
 }
 
-fn require_final(home: &Home, name: &str) -> Result<JobView, CliError> {
-    match find(home, name)? {
-        Found::Final(view) => Ok(*view),
-        Found::Open(record) => Err(CliError::NotFinal(record.id)),
-        Found::Refused(_) => Err(CliError::NoJob(name.to_owned())),
+fn resume(common: &Common) -> Result<(), CliError> {
+    if Client::find(common)?.is_some() {
+        let text =
+            "the node that runs here finishes every job by itself; `forgemesh job ls` shows how far they are";
+        return Err(CliError::Usage(text.to_owned()));
     }
-}
-
-/// By id, by the beginning of an id, or by the client's own name.
-fn find(home: &Home, name: &str) -> Result<Found, CliError> {
-    let hex = name.len() >= 4 && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
-    let mut open: Vec<JobRecord> = open_jobs(home)?;
-    open.retain(|record| {
-        (hex && record.id.to_string().starts_with(name)) || record.terms.ctx.job_id.as_deref() == Some(name)
-    });
-    let mut ids: Vec<JobId> = Vec::new();
-    if hex {
-        ids.extend(home.storage.jobs_by_prefix(name, 2)?.iter().map(|row| JobId(row.id)));
-    }
-    if ids.is_empty() && open.is_empty() {
-        ids.extend(by_client_name(home, name)?);
-    }
-    if ids.len() + open.len() > 1 {
-        return Err(CliError::ManyJobs(name.to_owned()));
-    }
-    if let Some(record) = open.pop() {
-        return Ok(Found::Open(Box::new(record)));
-    }
-    if let Some(id) = ids.pop()
-        && let Some(view) = JobView::read(&home.storage, &id)?
-    {
-        return Ok(Found::Final(Box::new(view)));
-    }
-    let refused = home
-        .storage
-        .refusals(usize::MAX)?
-        .into_iter()
-        .find(|row| hex && row.id.to_string().starts_with(name));
-    match refused.and_then(|row| serde_json::from_slice(&row.record).ok()) {
-        Some(record) => Ok(Found::Refused(record)),
-        None => Err(CliError::NoJob(name.to_owned())),
-    }
-}
-
-/// The newest final job that its client called so; says so if there are more of that name.
-fn by_client_name(home: &Home, name: &str) -> Result<Option<JobId>, CliError> {
-    let (mut before, mut newest) = (None, None);
-    loop {
-        let page = home.storage.jobs(before, LISTED)?;
-        let Some(last) = page.last() else { return Ok(newest) };
-        before = Some(last.seq);
-        for row in page {
-            let record = JobFile::decode(&row.record)?.finished.record;
-            if record.terms.ctx.job_id.as_deref() != Some(name) {
-                continue;
-            }
-            if newest.is_some() {
-                eprintln!(
-                    "forgemesh: more than one job is called \"{name}\"; this is the newest (`forgemesh job ls --json` \
-                     has the ids of all)"
-                );
-                return Ok(newest);
-            }
-            newest = Some(record.id);
-        }
-    }
-}
-
-fn resume(common: &Common, home: Home) -> Result<(), CliError> {
+    let home = home::open_existing(common)?;
     let mut all: Option<Vec<JobId>> = None;
     let (_, ()) = surviving_io_errors(common, home, |home| finish_open(common, home, &mut all))?;
     let all = all.unwrap_or_default();

@@ -80,8 +80,8 @@ pub fn text(view: &JobView, receipt: &str) -> String {
     lines.join("\n")
 }
 
-/// A job that is not final, in a few lines. Whoever reads this holds the data folder, so nothing is running.
-pub fn unfinished(record: &JobRecord) -> String {
+/// A job that is not final, in a few lines. If no node runs on the data folder, nothing is done for it.
+pub fn unfinished(record: &JobRecord, runs: bool) -> String {
     let (run, short) = (record.run(), record.id.0.short());
     let row = |name: &str, value: String| format!("  {name:<13} {value}");
     let mut lines = vec![format!("{}  {UNFINISHED}", record.contract.op)];
@@ -89,7 +89,12 @@ pub fn unfinished(record: &JobRecord) -> String {
     let (done, all, stage) = (record.attested.len(), run.stage.shards(), run.number);
     lines.push(row("shards", format!("{done} of {all} of stage {stage}")));
     lines.push(row("contract_hash", record.plan.contract.to_string()));
-    lines.push(row("finish it", "forgemesh job resume (or run the same file again)".to_owned()));
+    if runs {
+        lines.push(row("state", record.state.as_str().to_owned()));
+        lines.push(row("waits for", format!("forgemesh job why-pending {short}")));
+    } else {
+        lines.push(row("finish it", "forgemesh job resume (or run the same file again)".to_owned()));
+    }
     lines.push(row("give it up", format!("forgemesh job cancel {short}")));
     lines.join("\n")
 }

@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn the_folder_is_opened_again_after_an_io_error_but_not_for_ever() {
         let folder = tempfile::tempdir().expect("a folder");
-        let common = Common { json: false, home: Some(folder.path().to_owned()), threads: None };
+        let common = Common { json: false, home: Some(folder.path().to_owned()), threads: None, node: None };
         for failures in 0..=REOPENED + 1 {
             let home = home::open(&common).expect("it opens");
             let mut calls = 0;

@@ -1,4 +1,4 @@
-//! `forgemesh run`: one job on an embedded node, from submission to receipt.
+//! `forgemesh run`: one job, on the node that runs here or an embedded one, from submission to receipt.
 
 use std::path::PathBuf;
 
@@ -10,19 +10,20 @@ use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::problem::Problems;
 use forgemesh_protocol::submission::{Offer, Submission};
-use forgemesh_storage::Batch;
+use forgemesh_storage::{Batch, Storage};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::client::Client;
 use super::embedded::{self, now_ms};
 use super::error::CliError;
 use super::home::{self, Home};
 use super::input::{self, JobInput};
 use super::progress::{Display, ProgressMode};
 use super::reopen::surviving_io_errors;
+use super::submit;
 use super::view::JobView;
-use super::{Common, print, print_json, render};
-use crate::bundle::RECEIPT;
+use super::{Common, print};
 use crate::core::{Reply, Request};
 use crate::driver::Handle;
 
@@ -42,10 +43,13 @@ pub struct RunArgs {
 /// Runs the job, or goes on with the same job if it was interrupted.
 pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
     let envelope = args.input.envelope()?;
+    if let Some(client) = Client::find(common)? {
+        return submit::run_there(common, client, &envelope, args.out, args.progress);
+    }
     let home = home::open(common)?;
     let (job, terms) = match input::admit(&envelope) {
         Ok(admitted) => admitted,
-        Err(problems) => return Err(refuse(&home, &envelope, problems)),
+        Err(problems) => return Err(refuse(&home.storage, &envelope, problems)),
     };
     if let Some(folder) = &args.out {
         let failed = |source| CliError::Write { path: folder.clone(), source };
@@ -67,7 +71,8 @@ pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
     });
     display.finish();
     let (home, id) = done?;
-    show(common, &home, &id, args.out)
+    let view = JobView::read(&home.storage, &id)?.ok_or(CliError::NoJob(id.to_string()))?;
+    submit::show(common, &view, args.out.as_deref())
 }
 
 /// One life of the node: until the job is in the books.
@@ -133,31 +138,8 @@ async fn submit(handle: &Handle, home: &Home, submission: Submission) -> Result<
     }
 }
 
-/// Prints the final job and writes its files.
-fn show(common: &Common, home: &Home, id: &JobId, out: Option<PathBuf>) -> Result<(), CliError> {
-    let view = JobView::read(&home.storage, id)?.ok_or(CliError::NoJob(id.to_string()))?;
-    if let Some(folder) = &out {
-        view.write(folder)?;
-    }
-    let receipt = out.map(|folder| folder.join(RECEIPT));
-    let failure = view.file.finished.failure.clone();
-    if common.json && failure.is_none() {
-        print_json(&view.json(receipt.as_deref())?);
-    } else if failure.is_none() {
-        let place = match &receipt {
-            Some(path) => path.display().to_string(),
-            None => format!("forgemesh job receipt {} (or run with --out DIR)", id.0.short()),
-        };
-        print(&render::text(&view, &place));
-    }
-    match failure {
-        Some(failure) => Err(CliError::JobFailed { job: *id, failure: Box::new(failure) }),
-        None => Ok(()),
-    }
-}
-
 /// Keeps a record of a refused envelope: what it was, when, and why.
-fn refuse(home: &Home, envelope: &[u8], problems: Problems) -> CliError {
+pub fn refuse(storage: &Storage, envelope: &[u8], problems: Problems) -> CliError {
     let id = Hash::of(Domain::REFUSAL, envelope);
     let problem = |p: &forgemesh_protocol::problem::Problem| json!(p);
     let record = json!({
@@ -169,7 +151,7 @@ fn refuse(home: &Home, envelope: &[u8], problems: Problems) -> CliError {
     });
     let mut batch = Batch::new();
     batch.put_refusal(id, canon::to_json(&record));
-    match home.storage.commit(&batch) {
+    match storage.commit(&batch) {
         Ok(()) => CliError::Refused { problems, record: Some(id) },
         Err(error) => CliError::Commit(error),
     }

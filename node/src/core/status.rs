@@ -1,5 +1,6 @@
 //! How a node stands, as plain values: for its operator, never for a decision.
 
+use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::op::Op;
 use forgemesh_protocol::state::State;
@@ -79,6 +80,8 @@ pub struct OpenJob {
     pub job: JobId,
     pub client_job_id: Option<String>,
     pub op: Op,
+    /// Digest of its contract.
+    pub contract: Hash,
     pub state: State,
     pub accepted_ms: u64,
     pub stage: u64,

@@ -32,6 +32,22 @@ struct Shared {
 struct Queue {
     work: VecDeque<(u64, Work)>,
     closed: bool,
+    /// Threads that compute now, and how many may; none: all.
+    busy: usize,
+    limit: Option<usize>,
+}
+
+/// Changes how many of a pool's threads may compute.
+#[derive(Clone)]
+pub struct Throttle(Arc<Shared>);
+
+impl Throttle {
+    /// So many from now on, but what is begun is finished; none: all.
+    pub fn set(&self, threads: Option<usize>) {
+        let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.limit = threads.map(|threads| threads.max(1));
+        self.0.ready.notify_all();
+    }
 }
 
 impl ThreadPool {
@@ -50,6 +66,11 @@ impl ThreadPool {
             thread::Builder::new().name(format!("forgemesh-work-{i}")).spawn(move || shared.serve())?;
         }
         Ok(ThreadPool { shared, done, threads: threads.max(1) as u64 })
+    }
+
+    /// What changes how many of the threads compute, while they do.
+    pub fn throttle(&self) -> Throttle {
+        Throttle(Arc::clone(&self.shared))
     }
 }
 
@@ -104,6 +125,7 @@ impl Shared {
             let done = catch_unwind(AssertUnwindSafe(|| self.measure(work))).unwrap_or_else(|_| {
                 Done::Failed { detail: "the executor panicked; please report it".to_owned() }
             });
+            self.release();
             if self.report.send((ticket, done)).is_err() {
                 return;
             }
@@ -113,13 +135,24 @@ impl Shared {
     fn take(&self) -> Option<(u64, Work)> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(work) = queue.work.pop_front() {
+            let free = queue.limit.is_none_or(|limit| queue.busy < limit);
+            if free && let Some(work) = queue.work.pop_front() {
+                queue.busy += 1;
                 return Some(work);
             }
             if queue.closed {
                 return None;
             }
             queue = self.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A thread has done its work: another may begin, if they are not all allowed to.
+    fn release(&self) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.busy -= 1;
+        if queue.limit.is_some() {
+            self.ready.notify_one();
         }
     }
 

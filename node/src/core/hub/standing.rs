@@ -43,6 +43,7 @@ impl HubRole {
             job: job.id,
             client_job_id: job.terms.ctx.job_id.clone(),
             op: job.contract.op.clone(),
+            contract: job.plan.contract,
             state: job.state,
             accepted_ms: job.accepted_ms,
             stage: job.run().number,

@@ -76,7 +76,13 @@ mod tests {
         let job = JobId(Hash::ZERO);
         let holding =
             Holding { job, stage: 0, input: None, shards: (0..4_096).map(|n| 2 * n..2 * n + 1).collect() };
-        let hello = Hello { capacity: 1, backend: "cpu".to_owned(), accepts: 9, holds: vec![holding; 16] };
+        let hello = Hello {
+            capacity: 1,
+            backend: "cpu".to_owned(),
+            accepts: 9,
+            holds: vec![holding; 16],
+            ops: Vec::new(),
+        };
         let blob = Message::Blob { bytes: Bytes(vec![7; 3 << 20]) };
         let opened =
             Message::Opened { job, attestation: Hash::ZERO, openings: vec![Bytes(vec![0; 99]); 1_000] };

@@ -1,0 +1,47 @@
+//! Addresses: where a new node listens, and which of its addresses a ticket names.
+
+use std::net::{IpAddr, TcpListener, UdpSocket};
+
+use forgemesh_protocol::limits;
+
+use super::error::CliError;
+use crate::real::swarm::{Config, Status, Swarm, SwarmError};
+
+/// Where a founder listens if nothing is said.
+pub const DEFAULT_LISTEN: &str = "/ip4/0.0.0.0/tcp/4610";
+
+/// Puts a free port in the place of port 0, so that a node is found at the same address after each start.
+pub fn settle_port(listen: &str) -> Result<String, CliError> {
+    let failed = |error: std::io::Error| {
+        let (address, reason) = (listen.to_owned(), error.to_string());
+        CliError::Swarm(SwarmError::Listen { address, reason })
+    };
+    let any: (IpAddr, u16) = ([0, 0, 0, 0].into(), 0);
+    if let Some(head) = listen.strip_suffix("/tcp/0") {
+        let port = TcpListener::bind(any).and_then(|socket| socket.local_addr()).map_err(failed)?.port();
+        return Ok(format!("{head}/tcp/{port}"));
+    }
+    if let Some(head) = listen.strip_suffix("/udp/0/quic-v1") {
+        let port = UdpSocket::bind(any).and_then(|socket| socket.local_addr()).map_err(failed)?.port();
+        return Ok(format!("{head}/udp/{port}/quic-v1"));
+    }
+    Ok(listen.to_owned())
+}
+
+/// The addresses that a node with this configuration would have: it listens for a moment.
+pub fn of(config: Config) -> Result<Vec<String>, CliError> {
+    let swarm = Swarm::start(config)?;
+    Ok(reachable(&swarm.handle().status()))
+}
+
+/// The addresses of a node that others may use: those of this machine alone only if there are no others.
+pub fn reachable(status: &Status) -> Vec<String> {
+    let mut all: Vec<String> = status.external.iter().chain(&status.listen).cloned().collect();
+    let mut seen = std::collections::BTreeSet::new();
+    all.retain(|address| seen.insert(address.clone()));
+    let local = |address: &&String| ["/ip4/127.", "/ip6/::1/"].iter().any(|head| address.starts_with(head));
+    let elsewhere: Vec<String> = all.iter().filter(|address| !local(address)).cloned().collect();
+    let mut chosen = if elsewhere.is_empty() { all } else { elsewhere };
+    chosen.truncate(limits::BOOTSTRAP);
+    chosen
+}

@@ -1,0 +1,109 @@
+//! The command line's end of a running node's control socket.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use forgemesh_protocol::{base64, limits};
+use serde_json::Value;
+
+use super::Common;
+use super::error::CliError;
+use super::home;
+use crate::real::control::SOCKET_FILE_NAME;
+use crate::real::control::request::Request;
+
+/// A connection to a node.
+pub struct Client {
+    to: UnixStream,
+    from: BufReader<UnixStream>,
+}
+
+/// An answer with what came along.
+pub struct Answered {
+    pub value: Value,
+    pub attached: Vec<u8>,
+}
+
+impl Client {
+    /// The node of `--node`, which must run; else the node of this data folder, if one runs there.
+    pub fn find(common: &Common) -> Result<Option<Client>, CliError> {
+        match &common.node {
+            Some(named) => {
+                let path = if named.is_dir() { named.join(SOCKET_FILE_NAME) } else { named.clone() };
+                match Client::connect(&path)? {
+                    Some(client) => Ok(Some(client)),
+                    None => Err(CliError::NoNode { folder: named.clone() }),
+                }
+            }
+            None => Client::connect(&home::folder(common)?.join(SOCKET_FILE_NAME)),
+        }
+    }
+
+    /// The same, but a node must run.
+    pub fn require(common: &Common) -> Result<Client, CliError> {
+        match Client::find(common)? {
+            Some(client) => Ok(client),
+            None => Err(CliError::NoNode { folder: home::folder(common)? }),
+        }
+    }
+
+    /// None if nobody listens there: no node runs, or one has died.
+    fn connect(path: &Path) -> Result<Option<Client>, CliError> {
+        let failed = |source| CliError::Socket { path: PathBuf::from(path), source };
+        match UnixStream::connect(path) {
+            Ok(to) => {
+                let from = BufReader::new(to.try_clone().map_err(failed)?);
+                Ok(Some(Client { to, from }))
+            }
+            Err(error) => match error.kind() {
+                // A path too long for a socket has no node behind it either.
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::InvalidInput => Ok(None),
+                _ => Err(failed(error)),
+            },
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    pub fn ask(&mut self, request: &Request) -> Result<Answered, CliError> {
+        self.follow(request, |_| {})
+    }
+
+    /// Asks, and shows every event until the answer comes.
+    pub fn follow(&mut self, request: &Request, mut event: impl FnMut(&Value)) -> Result<Answered, CliError> {
+        let mut line = request.line();
+        if line.len() > limits::CONTROL_BYTES {
+            let text = format!("a request has at most {} bytes; use a smaller file", limits::CONTROL_BYTES);
+            return Err(CliError::Usage(text));
+        }
+        line.push(b'\n');
+        self.to.write_all(&line).map_err(|_| CliError::Hung)?;
+        let mut attached = Vec::new();
+        loop {
+            let mut value = self.line()?;
+            if let Some(part) = value["part"].as_str() {
+                let part = base64::decode(part).map_err(|_| CliError::Hung)?;
+                attached.extend_from_slice(&part);
+                if attached.len() > limits::CONTROL_ANSWER_BYTES {
+                    return Err(CliError::Hung);
+                }
+            } else if value.get("ok").is_some() {
+                return Ok(Answered { value: value["ok"].take(), attached });
+            } else if value.get("error").is_some() {
+                return Err(CliError::Node(value["error"].take()));
+            } else {
+                event(&value["event"]);
+            }
+        }
+    }
+
+    fn line(&mut self) -> Result<Value, CliError> {
+        let mut line = Vec::new();
+        let limit = limits::CONTROL_LINE_BYTES as u64;
+        let read = (&mut self.from).take(limit).read_until(b'\n', &mut line);
+        match read {
+            Ok(read) if read > 0 => serde_json::from_slice(&line).map_err(|_| CliError::Hung),
+            _ => Err(CliError::Hung),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Who belongs to the mesh: tickets, admitted nodes, and the list of all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use forgemesh_consensus::enrolment::Enrolment;
+use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::enrolment::{Expulsion, Invitation, Withdrawal};
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::keys::Signed;
+use forgemesh_protocol::limits;
+use forgemesh_protocol::ticket::Ticket;
+use serde_json::{Value, json};
+
+use super::{Answer, Desk, plain};
+use crate::cli::address;
+use crate::cli::embedded::{now_ms, unexpected};
+use crate::cli::error::CliError;
+use crate::cli::home;
+use crate::core::status::AgentStatus;
+use crate::core::{EnrolmentCommand, Reply, Request as Ask};
+
+const MINUTE_MS: u64 = 60_000;
+
+impl Desk {
+    /// Makes a ticket, once its invitation is durable.
+    pub(super) async fn invite(&self, minutes: u64) -> Result<Answer, CliError> {
+        self.require_member("tickets")?;
+        if !(1..=limits::INVITATION_TTL_MS / MINUTE_MS).contains(&minutes) {
+            let most = limits::INVITATION_TTL_MS / MINUTE_MS / 1_440;
+            return Err(CliError::Usage(format!(
+                "a ticket is good for 1 minute to {most} days; choose such a time"
+            )));
+        }
+        let log_ms = self.handle_status().await?.hub.map_or(0, |hub| hub.log_ms);
+        let expires_ms = now_ms().max(log_ms) + minutes * MINUTE_MS;
+        let bootstrap = match &self.network {
+            Some(network) => address::reachable(&network.status()),
+            None => Vec::new(),
+        };
+        let ticket = Ticket {
+            genesis: self.genesis.clone(),
+            bootstrap,
+            network_key: self.network_key.map(|key| Bytes(key.to_vec())),
+            secret: Bytes(home::random::<32>().map_err(CliError::Entropy)?.to_vec()),
+            expires_ms,
+        };
+        let secret = ticket.invitation();
+        let invitation = Signed::new(Invitation { secret, expires_ms }, self.handle.mesh(), &self.secret);
+        self.enrol(EnrolmentCommand::Invite(invitation)).await?;
+        let addresses = ticket.bootstrap.clone();
+        plain(json!({
+            "ticket": ticket.issue(&self.secret), "id": secret, "expires_ms": expires_ms, "addresses": addresses,
+        }))
+    }
+
+    pub(super) async fn tickets(&self) -> Result<Answer, CliError> {
+        self.require_member("tickets")?;
+        let (members, now_ms) = (self.members().await?, now_ms());
+        let mut tickets: Vec<_> = members.invitations.iter().collect();
+        tickets.sort_by_key(|(_, invited)| std::cmp::Reverse(invited.at_ms));
+        let ticket = |(id, invited): &(&Hash, &forgemesh_consensus::enrolment::Invited)| {
+            let state = match (invited.used_by, invited.withdrawn) {
+                (Some(_), _) => "used",
+                (None, true) => "revoked",
+                (None, false) if invited.expires_ms <= now_ms => "expired",
+                (None, false) => "open",
+            };
+            json!({
+                "id": id, "state": state, "used_by": invited.used_by, "at_ms": invited.at_ms,
+                "expires_ms": invited.expires_ms,
+            })
+        };
+        plain(json!({ "tickets": tickets.iter().map(ticket).collect::<Vec<_>>() }))
+    }
+
+    pub(super) async fn withdraw(&self, prefix: &str) -> Result<Answer, CliError> {
+        self.require_member("tickets")?;
+        let members = self.members().await?;
+        let found = one_of(members.invitations.keys().copied(), prefix);
+        let secret = found.ok_or_else(|| CliError::NoTicket(prefix.to_owned()))?;
+        let withdrawal = Signed::new(Withdrawal { secret }, self.handle.mesh(), &self.secret);
+        self.enrol(EnrolmentCommand::Withdraw(withdrawal)).await?;
+        plain(json!({ "revoked": secret }))
+    }
+
+    pub(super) async fn expel(&self, prefix: &str) -> Result<Answer, CliError> {
+        self.require_member("nodes")?;
+        let members = self.members().await?;
+        let found = one_of(members.nodes.keys().map(|node| node.0), prefix).map(NodeId);
+        let node = found.ok_or_else(|| CliError::NoSuchNode(prefix.to_owned()))?;
+        let admitted = members.nodes.get(&node).map_or(0, |found| found.index);
+        let expulsion = Signed::new(Expulsion { node, admitted }, self.handle.mesh(), &self.secret);
+        self.enrol(EnrolmentCommand::Expel(expulsion)).await?;
+        plain(json!({ "expelled": node }))
+    }
+
+    /// Hub members, admitted nodes, and whoever works here.
+    pub(super) async fn nodes(&self) -> Result<Answer, CliError> {
+        let (members, status) = (self.members().await?, self.handle_status().await?);
+        let agents = status.hub.map(|hub| hub.agents).unwrap_or_default();
+        let agents: BTreeMap<NodeId, AgentStatus> = agents.into_iter().map(|a| (a.node, a)).collect();
+        let hub: BTreeSet<NodeId> = self.genesis.hub.iter().map(|member| member.key.id()).collect();
+        let mut all: BTreeSet<NodeId> = hub.clone();
+        all.extend(members.nodes.keys());
+        all.extend(agents.keys());
+        let node = |id: &NodeId| {
+            let (agent, admitted) = (agents.get(id), members.nodes.get(id));
+            json!({
+                "node": id, "hub": hub.contains(id), "leads": *id == status.leader,
+                "name": admitted.map(|admitted| &admitted.name),
+                "admitted_ms": admitted.map(|admitted| admitted.at_ms),
+                "live": agent.is_some_and(|agent| agent.live),
+                "heard_ms_ago": agent.map(|agent| agent.heard_ms_ago),
+                "capacity": agent.map(|agent| agent.capacity),
+                "backend": agent.map(|agent| &agent.backend),
+                "accepts": agent.map(|agent| agent.accepts),
+                "holds": agent.map(|agent| agent.holds),
+                "pace_ppm": agent.map(|agent| agent.pace_ppm),
+                "ops": agent.map(|agent| agent.ops.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            })
+        };
+        plain(json!({ "nodes": all.iter().map(node).collect::<Vec<Value>>() }))
+    }
+
+    async fn members(&self) -> Result<Box<Enrolment>, CliError> {
+        match self.handle.request(Ask::Members).await? {
+            Reply::Members(members) => Ok(members),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn enrol(&self, command: EnrolmentCommand) -> Result<(), CliError> {
+        match self.handle.request(Ask::Enrolment(Box::new(command))).await? {
+            Reply::Done => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    fn require_member(&self, what: &str) -> Result<(), CliError> {
+        if self.is_member() {
+            return Ok(());
+        }
+        let text = format!("only a hub member manages {what}; run the command there");
+        Err(CliError::Usage(text))
+    }
+}
+
+/// The one that begins so; none if there is none, or more than one.
+fn one_of(all: impl Iterator<Item = Hash>, prefix: &str) -> Option<Hash> {
+    let mut found = all.filter(|id| prefix.len() >= 4 && id.to_string().starts_with(prefix));
+    let first = found.next()?;
+    found.next().is_none().then_some(first)
+}

@@ -1,0 +1,220 @@
+//! How the node stands, and how much of it the mesh may have.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use forgemesh_protocol::op::Op;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Duration, timeout};
+
+use super::{Answer, Desk, plain};
+use crate::cli::embedded::{now_ms, unexpected};
+use crate::cli::error::CliError;
+use crate::core::availability::{Availability, Mode};
+use crate::core::status::{OpenJob, OwnStatus, Status};
+use crate::core::{Reply, Request as Ask};
+use crate::driver::Stopped;
+use crate::real::control::request::Request;
+use crate::real::control::told;
+
+/// How often it is looked whether the hours for work have begun or ended.
+const HOURS: Duration = Duration::from_secs(10);
+/// An agent that has not heard of the hub for so long should be looked after.
+const LOST_MS: u64 = 15_000;
+
+/// What the operator has said since the node was started; it goes before the configuration.
+#[derive(Debug, Default)]
+pub struct Operator {
+    mode: Option<Mode>,
+    resumed: bool,
+    threads: Option<u16>,
+    ops: Option<Vec<Op>>,
+    /// What the node was told last.
+    told: Option<Availability>,
+}
+
+impl Desk {
+    pub(super) async fn handle_status(&self) -> Result<Box<Status>, CliError> {
+        match self.handle.request(Ask::Status).await? {
+            Reply::Status(status) => Ok(status),
+            _ => Err(Stopped.into()),
+        }
+    }
+
+    pub(super) async fn status(&self) -> Result<Value, CliError> {
+        let status = self.handle_status().await?;
+        let network = self.network.as_ref().map(|network| {
+            let network = network.status();
+            json!({
+                "listen": network.listen, "external": network.external, "reachable": network.is_reachable,
+                "peers": network.peers.len(), "known": network.known, "last_failure": network.last_failure,
+            })
+        });
+        let hub = status.hub.as_ref().map(|hub| {
+            json!({
+                "term": hub.term, "log": hub.log, "ledger": hub.ledger, "log_ms": hub.log_ms,
+                "agents": hub.agents.len(), "live_agents": hub.agents.iter().filter(|agent| agent.live).count(),
+                "jobs": hub.jobs.len(),
+            })
+        });
+        let own = &status.own;
+        Ok(json!({
+            "node": status.node, "mesh": status.mesh, "mesh_name": self.genesis.name,
+            "open": self.genesis.parameters.open, "private": self.network_key.is_some(),
+            "role": if self.is_member() { "hub" } else { "agent" },
+            "leader": status.leader, "leads": status.leader == status.node,
+            "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "up_ms": status.up_ms,
+            "folder": self.folder.display().to_string(),
+            "mode": own.available.mode.as_str(), "threads": own.threads, "capacity": own.capacity,
+            "backend": own.backend, "ops": own.available.ops.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "held": own.held, "executing": own.executing, "unlogged": own.unlogged,
+            "heard_ms_ago": own.heard_ms_ago, "disk_low": own.disk_low,
+            "network": network, "hub": hub,
+        }))
+    }
+
+    /// Why this node executes nothing: the nearest cause first.
+    pub(super) async fn why_idle(&self) -> Result<Answer, CliError> {
+        let status = self.handle_status().await?;
+        let mut reasons = Vec::new();
+        let mut reason = |code: &str, text: String| reasons.push(json!({ "code": code, "text": text }));
+        let OwnStatus { available, heard_ms_ago, held, executing, capacity, accepts, disk_low, .. } =
+            &status.own;
+        let busy = *held > 0 || *executing > 0;
+        if *disk_low {
+            reason("disk_low", "the disk has too little room for new work: free some space".to_owned());
+        }
+        match available.mode {
+            Mode::Working => {}
+            _ if !self.config.is_open(now_ms()) && self.operator().mode.is_none() => {
+                reason(
+                    "hours",
+                    "it is outside hours_utc of config.toml: it takes work when they begin".to_owned(),
+                );
+            }
+            mode => reason("paused", format!("the node is {}: `forgemesh node resume`", mode.as_str())),
+        }
+        match heard_ms_ago {
+            None if !self.is_member() => reason(
+                "hub_silent",
+                format!(
+                    "the hub ({}) has not answered yet: `forgemesh doctor` looks for the cause",
+                    status.leader
+                ),
+            ),
+            Some(ago_ms) if *ago_ms > LOST_MS => {
+                reason(
+                    "hub_silent",
+                    format!("the hub was last heard {} s ago: `forgemesh doctor`", ago_ms / 1_000),
+                );
+            }
+            _ => {}
+        }
+        if let Some(hub) = &status.hub {
+            if hub.jobs.is_empty() {
+                reason("no_jobs", "the mesh has no open job: `forgemesh job submit` gives it one".to_owned());
+            }
+            for job in hub.jobs.iter().filter(|job| job.attested + job.lent < job.shards) {
+                let id = job.job.0.short();
+                let text = format!("job {id} waits, see `forgemesh job why-pending {id}`");
+                reason("pending", text);
+            }
+        }
+        if *accepts == 0 && available.mode == Mode::Working && !disk_low {
+            reason(
+                "backed_up",
+                "the hub has not logged what was executed: it takes more once it has".to_owned(),
+            );
+        }
+        plain(json!({
+            "node": status.node, "idle": !busy, "held": held, "executing": executing, "capacity": capacity,
+            "reasons": reasons,
+        }))
+    }
+
+    pub(super) async fn set_mode(&self, request: &Request) -> Result<Answer, CliError> {
+        {
+            let mut operator = self.operator();
+            operator.mode = match request {
+                Request::Drain {} => Some(Mode::Draining),
+                Request::Pause {} => Some(Mode::Paused),
+                _ => None,
+            };
+            operator.resumed |= operator.mode.is_none();
+        }
+        let available = self.apply().await?;
+        let held = self.handle_status().await?.own.held;
+        plain(json!({ "mode": available.mode.as_str(), "held": held }))
+    }
+
+    pub(super) async fn set_limits(
+        &self,
+        threads: Option<u16>,
+        ops: Option<Vec<String>>,
+    ) -> Result<Answer, CliError> {
+        let read =
+            |op: &String| op.parse::<Op>().map_err(|error| CliError::Usage(format!("\"{op}\": {error}")));
+        let ops: Option<Vec<Op>> = ops.map(|ops| ops.iter().map(read).collect()).transpose()?;
+        {
+            let mut operator = self.operator();
+            operator.threads = threads.or(operator.threads);
+            operator.ops = ops.or(operator.ops.take());
+        }
+        let available = self.apply().await?;
+        let own = self.handle_status().await?.own;
+        let ops: Vec<_> = available.ops.iter().map(ToString::to_string).collect();
+        plain(json!({ "threads": own.threads, "capacity": own.capacity, "ops": ops }))
+    }
+
+    /// What the mesh may have of this node now, by configuration, clock and operator.
+    fn available(&self) -> Availability {
+        let (mut available, operator) = (self.config.availability(now_ms()), self.operator());
+        if operator.resumed && self.config.is_open(now_ms()) {
+            available.mode = Mode::Working;
+        }
+        available.mode = operator.mode.unwrap_or(available.mode);
+        if let Some(threads) = operator.threads {
+            available.threads = (threads > 0).then_some(u64::from(threads));
+        }
+        if let Some(ops) = &operator.ops {
+            available.ops.clone_from(ops);
+        }
+        available
+    }
+
+    async fn apply(&self) -> Result<Availability, CliError> {
+        let available = self.available();
+        if self.operator().told.replace(available.clone()).as_ref() == Some(&available) {
+            return Ok(available);
+        }
+        self.throttle.set(available.threads.and_then(|threads| usize::try_from(threads).ok()));
+        match self.handle.request(Ask::Available(Box::new(available.clone()))).await? {
+            Reply::Done => Ok(available),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Has the node begin and end its work at the hours of its configuration.
+    pub(super) async fn keep_hours(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        loop {
+            // A node that has stopped needs no hours.
+            let _ = self.apply().await;
+            if timeout(HOURS, told(&mut stopped)).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn operator(&self) -> MutexGuard<'_, Operator> {
+        self.operator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A row of the list of jobs.
+pub fn open_job(job: &OpenJob) -> Value {
+    json!({
+        "job_id": job.job, "client_job_id": job.client_job_id, "state": job.state, "op": job.op.to_string(),
+        "contract_hash": job.contract, "accepted_ms": job.accepted_ms, "stage": job.stage, "attested_shards": job.attested,
+        "shards": job.shards, "lent_shards": job.lent, "unverified": job.unverified,
+    })
+}

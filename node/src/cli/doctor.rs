@@ -1,0 +1,319 @@
+//! `forgemesh doctor`: looks for what keeps a node from its work, and says how to mend it.
+
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use forgemesh_kernel::backend::Isa;
+use forgemesh_kernel::fpenv;
+use forgemesh_storage::{KEY_FILE_NAME, KeyFile};
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::embedded::now_ms;
+use super::error::CliError;
+use super::{Common, home, network, print, print_json};
+use crate::boot;
+use crate::config::Config;
+use crate::real::control::request::Request;
+
+/// How long a hub member's address may take to answer.
+const CONNECT: Duration = Duration::from_secs(3);
+/// The first moment of 2026: a clock that is before this is wrong.
+const EARLIEST_MS: u64 = 1_767_225_600_000;
+/// How far the clock may be behind log time.
+const SKEW_MS: u64 = 5_000;
+/// How long the hub may be silent.
+const LOST_MS: u64 = 15_000;
+
+/// What a look found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Pass,
+    Warn,
+    Fail,
+    Unknown,
+}
+
+struct Check {
+    name: &'static str,
+    verdict: Verdict,
+    found: String,
+    /// What to do; empty where nothing is to be done.
+    fix: String,
+}
+
+impl Check {
+    fn pass(name: &'static str, found: impl Into<String>) -> Check {
+        Check { name, verdict: Verdict::Pass, found: found.into(), fix: String::new() }
+    }
+
+    fn new(name: &'static str, verdict: Verdict, found: impl Into<String>, fix: impl Into<String>) -> Check {
+        Check { name, verdict, found: found.into(), fix: fix.into() }
+    }
+}
+
+/// Looks at everything, running node or not.
+pub fn doctor(common: &Common) -> Result<(), CliError> {
+    let folder = match &common.node {
+        Some(node) if node.is_dir() => node.clone(),
+        Some(node) => node.parent().map(Path::to_owned).unwrap_or_default(),
+        None => home::folder(common)?,
+    };
+    let client = Client::find(common)?;
+    let status = match client {
+        Some(mut client) => Some(client.ask(&Request::Status {})?.value),
+        None => None,
+    };
+    let mut checks = vec![data_folder(&folder), key(&folder), network_key(&folder)];
+    let config = Config::read(&folder);
+    checks.push(match &config {
+        Ok(Some(_)) => Check::pass("settings", "config.toml is read"),
+        Ok(None) => {
+            Check::new("settings", Verdict::Warn, "no config.toml", "`forgemesh init` or `forgemesh join`")
+        }
+        Err(error) => Check::new("settings", Verdict::Fail, error.to_string(), "mend that line"),
+    });
+    let config = config.ok().flatten().unwrap_or_default();
+    checks.push(node(&status));
+    checks.push(room(common, &folder, &status));
+    checks.push(clock(&status));
+    checks.push(listens(&config, &status));
+    checks.push(hub(common, &config, &status));
+    checks.push(hello(&status));
+    checks.push(instructions());
+    checks.push(threads(common, &config));
+    report(common, &checks)
+}
+
+fn report(common: &Common, checks: &[Check]) -> Result<(), CliError> {
+    let word = |verdict| match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Warn => "warn",
+        Verdict::Fail => "fail",
+        Verdict::Unknown => "unknown",
+    };
+    if common.json {
+        let check = |check: &Check| json!({ "check": check.name, "verdict": word(check.verdict), "found": check.found, "fix": check.fix });
+        print_json(&json!({ "checks": checks.iter().map(check).collect::<Vec<_>>() }));
+    } else {
+        for check in checks {
+            print(&format!("{:<8} {:<12} {}", word(check.verdict), check.name, check.found));
+            if !check.fix.is_empty() {
+                print(&format!("{:<8} {:<12} fix: {}", "", "", check.fix));
+            }
+        }
+    }
+    let failed = checks.iter().filter(|check| check.verdict == Verdict::Fail).count();
+    if failed > 0 { Err(CliError::Unwell { failed, json: common.json }) } else { Ok(()) }
+}
+
+fn data_folder(folder: &Path) -> Check {
+    const NAME: &str = "folder";
+    let shown = folder.display();
+    match std::fs::metadata(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let fix = "`forgemesh init` for a new mesh, `forgemesh join TICKET` for one that is there";
+            Check::new(NAME, Verdict::Fail, format!("{shown} is not there"), fix)
+        }
+        Err(error) => {
+            Check::new(NAME, Verdict::Fail, format!("{shown}: {error}"), "set --home to a folder of yours")
+        }
+        Ok(found) if !found.is_dir() => {
+            Check::new(NAME, Verdict::Fail, format!("{shown} is no folder"), "set --home to a folder")
+        }
+        Ok(found) if found.mode() & 0o077 != 0 => Check::new(
+            NAME,
+            Verdict::Warn,
+            format!("others may look into {shown}"),
+            format!("chmod 700 {shown}"),
+        ),
+        Ok(_) => Check::pass(NAME, shown.to_string()),
+    }
+}
+
+fn key(folder: &Path) -> Check {
+    const NAME: &str = "key";
+    if !folder.join(KEY_FILE_NAME).exists() {
+        return Check::new(NAME, Verdict::Unknown, "no node.key yet", "it is made with the data folder");
+    }
+    // Never called: the file is there.
+    match KeyFile::load_or_create(folder, home::random::<32>) {
+        Ok(_) => Check::pass(NAME, "node.key is its owner's alone"),
+        Err(error) => Check::new(NAME, Verdict::Fail, error.to_string(), "see there"),
+    }
+}
+
+fn network_key(folder: &Path) -> Check {
+    match network::read_key(folder) {
+        Ok(Some(_)) => Check::pass("network key", "a private mesh, its key is its owner's alone"),
+        Ok(None) => Check::pass("network key", "none: an open mesh"),
+        Err(error) => Check::new("network key", Verdict::Fail, error.to_string(), "see there"),
+    }
+}
+
+fn node(status: &Option<Value>) -> Check {
+    match status {
+        Some(status) => Check::pass("node", format!("runs, process {}", status["pid"])),
+        None => Check::new("node", Verdict::Warn, "does not run", "`forgemesh up`"),
+    }
+}
+
+fn room(common: &Common, folder: &Path, status: &Option<Value>) -> Check {
+    const NAME: &str = "room";
+    let low = match status {
+        Some(status) => status["disk_low"].as_bool(),
+        None if !folder.exists() => None,
+        None => home::open_existing(common).ok().map(|home| home.storage.room().low),
+    };
+    match low {
+        Some(false) => Check::pass(NAME, "enough for new work"),
+        Some(true) => {
+            Check::new(NAME, Verdict::Fail, "too little for new work", "free some space on that disk")
+        }
+        None => {
+            Check::new(NAME, Verdict::Unknown, "the folder cannot be opened now", "try again when it is free")
+        }
+    }
+}
+
+fn clock(status: &Option<Value>) -> Check {
+    const NAME: &str = "clock";
+    let now_ms = now_ms();
+    let fix = "set the clock, best by NTP";
+    if now_ms < EARLIEST_MS {
+        return Check::new(NAME, Verdict::Fail, "it is years behind", fix);
+    }
+    match status.as_ref().and_then(|status| status["hub"]["log_ms"].as_u64()) {
+        Some(log_ms) if log_ms > now_ms + SKEW_MS => {
+            let late = (log_ms - now_ms) / 1_000;
+            Check::new(NAME, Verdict::Warn, format!("{late} s behind the mesh's log"), fix)
+        }
+        Some(_) => Check::pass(NAME, "not behind the mesh's log"),
+        None => Check::new(NAME, Verdict::Unknown, "no log here to hold it against", ""),
+    }
+}
+
+fn listens(config: &Config, status: &Option<Value>) -> Check {
+    const NAME: &str = "listens";
+    if config.listen.is_empty() {
+        return Check::pass(NAME, "nowhere: it reaches others, nobody reaches it");
+    }
+    let Some(status) = status else {
+        let used = config.listen.iter().filter_map(|text| socket_of(text));
+        let taken = used.filter(|at| std::net::TcpListener::bind(at).is_err()).map(|at| at.to_string());
+        return match taken.collect::<Vec<_>>().join(", ") {
+            taken if taken.is_empty() => Check::pass(NAME, config.listen.join(", ")),
+            taken => Check::new(
+                NAME,
+                Verdict::Fail,
+                format!("{taken} cannot be had"),
+                "choose another in config.toml",
+            ),
+        };
+    };
+    let network = &status["network"];
+    let at: Vec<&str> =
+        network["listen"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let at = at.join(", ");
+    match network["reachable"].as_bool() {
+        _ if at.is_empty() => Check::new(NAME, Verdict::Fail, "nowhere", "start the node again"),
+        Some(true) => Check::pass(NAME, format!("{at}, and others reach it")),
+        Some(false) => {
+            Check::new(NAME, Verdict::Warn, format!("{at}, nobody reaches it"), "open or forward the port")
+        }
+        None => Check::new(NAME, Verdict::Unknown, format!("{at}; nobody outside has tried it yet"), ""),
+    }
+}
+
+fn hub(common: &Common, config: &Config, status: &Option<Value>) -> Check {
+    const NAME: &str = "hub";
+    let member = match status {
+        Some(status) => status["role"] == json!("hub"),
+        None => home::open_existing(common).ok().is_some_and(|home| {
+            let genesis = boot::genesis(&home.storage).ok().flatten();
+            genesis.is_some_and(|genesis| genesis.member(&home.secret.public()).is_some())
+        }),
+    };
+    if member {
+        return Check::pass(NAME, "this node is a hub member");
+    }
+    let sockets: Vec<SocketAddr> = config.bootstrap.iter().filter_map(|text| socket_of(text)).collect();
+    if sockets.is_empty() {
+        let fix = "name one under bootstrap in config.toml";
+        return Check::new(NAME, Verdict::Unknown, "no TCP address of a hub member is known", fix);
+    }
+    match sockets.iter().find(|at| TcpStream::connect_timeout(at, CONNECT).is_ok()) {
+        Some(at) => Check::pass(NAME, format!("{at} takes connections")),
+        None => {
+            let found = format!("none of {} addresses takes connections", sockets.len());
+            Check::new(
+                NAME,
+                Verdict::Fail,
+                found,
+                "see that the hub runs, and that no firewall stands between",
+            )
+        }
+    }
+}
+
+fn hello(status: &Option<Value>) -> Check {
+    const NAME: &str = "hello";
+    let Some(status) = status else {
+        return Check::new(NAME, Verdict::Unknown, "the node does not run", "`forgemesh up`");
+    };
+    match status["heard_ms_ago"].as_u64() {
+        Some(ago_ms) if ago_ms <= LOST_MS => {
+            Check::pass(NAME, format!("the hub answered {} s ago", ago_ms / 1_000))
+        }
+        Some(ago_ms) => {
+            let found = format!("the hub answered {} s ago", ago_ms / 1_000);
+            Check::new(NAME, Verdict::Fail, found, "see that it runs and that the network does")
+        }
+        None => {
+            let fix = "wait some seconds; a node that was expelled needs a new ticket";
+            Check::new(NAME, Verdict::Warn, "the hub has not answered yet", fix)
+        }
+    }
+}
+
+fn instructions() -> Check {
+    const NAME: &str = "processor";
+    if let Err(error) = fpenv::check() {
+        return Check::new(
+            NAME,
+            Verdict::Fail,
+            error.to_string(),
+            "no program in this process may change it",
+        );
+    }
+    match home::isa() {
+        Ok(isa) if isa == Isa::Portable => {
+            let found = "neither AVX2 nor AVX-512: the bits are right, the speed is lower";
+            Check::new(NAME, Verdict::Warn, found, "unset FORGEMESH_ISA, or use a newer processor")
+        }
+        Ok(isa) => Check::pass(NAME, isa.to_string()),
+        Err(error) => Check::new(NAME, Verdict::Fail, error.to_string(), "unset FORGEMESH_ISA"),
+    }
+}
+
+fn threads(common: &Common, config: &Config) -> Check {
+    const NAME: &str = "threads";
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = common.threads.or(config.threads).map_or(cores, usize::from);
+    if wanted > cores {
+        let found = format!("{wanted} on {cores} cores");
+        return Check::new(NAME, Verdict::Warn, found, format!("threads = {cores} in config.toml"));
+    }
+    Check::pass(NAME, format!("{wanted} of {cores} cores"))
+}
+
+/// The TCP socket of a multiaddr text that begins with an IP address.
+fn socket_of(text: &str) -> Option<SocketAddr> {
+    let mut parts = text.split('/').skip(1);
+    let (kind, ip, protocol, port) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let ip: std::net::IpAddr = ip.parse().ok()?;
+    let right = matches!(kind, "ip4" | "ip6") && protocol == "tcp";
+    right.then_some(SocketAddr::new(ip, port.parse().ok()?))
+}

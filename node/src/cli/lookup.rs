@@ -1,0 +1,104 @@
+//! Jobs by the names that people give them, and as the rows of a list: the same for a closed data folder and for a node
+//! that runs.
+
+use forgemesh_protocol::id::JobId;
+use forgemesh_storage::Storage;
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use crate::job_file::JobFile;
+
+/// Jobs listed at most.
+pub const LISTED: usize = 200;
+
+/// A job that is not final: its id, and its client's own name for it.
+pub type OpenName = (JobId, Option<String>);
+
+/// What a name stands for.
+pub enum Which {
+    Final(JobId),
+    Open(JobId),
+    Refused(Value),
+}
+
+/// By id, by the beginning of an id, or by the client's own name. The second is a note for people, if there is one.
+pub fn which(
+    storage: &Storage,
+    open: &[OpenName],
+    name: &str,
+) -> Result<(Which, Option<&'static str>), CliError> {
+    let hex = name.len() >= 4 && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let named = |(id, client): &&OpenName| {
+        (hex && id.to_string().starts_with(name)) || client.as_deref() == Some(name)
+    };
+    let mut open: Vec<JobId> = open.iter().filter(named).map(|(id, _)| *id).collect();
+    let (mut ids, mut note): (Vec<JobId>, _) = (Vec::new(), None);
+    if hex {
+        ids.extend(storage.jobs_by_prefix(name, 2)?.iter().map(|row| JobId(row.id)));
+    }
+    // A job may become final between the two looks.
+    open.retain(|id| !ids.contains(id));
+    if ids.is_empty() && open.is_empty() {
+        let found = by_client_name(storage, name)?;
+        ids.extend(found.map(|(id, _)| id));
+        if found.is_some_and(|(_, others)| others) {
+            note = Some("it is the newest of several jobs of that name");
+        }
+    }
+    if ids.len() + open.len() > 1 {
+        return Err(CliError::ManyJobs(name.to_owned()));
+    }
+    if let Some(id) = open.pop() {
+        return Ok((Which::Open(id), None));
+    }
+    if let Some(id) = ids.pop() {
+        return Ok((Which::Final(id), note));
+    }
+    let named = |id: String| hex && id.starts_with(name);
+    let refused = storage.refusals(usize::MAX)?.into_iter().find(|row| named(row.id.to_string()));
+    match refused.and_then(|row| serde_json::from_slice(&row.record).ok()) {
+        Some(record) => Ok((Which::Refused(record), None)),
+        None => Err(CliError::NoJob(name.to_owned())),
+    }
+}
+
+/// The newest final job that its client called so, and whether there are more of that name.
+fn by_client_name(storage: &Storage, name: &str) -> Result<Option<(JobId, bool)>, CliError> {
+    let (mut before, mut newest) = (None, None);
+    loop {
+        let page = storage.jobs(before, LISTED)?;
+        let Some(last) = page.last() else { return Ok(newest.map(|id| (id, false))) };
+        before = Some(last.seq);
+        for row in page {
+            let record = JobFile::decode(&row.record)?.finished.record;
+            if record.terms.ctx.job_id.as_deref() != Some(name) {
+                continue;
+            }
+            if let Some(newest) = newest {
+                return Ok(Some((newest, true)));
+            }
+            newest = Some(record.id);
+        }
+    }
+}
+
+/// The newest final jobs, newest first.
+pub fn final_jobs(storage: &Storage) -> Result<Vec<Value>, CliError> {
+    let row = |file: JobFile| {
+        let finished = &file.finished;
+        json!({
+            "job_id": finished.record.id, "client_job_id": finished.record.terms.ctx.job_id,
+            "state": finished.record.state, "op": finished.record.contract.op.to_string(),
+            "finished_ms": finished.entry.at_ms, "result_hash": finished.entry.result_hash,
+            "failure": finished.failure,
+        })
+    };
+    let files = storage.jobs(None, LISTED)?;
+    files.iter().map(|file| Ok(row(JobFile::decode(&file.record)?))).collect()
+}
+
+/// The newest refused envelopes.
+pub fn refusals(storage: &Storage) -> Result<Vec<Value>, CliError> {
+    let rows = storage.refusals(LISTED)?;
+    Ok(rows.iter().filter_map(|row| serde_json::from_slice(&row.record).ok()).collect())
+}

@@ -1,0 +1,146 @@
+//! The network of a node: its configuration, and the file with the key of a private mesh.
+
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::keys::SecretKey;
+use forgemesh_protocol::wire::Message;
+
+use super::error::CliError;
+use crate::config::Config;
+use crate::ports::Mesh;
+use crate::real::mesh::Alone;
+use crate::real::swarm::{self, Swarm, SwarmHandle};
+
+/// The pre-shared key within a data folder, in the form that other libp2p programs use.
+pub const NETWORK_KEY_FILE_NAME: &str = "swarm.key";
+const HEADER: &str = "/key/swarm/psk/1.0.0/\n/base16/\n";
+
+/// Writes the key of a private mesh, for this user alone.
+pub fn write_key(folder: &Path, key: &[u8; 32]) -> Result<(), CliError> {
+    let path = folder.join(NETWORK_KEY_FILE_NAME);
+    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let write = || {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(format!("{HEADER}{hex}\n").as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|source| CliError::Write { path: path.clone(), source })
+}
+
+/// The key of a private mesh; none in an open one.
+pub fn read_key(folder: &Path) -> Result<Option<[u8; 32]>, CliError> {
+    let path = folder.join(NETWORK_KEY_FILE_NAME);
+    let failed = |source| CliError::Read { path: path.clone(), source };
+    let found = match std::fs::metadata(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        found => found.map_err(failed)?,
+    };
+    if found.mode() & 0o077 != 0 {
+        return Err(CliError::LooseKey { path });
+    }
+    let text =
+        if found.len() <= 256 { std::fs::read_to_string(&path).map_err(failed)? } else { String::new() };
+    parse_key(&text).map(Some).ok_or(CliError::NetworkKey { path })
+}
+
+fn parse_key(text: &str) -> Option<[u8; 32]> {
+    let hex = text.strip_prefix(HEADER)?.trim_end();
+    let mut key = [0; 32];
+    let good = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    for (i, byte) in key.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hex.get(2 * i..2 * i + 2).filter(|_| good)?, 16).ok()?;
+    }
+    Some(key)
+}
+
+/// What the network is told.
+pub fn config(
+    secret: &SecretKey,
+    genesis: &Genesis,
+    config: &Config,
+    key: Option<[u8; 32]>,
+) -> swarm::Config {
+    let own = secret.public();
+    swarm::Config {
+        listen: config.listen.clone(),
+        bootstrap: config.bootstrap.clone(),
+        known: genesis.hub.iter().map(|member| member.key).filter(|key| *key != own).collect(),
+        pre_shared_key: key,
+        // Whoever founded the mesh helps its nodes to each other.
+        relay: genesis.member(&own).is_some() && !config.listen.is_empty(),
+        ..swarm::Config::new(secret.clone(), genesis.mesh_id())
+    }
+}
+
+/// The mesh of a node: over the network, or of itself alone.
+pub enum Network {
+    Alone(Alone),
+    Swarm(Swarm),
+}
+
+impl Network {
+    /// Starts it. A node that neither listens nor knows anybody is alone.
+    pub fn start(config: swarm::Config) -> Result<Network, CliError> {
+        if config.listen.is_empty() && config.bootstrap.is_empty() {
+            return Ok(Network::Alone(Alone));
+        }
+        Ok(Network::Swarm(Swarm::start(config)?))
+    }
+
+    /// A way to ask about it; none of a node alone.
+    pub fn handle(&self) -> Option<SwarmHandle> {
+        match self {
+            Network::Alone(_) => None,
+            Network::Swarm(swarm) => Some(swarm.handle()),
+        }
+    }
+}
+
+impl Mesh for Network {
+    fn send(&mut self, to: NodeId, message: Message) {
+        match self {
+            Network::Alone(alone) => alone.send(to, message),
+            Network::Swarm(swarm) => swarm.send(to, message),
+        }
+    }
+
+    async fn next(&mut self) -> (NodeId, Message) {
+        match self {
+            Network::Alone(alone) => alone.next().await,
+            Network::Swarm(swarm) => swarm.next().await,
+        }
+    }
+}
+
+/// The files of a node's network, for whoever removes what a failed join left.
+pub fn files(folder: &Path) -> [PathBuf; 2] {
+    [folder.join(NETWORK_KEY_FILE_NAME), folder.join(crate::config::CONFIG_FILE_NAME)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_key_is_read_as_it_was_written_and_by_its_owner_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(matches!(read_key(folder.path()), Ok(None)));
+        write_key(folder.path(), &[0xab; 32]).expect("it is written");
+        assert!(matches!(read_key(folder.path()), Ok(Some(key)) if key == [0xab; 32]));
+        assert!(write_key(folder.path(), &[1; 32]).is_err(), "a key that is there stays");
+        let path = folder.path().join(NETWORK_KEY_FILE_NAME);
+        for text in ["", "ab", &format!("{HEADER}{}", "z".repeat(64)), &format!("{HEADER}{}", "a".repeat(63))]
+        {
+            std::fs::write(&path, text).expect("our file");
+            assert!(matches!(read_key(folder.path()), Err(CliError::NetworkKey { .. })), "{text}");
+        }
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640))
+            .expect("our file");
+        assert!(matches!(read_key(folder.path()), Err(CliError::LooseKey { .. })));
+    }
+}

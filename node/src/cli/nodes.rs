@@ -1,0 +1,176 @@
+//! `forgemesh node`: the nodes of the mesh, and how much of this one it may have.
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::error::CliError;
+use super::submit::print_reasons;
+use super::{Common, home, print, print_json};
+use crate::real::control::request::Request;
+
+/// What to do with nodes.
+#[derive(Subcommand)]
+pub enum NodeCommand {
+    /// The nodes of the mesh.
+    Ls,
+    /// Everything about one of them.
+    Show {
+        /// Its id, the beginning of it, or its name.
+        node: String,
+    },
+    /// This node's id, and that of its mesh.
+    Identity,
+    /// Take no new work, finish what is held.
+    Drain,
+    /// Take no new work, give back what is not begun.
+    Pause,
+    /// Take work again.
+    Resume,
+    /// How much of this node the mesh may have, until it is started again; config.toml is for good.
+    Limits {
+        /// Threads that compute; 0: all.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1024))]
+        compute: Option<u16>,
+        /// Operations that it executes, such as mc@1/reserve.v1; may be given several times. "all": all.
+        #[arg(long, value_name = "OP")]
+        op: Vec<String>,
+    },
+    /// Why this node has nothing to do.
+    WhyIdle,
+    /// Remove an admitted node from the mesh.
+    Expel {
+        /// Its id, or the beginning of it.
+        node: String,
+    },
+}
+
+/// Does what was asked for.
+pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
+    if let NodeCommand::Identity = command {
+        return identity(common);
+    }
+    let request = match command {
+        NodeCommand::Ls | NodeCommand::Show { .. } | NodeCommand::Identity => Request::Nodes {},
+        NodeCommand::Drain => Request::Drain {},
+        NodeCommand::Pause => Request::Pause {},
+        NodeCommand::Resume => Request::Resume {},
+        NodeCommand::Limits { compute, op } => {
+            let ops = (!op.is_empty()).then(|| op.iter().filter(|op| *op != "all").cloned().collect());
+            Request::Limits { threads: *compute, ops }
+        }
+        NodeCommand::WhyIdle => Request::WhyIdle {},
+        NodeCommand::Expel { node } => Request::Expel { node: node.clone() },
+    };
+    let value = Client::require(common)?.ask(&request)?.value;
+    if let NodeCommand::Show { node } = command {
+        return show(common, &value, node);
+    }
+    if common.json {
+        print_json(&value);
+        return Ok(());
+    }
+    match command {
+        NodeCommand::Ls => list(&value),
+        NodeCommand::Limits { .. } => {
+            let ops: Vec<&str> =
+                value["ops"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let ops = if ops.is_empty() { "all operations".to_owned() } else { ops.join(", ") };
+            print(&format!("{} of {} threads, {ops}", value["capacity"], value["threads"]));
+        }
+        NodeCommand::WhyIdle => {
+            let (held, executing) = (&value["held"], &value["executing"]);
+            if value["idle"] == json!(false) {
+                print(&format!("it is not idle: {held} shards are held, {executing} are being executed"));
+            } else if value["reasons"].as_array().is_none_or(Vec::is_empty) {
+                print("it is ready: nothing was lent to it yet");
+            } else {
+                print("it is idle");
+            }
+            if value["reasons"].as_array().is_some_and(|reasons| !reasons.is_empty()) {
+                print_reasons(&value);
+            }
+        }
+        NodeCommand::Expel { .. } => {
+            print(&format!("expelled {}", value["expelled"].as_str().unwrap_or_default()))
+        }
+        _ => print(&format!(
+            "{}; {} shards are held",
+            value["mode"].as_str().unwrap_or_default(),
+            value["held"]
+        )),
+    }
+    Ok(())
+}
+
+fn list(value: &Value) {
+    for node in value["nodes"].as_array().into_iter().flatten() {
+        let id = node["node"].as_str().and_then(|id| id.get(..8)).unwrap_or_default();
+        let role = match (node["leads"].as_bool(), node["hub"].as_bool()) {
+            (Some(true), _) => "hub, leads",
+            (_, Some(true)) => "hub",
+            _ => "agent",
+        };
+        let state = match (node["live"].as_bool(), &node["accepts"]) {
+            (Some(true), accepts) if *accepts == json!(0) => "takes no work",
+            (Some(true), _) => "works",
+            _ if node["heard_ms_ago"].is_null() => "not heard",
+            _ => "silent",
+        };
+        let backend = node["backend"].as_str().unwrap_or("-");
+        let threads = node["capacity"].as_u64().map_or("-".to_owned(), |threads| threads.to_string());
+        let holds = node["holds"].as_u64().unwrap_or(0);
+        let name = node["name"].as_str().unwrap_or_default();
+        print(&format!(
+            "{id}  {role:<11} {state:<14} {threads:>3} threads  {backend:<14} {holds:>5} shards  {name}"
+        ));
+    }
+}
+
+fn show(common: &Common, value: &Value, name: &str) -> Result<(), CliError> {
+    let named = |node: &&Value| {
+        let id = node["node"].as_str().unwrap_or_default();
+        (name.len() >= 4 && id.starts_with(name)) || node["name"].as_str() == Some(name)
+    };
+    let found: Vec<&Value> = value["nodes"].as_array().into_iter().flatten().filter(named).collect();
+    let [node] = found[..] else { return Err(CliError::NoSuchNode(name.to_owned())) };
+    if common.json {
+        print_json(node);
+        return Ok(());
+    }
+    for (key, value) in node.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        print(&format!("{:<14} {text}", key.replace('_', " ")));
+    }
+    Ok(())
+}
+
+/// Who this node is: by the node that runs, or by the folder.
+fn identity(common: &Common) -> Result<(), CliError> {
+    let value = match Client::find(common)? {
+        Some(mut client) => {
+            let status = client.ask(&Request::Status {})?.value;
+            json!({ "node": status["node"], "mesh": status["mesh"], "role": status["role"] })
+        }
+        None => {
+            let home = home::open_existing(common)?;
+            let genesis = crate::boot::genesis(&home.storage)?;
+            let key = home.secret.public();
+            let role = |genesis: &forgemesh_protocol::genesis::Genesis| match genesis.member(&key) {
+                Some(_) => "hub",
+                None => "agent",
+            };
+            json!({
+                "node": key.id(), "mesh": genesis.as_ref().map(|genesis| genesis.mesh_id()),
+                "role": genesis.as_ref().map(role),
+            })
+        }
+    };
+    if common.json {
+        print_json(&value);
+        return Ok(());
+    }
+    let text = |key: &str| value[key].as_str().unwrap_or("none yet").to_owned();
+    print(&format!("node {}\nmesh {}\nrole {}", text("node"), text("mesh"), text("role")));
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! `forgemesh status`: how the running node and its mesh stand.
+
+use serde_json::Value;
+
+use super::client::Client;
+use super::error::CliError;
+use super::{Common, print, print_json};
+use crate::real::control::request::Request;
+
+/// Prints the status of the running node.
+pub fn status(common: &Common) -> Result<(), CliError> {
+    let value = Client::require(common)?.ask(&Request::Status {})?.value;
+    if common.json {
+        print_json(&value);
+        return Ok(());
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let row = |name: &str, value: String| print(&format!("{name:<10} {value}"));
+    row("node", text(&value["node"]));
+    row("mesh", format!("{} ({})", text(&value["mesh"]), text(&value["mesh_name"])));
+    let leads = value["leads"].as_bool() == Some(true);
+    let leader = text(&value["leader"]);
+    let short = leader.get(..8).unwrap_or_default();
+    row(
+        "role",
+        match (text(&value["role"]).as_str(), leads) {
+            ("hub", true) => "hub member, leads".to_owned(),
+            ("hub", false) => format!("hub member, {short} leads"),
+            _ => format!("agent of hub {short}, {}", heard(&value["heard_ms_ago"])),
+        },
+    );
+    row(
+        "running",
+        format!("{}, process {}, version {}", span(&value["up_ms"]), value["pid"], text(&value["version"])),
+    );
+    row(
+        "work",
+        format!(
+            "{}: {} of {} threads, {}; {} shards held, {} being executed",
+            text(&value["mode"]),
+            value["capacity"],
+            value["threads"],
+            text(&value["backend"]),
+            value["held"],
+            value["executing"]
+        ),
+    );
+    if value["disk_low"].as_bool() == Some(true) {
+        row("disk", "too little room for new work: free some space".to_owned());
+    }
+    let hub = &value["hub"];
+    if hub.is_object() {
+        row(
+            "hub",
+            format!(
+                "term {}, {} log entries, {} jobs in the ledger, {} open, {} of {} agents live",
+                hub["term"], hub["log"], hub["ledger"], hub["jobs"], hub["live_agents"], hub["agents"]
+            ),
+        );
+    }
+    let network = &value["network"];
+    if network.is_object() {
+        for address in network["listen"].as_array().into_iter().flatten() {
+            row("listens", text(address));
+        }
+        let reachable = match network["reachable"].as_bool() {
+            Some(true) => "reachable",
+            Some(false) => "not reachable from outside",
+            None => "reachability unknown",
+        };
+        row("network", format!("{} peers connected, {reachable}", network["peers"]));
+    } else {
+        row("network", "none: the node is alone".to_owned());
+    }
+    Ok(())
+}
+
+fn heard(ago_ms: &Value) -> String {
+    match ago_ms.as_u64() {
+        Some(ms) => format!("heard {} s ago", ms / 1_000),
+        None => "not heard yet".to_owned(),
+    }
+}
+
+fn span(ms: &Value) -> String {
+    let seconds = ms.as_u64().unwrap_or(0) / 1_000;
+    match seconds {
+        0..120 => format!("for {seconds} s"),
+        120..7_200 => format!("for {} min", seconds / 60),
+        _ => format!("for {} h", seconds / 3_600),
+    }
+}

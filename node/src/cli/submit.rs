@@ -1,0 +1,184 @@
+//! `forgemesh job submit`, `watch` and `why-pending`: jobs of a node that runs.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use forgemesh_protocol::id::JobId;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::error::CliError;
+use super::input::JobInput;
+use super::progress::{Display, ProgressMode};
+use super::source::{Found, Source};
+use super::view::JobView;
+use super::{Common, print, print_json, render};
+use crate::bundle::RECEIPT;
+use crate::core::Progress;
+use crate::real::control::request::Request;
+
+/// Arguments of `job submit`.
+#[derive(Args)]
+pub struct SubmitArgs {
+    #[command(flatten)]
+    input: JobInput,
+    /// Wait until the job is final, and show its result.
+    #[arg(long)]
+    wait: bool,
+    /// With --wait: write the result's files here.
+    #[arg(long, value_name = "DIR", requires = "wait")]
+    out: Option<PathBuf>,
+    /// What to show on standard error while waiting.
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHAT")]
+    progress: ProgressMode,
+}
+
+/// Gives a job to the running node.
+pub fn submit(common: &Common, args: SubmitArgs) -> Result<(), CliError> {
+    let mut client = Client::require(common)?;
+    if args.wait {
+        return run_there(common, client, &args.input.envelope()?, args.out, args.progress);
+    }
+    let value = hand_in(&mut client, &args.input.envelope()?)?;
+    if common.json {
+        print_json(&value);
+    } else {
+        let id = value["job_id"].as_str().unwrap_or_default();
+        print(&format!("accepted {id}\nsee it with `forgemesh job watch {}`", &id[..id.len().min(8)]));
+    }
+    Ok(())
+}
+
+/// Has the running node execute a job, and shows its result.
+pub fn run_there(
+    common: &Common,
+    mut client: Client,
+    envelope: &[u8],
+    out: Option<PathBuf>,
+    progress: ProgressMode,
+) -> Result<(), CliError> {
+    if let Some(folder) = &out {
+        let failed = |source| CliError::Write { path: folder.clone(), source };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let value = hand_in(&mut client, envelope)?;
+    let id = value["job_id"].as_str().unwrap_or_default().to_owned();
+    if !common.json {
+        print(&format!("accepted {id}"));
+    }
+    follow(common, &mut client, &id, progress)?;
+    match Source::Node(client).find(&id)? {
+        Found::Final(view) => show(common, &view, out.as_deref()),
+        Found::Open(record) => Err(CliError::NotFinal(record.id)),
+        Found::Refused(_) => Err(CliError::NoJob(id)),
+    }
+}
+
+fn hand_in(client: &mut Client, envelope: &[u8]) -> Result<Value, CliError> {
+    let text = std::str::from_utf8(envelope)
+        .map_err(|_| CliError::Usage("a job file is UTF-8 text; save it as such".to_owned()))?;
+    Ok(client.ask(&Request::Submit { envelope: text.to_owned() })?.value)
+}
+
+/// Shows a job's steps until it is final.
+fn follow(
+    common: &Common,
+    client: &mut Client,
+    job: &str,
+    progress: ProgressMode,
+) -> Result<Value, CliError> {
+    let quiet = common.json && progress == ProgressMode::Auto;
+    let mut display: Option<Display> = None;
+    let mode = if quiet { ProgressMode::None } else { progress };
+    let answered = client.follow(&Request::Watch { job: Some(job.to_owned()) }, |event| {
+        if let Some(step) = step(event) {
+            let display = display.get_or_insert_with(|| {
+                let display = Display::new(mode, step.leaves);
+                display.accepted(&step.job, false);
+                display
+            });
+            display.report(&step);
+        }
+    });
+    display.iter().for_each(Display::finish);
+    Ok(answered?.value)
+}
+
+fn step(event: &Value) -> Option<Progress> {
+    Some(Progress {
+        job: event["job_id"].as_str()?.parse::<JobId>().ok()?,
+        state: serde_json::from_value(event["state"].clone()).ok()?,
+        stage: event["stage"].as_u64()?,
+        done_leaves: event["done_leaves"].as_u64()?,
+        leaves: event["leaves"].as_u64()?,
+        unverified: event["unverified"].as_u64()?,
+        recorded: event["recorded"].as_bool()?,
+    })
+}
+
+/// Prints a final job and writes its files.
+pub fn show(common: &Common, view: &JobView, out: Option<&Path>) -> Result<(), CliError> {
+    if let Some(folder) = out {
+        view.write(folder)?;
+    }
+    let receipt = out.map(|folder| folder.join(RECEIPT));
+    let failure = view.file.finished.failure.clone();
+    if common.json && failure.is_none() {
+        print_json(&view.json(receipt.as_deref())?);
+    } else if failure.is_none() {
+        let place = match &receipt {
+            Some(path) => path.display().to_string(),
+            None => format!("forgemesh job receipt {} (or run with --out DIR)", view.id().0.short()),
+        };
+        print(&render::text(view, &place));
+    }
+    match failure {
+        Some(failure) => Err(CliError::JobFailed { job: view.id(), failure: Box::new(failure) }),
+        None => Ok(()),
+    }
+}
+
+/// Follows a job of the running node to its end.
+pub fn watch(common: &Common, job: &str, progress: ProgressMode) -> Result<(), CliError> {
+    let mut client = Client::require(common)?;
+    let value = follow(common, &mut client, job, progress)?;
+    if common.json {
+        print_json(&value);
+    } else {
+        let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+        print(&format!("job {} is {}", text("job_id"), text("state")));
+    }
+    Ok(())
+}
+
+/// Says what a job waits for.
+pub fn why_pending(common: &Common, job: &str) -> Result<(), CliError> {
+    let value = Client::require(common)?.ask(&Request::WhyPending { job: job.to_owned() })?.value;
+    if common.json {
+        print_json(&value);
+        return Ok(());
+    }
+    print(&format!("job {}", value["job_id"].as_str().unwrap_or_default()));
+    print_reasons(&value);
+    Ok(())
+}
+
+/// Prints the reasons that a node gave, one a line.
+pub fn print_reasons(value: &Value) {
+    let reasons = value["reasons"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if reasons.is_empty() {
+        print("  nothing keeps it: it goes on");
+    }
+    for reason in reasons {
+        print(&format!("  {}", reason["text"].as_str().unwrap_or_default()));
+    }
+}
+
+/// A step of a job, as watchers see it.
+pub fn event(progress: &Progress) -> Value {
+    json!({
+        "job_id": progress.job, "state": progress.state, "stage": progress.stage,
+        "done_leaves": progress.done_leaves, "leaves": progress.leaves, "unverified": progress.unverified,
+        "recorded": progress.recorded,
+    })
+}

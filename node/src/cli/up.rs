@@ -1,0 +1,236 @@
+//! `forgemesh up` and `forgemesh down`: the node of a data folder, until it is told to stop.
+
+use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::id::JobId;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+
+use super::client::Client;
+use super::desk::{Desk, Operator};
+use super::embedded::now_ms;
+use super::error::CliError;
+use super::home::{self, Home};
+use super::network::{self, Network};
+use super::reopen::surviving_io_errors;
+use super::{Common, print, print_json};
+use crate::boot::{self, Membership, Parts};
+use crate::config::Config;
+use crate::core::Progress;
+use crate::driver::Driver;
+use crate::real::control::request::Request;
+use crate::real::control::{Control, told};
+use crate::real::executor::{ThreadPool, Throttle};
+use crate::real::store::StoreThread;
+
+/// Where a node in the background writes its log, within its data folder.
+pub const LOG_FILE_NAME: &str = "node.log";
+/// How long a node in the background may take to start, and any node to stop.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Arguments of `up`.
+#[derive(Args)]
+pub struct UpArgs {
+    /// Return once the node runs; it goes on in the background and writes node.log in its data folder.
+    #[arg(long)]
+    detach: bool,
+}
+
+/// Starts the node of the data folder.
+pub fn up(common: &Common, args: &UpArgs) -> Result<(), CliError> {
+    if common.node.is_some() {
+        return Err(CliError::Usage(
+            "--node names a node that runs; `up` starts the one of --home".to_owned(),
+        ));
+    }
+    if Client::find(common)?.is_some() {
+        return Err(CliError::Runs { folder: home::folder(common)? });
+    }
+    if args.detach {
+        return detach(common);
+    }
+    let home = home::open_existing(common)?;
+    let (stop, stopped) = watch::channel(false);
+    surviving_io_errors(common, home, |home| live(common, home, &stop, stopped.clone()))?;
+    log("stopped");
+    Ok(())
+}
+
+/// One life of the node: until it is told to stop, or its disk fails.
+fn live(
+    common: &Common,
+    home: &Home,
+    stop: &watch::Sender<bool>,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), CliError> {
+    let genesis =
+        boot::genesis(&home.storage)?.ok_or_else(|| CliError::NoMesh { folder: home.folder.clone() })?;
+    let config = Config::read(&home.folder)?.unwrap_or_default();
+    let key = network::read_key(&home.folder)?;
+    let (mut driver, throttle, network) = assemble(common, home, &genesis, &config, key)?;
+    driver.make_available(config.availability(now_ms()));
+    let asked = driver.asked();
+    let handle = driver.handle();
+    let reports = handle.watch();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Thread)?;
+    let desk = Desk {
+        folder: home.folder.clone(),
+        storage: home.storage.clone(),
+        secret: home.secret.clone(),
+        genesis: genesis.clone(),
+        handle,
+        config,
+        throttle,
+        network: network.clone(),
+        network_key: key,
+        stop: stop.clone(),
+        operator: Mutex::new(Operator::default()),
+        asked: Mutex::new(Some(asked)),
+        answering: Mutex::new(BTreeSet::new()),
+    };
+    let control = Control::start(&home.folder, Arc::new(desk))?;
+    log(&format!("node {} of mesh {} ({})", home.secret.public().id(), genesis.mesh_id(), genesis.name));
+    for address in network.iter().flat_map(|network| network.status().listen) {
+        log(&format!("listens at {address}"));
+    }
+    let ended = runtime.block_on(async {
+        let watched = async {
+            tokio::select! {
+                () = told(&mut stopped) => log("told to stop"),
+                () = signalled() => log("interrupted"),
+                () = follow(reports) => {}
+            }
+        };
+        driver.run(now_ms, watched).await
+    });
+    // The last answers are given before the folder is closed.
+    drop(control);
+    Ok(ended?)
+}
+
+/// The node's parts, put together.
+fn assemble(
+    common: &Common,
+    home: &Home,
+    genesis: &Genesis,
+    config: &Config,
+    key: Option<[u8; 32]>,
+) -> Result<
+    (Driver<Network, ThreadPool, StoreThread>, Throttle, Option<crate::real::swarm::SwarmHandle>),
+    CliError,
+> {
+    let membership = match genesis.member(&home.secret.public()) {
+        Some(_) => Membership::Founder { name: genesis.name.clone(), nonce: [0; 16] },
+        None if home.is_guest()? => Membership::Joined(genesis.clone()),
+        None => return Err(boot::BootError::ForeignKey.into()),
+    };
+    let executor = ThreadPool::start(home::threads(common), home::isa()?, home.storage.clone())
+        .map_err(CliError::Thread)?;
+    let throttle = executor.throttle();
+    let store = StoreThread::start(home.storage.clone()).map_err(CliError::Thread)?;
+    let mesh = Network::start(network::config(&home.secret, genesis, config, key))?;
+    let network = mesh.handle();
+    let parts = Parts { secret: home.secret.clone(), membership, mesh, executor, store };
+    Ok((boot::boot(&home.storage, parts)?, throttle, network))
+}
+
+/// Ctrl-C, or the system asking.
+async fn signalled() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}
+
+/// Writes each job's steps into the log, as long as the node runs.
+async fn follow(mut reports: broadcast::Receiver<Progress>) {
+    let mut last: Option<(JobId, forgemesh_protocol::state::State)> = None;
+    loop {
+        match reports.recv().await {
+            Ok(report) if report.recorded || last != Some((report.job, report.state)) => {
+                last = Some((report.job, report.state));
+                let what = if report.recorded { "in the books" } else { report.state.as_str() };
+                log(&format!("job {} {what}", report.job.0.short()));
+            }
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+/// One line of the log, with the time of day (UTC).
+fn log(text: &str) {
+    let seconds = now_ms() / 1_000 % 86_400;
+    eprintln!("{:02}:{:02}:{:02} {text}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+}
+
+/// Starts this program again in the background, and waits until it answers.
+fn detach(common: &Common) -> Result<(), CliError> {
+    let folder = home::open_existing(common)?.folder;
+    let path = folder.join(LOG_FILE_NAME);
+    let failed = |source| CliError::Write { path: path.clone(), source };
+    let log = std::fs::File::create(&path).map_err(failed)?;
+    let program = std::env::current_exe().map_err(CliError::Thread)?;
+    let mut command = Command::new(program);
+    command.arg("--home").arg(&folder);
+    if let Some(threads) = common.threads {
+        command.arg("--threads").arg(threads.to_string());
+    }
+    // A group of its own: what ends this terminal does not end the node.
+    command.arg("up").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
+    let mut child = command.spawn().map_err(CliError::Thread)?;
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        if child.try_wait().map_err(CliError::Thread)?.is_some() {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let last = text.lines().last().unwrap_or("it said nothing").to_owned();
+            return Err(CliError::NotStarted { log: path, last });
+        }
+        if let Some(mut client) = Client::find(common)? {
+            let value = client.ask(&Request::Status {})?.value;
+            if common.json {
+                print_json(
+                    &json!({ "pid": value["pid"], "node": value["node"], "log": path.display().to_string() }),
+                );
+            } else {
+                print(&format!("node runs, process {}; its log is {}", value["pid"], path.display()));
+            }
+            return Ok(());
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Err(CliError::NotStarted { log: path, last: "it does not answer yet".to_owned() })
+}
+
+/// Stops the node, and returns once its folder is free.
+pub fn down(common: &Common) -> Result<(), CliError> {
+    let mut client = Client::require(common)?;
+    client.ask(&Request::Stop {})?;
+    drop(client);
+    let begun = Instant::now();
+    while Client::find(common).is_ok_and(|client| client.is_some()) {
+        if begun.elapsed() >= PATIENCE {
+            return Err(CliError::Hung);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    if common.json {
+        print_json(&json!({ "stopped": true }));
+    } else {
+        print("stopped");
+    }
+    Ok(())
+}
