@@ -187,10 +187,8 @@ impl Desk {
     }
 
     async fn submit_signed(&self, submission: Signed<Submission>) -> Result<Answer, CliError> {
-        let request = Request::SubmitSigned { submission: base64::encode(&canon::to_bytes(&submission)) };
         match self.handle.request(Ask::Submit(Box::new(submission))).await? {
             Reply::Accepted(job) => plain(json!({ "job_id": job })),
-            Reply::Elsewhere { .. } => self.forward(&request).await,
             other => Err(unexpected(other)),
         }
     }

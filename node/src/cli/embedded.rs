@@ -72,7 +72,9 @@ pub fn serve<T>(
 pub fn unexpected(reply: Reply) -> CliError {
     match reply {
         Reply::Refused(reason) => CliError::Rejected(reason),
-        Reply::Elsewhere { hub } => CliError::Elsewhere(hub),
+        Reply::RefusedByHub(reason) => CliError::RefusedByHub(reason),
+        Reply::NoAnswer => CliError::NoAnswer,
+        Reply::Busy => CliError::Busy,
         Reply::DiskLow => CliError::DiskLow,
         _ => CliError::Stopped(crate::driver::Stopped),
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use forgemesh_protocol::failure::Failure;
 use forgemesh_protocol::hash::Hash;
-use forgemesh_protocol::id::{JobId, MeshId, NodeId};
+use forgemesh_protocol::id::{JobId, MeshId};
 use forgemesh_protocol::problem::Problems;
 use forgemesh_storage::CommitError;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ pub enum CliError {
     Storage(#[from] forgemesh_storage::ReadError),
     #[error("the data folder cannot be written: {0}")]
     Commit(#[from] CommitError),
-    #[error("{}", match .0 { DriverError::Store(error) => commit(error) })]
+    #[error("{}", match .0 { DriverError::Store(error) => commit(error), other => other.to_string() })]
     Driver(#[from] DriverError),
     #[error("{0}")]
     Stopped(#[from] crate::driver::Stopped),
@@ -48,8 +48,14 @@ pub enum CliError {
     Thread(std::io::Error),
     #[error("the submission was rejected: {0}")]
     Rejected(crate::core::Rejected),
-    #[error("this node is no hub member of its mesh; ask node {0}")]
-    Elsewhere(NodeId),
+    #[error("the hub refuses it: {0}")]
+    RefusedByHub(String),
+    #[error(
+        "no hub member leads, or none can be reached; what was asked may still be done, and asking again does no harm: `forgemesh doctor` looks for the cause"
+    )]
+    NoAnswer,
+    #[error("too many requests wait in this node; try again in a while")]
+    Busy,
     #[error(
         "the disk is nearly full: no new job is taken; free some space, or set FORGEMESH_HOME to a folder on another disk"
     )]
@@ -114,8 +120,6 @@ pub enum CliError {
         "no hub member answers at {addresses}{failure}; see that it runs, that no firewall stands between, and that the ticket is of this network"
     )]
     HubUnreachable { addresses: String, failure: String },
-    #[error("the hub (node {0}) does not answer; `forgemesh doctor` looks for the cause")]
-    Unanswered(NodeId),
     #[error("no ticket, or more than one, begins with \"{0}\"; `forgemesh ticket ls` lists them")]
     NoTicket(String),
     #[error("no node, or more than one, is called \"{0}\"; `forgemesh node ls` lists them")]
@@ -178,7 +182,7 @@ impl CliError {
             CliError::NotStarted { .. } => "not_started",
             CliError::LooseKey { .. } | CliError::NetworkKey { .. } => "network_key",
             CliError::NotAdmitted(_) => "not_admitted",
-            CliError::HubUnreachable { .. } | CliError::Unanswered(_) => "hub_unreachable",
+            CliError::HubUnreachable { .. } | CliError::NoAnswer | CliError::Busy => "hub_unreachable",
             CliError::NoSuchNode(_) => "no_such_node",
             CliError::Unwell { .. } => "unwell",
             CliError::Refused { .. } => "refused",
@@ -189,7 +193,7 @@ impl CliError {
             CliError::Open(_) | CliError::Key(_) | CliError::Boot(_) | CliError::Storage(_) => "data_folder",
             CliError::Commit(_) | CliError::Driver(_) | CliError::Stopped(_) => "storage_failed",
             CliError::Entropy(_) | CliError::Thread(_) => "system",
-            CliError::Rejected(_) | CliError::Elsewhere(_) => "rejected",
+            CliError::Rejected(_) | CliError::RefusedByHub(_) => "rejected",
             CliError::DiskLow => "disk_low",
             CliError::JobFailed { failure, .. } => failure.code.as_str(),
             CliError::Interrupted(_) => "interrupted",

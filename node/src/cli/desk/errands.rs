@@ -28,7 +28,6 @@ impl Desk {
                 let value: Value = serde_json::from_slice(&json.0).map_err(|_| CliError::Hung)?;
                 if refused { Err(CliError::Node(value)) } else { Ok((value, attached.0)) }
             }
-            Reply::Unanswered { hub } => Err(CliError::Unanswered(hub)),
             other => Err(unexpected(other)),
         }
     }

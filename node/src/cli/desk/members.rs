@@ -107,7 +107,7 @@ impl Desk {
         let node = |id: &NodeId| {
             let (agent, admitted) = (agents.get(id), members.nodes.get(id));
             json!({
-                "node": id, "hub": hub.contains(id), "leads": *id == status.leader,
+                "node": id, "hub": hub.contains(id), "leads": Some(*id) == status.leader,
                 "name": admitted.map(|admitted| &admitted.name),
                 "admitted_ms": admitted.map(|admitted| admitted.at_ms),
                 "live": agent.is_some_and(|agent| agent.live),

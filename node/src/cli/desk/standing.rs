@@ -62,7 +62,7 @@ impl Desk {
             "node": status.node, "mesh": status.mesh, "mesh_name": self.genesis.name,
             "open": self.genesis.parameters.open, "private": self.network_key.is_some(),
             "role": if self.is_member() { "hub" } else { "agent" },
-            "leader": status.leader, "leads": status.leader == status.node,
+            "leader": status.leader, "leads": status.leader == Some(status.node),
             "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "up_ms": status.up_ms,
             "folder": self.folder.display().to_string(),
             "mode": own.available.mode.as_str(), "threads": own.threads, "capacity": own.capacity,
@@ -97,10 +97,7 @@ impl Desk {
         match heard_ms_ago {
             None if !self.is_member() => reason(
                 "hub_silent",
-                format!(
-                    "the hub ({}) has not answered yet: `forgemesh doctor` looks for the cause",
-                    status.leader
-                ),
+                "no hub member has answered yet: `forgemesh doctor` looks for the cause".to_owned(),
             ),
             Some(ago_ms) if *ago_ms > LOST_MS => {
                 reason(
