@@ -1,5 +1,7 @@
 //! Every bound of the system, by name. A queue, message, retry or depth without a bound here is a bug.
 
+use std::ops::Range;
+
 /// Version of the wire and of every signed structure.
 pub const PROTOCOL_VERSION: u64 = 1;
 
@@ -133,6 +135,46 @@ pub const HUB_MEMBERS: usize = 5;
 pub const BEACON_LENGTH: u64 = 1 << 20;
 /// Log entries kept before the state is written as a snapshot.
 pub const LOG_ENTRIES: u64 = 1_024;
+
+/// How often the leading hub member says that it leads, in milliseconds; also how long it waits for an answer before it
+/// asks again.
+pub const RAFT_HEARTBEAT_MS: u64 = 50;
+/// Silence after which a hub member asks for votes is drawn from this range, in milliseconds. On top comes the range's
+/// end once, while the last leader's word is still believed.
+pub const RAFT_ELECTION_MS: Range<u64> = 250..500;
+/// Terms and log indices stay below this, so that adding to one never overflows.
+pub const RAFT_NUMBER: u64 = 1 << 48;
+/// Members with and without a vote, while some come and others go.
+pub const RAFT_MEMBERS: usize = 4 * HUB_MEMBERS;
+/// Bytes of an entry of the replicated log: a command and its place.
+pub const LOGGED_BYTES: usize = COMMAND_BYTES + 1_024;
+/// Once a message holds so many bytes of entries, no further one is put in.
+pub const RAFT_APPEND_BYTES: usize = 1 << 20;
+/// Entries of one message.
+pub const RAFT_APPEND_ENTRIES: usize = 256;
+/// Bytes of one message between members: the last entry put in may be as long as any.
+pub const RAFT_MESSAGE_BYTES: usize = RAFT_APPEND_BYTES + LOGGED_BYTES + (64 << 10);
+/// Bytes of a snapshot that travel in one message.
+pub const RAFT_CHUNK_BYTES: usize = 1 << 20;
+/// A part of a snapshot that is not answered for so long is sent again.
+pub const RAFT_CHUNK_MS: u64 = 500;
+/// Bytes of what stands before the state in a snapshot: its place in the log, and the members there.
+pub const RAFT_HEAD_BYTES: usize = 4 << 10;
+/// Questions to other members that wait for an answer.
+pub const RAFT_ASKED: usize = 64;
+/// Questions of other members that are being answered, and reads and changes that are being made sure of.
+pub const RAFT_TASKS: usize = 64;
+/// Proposals that are neither in the log nor lost.
+pub const RAFT_PROPOSALS: usize = 1_024;
+/// Events of the replicated log that wait for the node.
+pub const RAFT_EVENTS: usize = 256;
+/// Recent log entries that are held in memory, in number and in bytes; those that are not durable are not counted.
+pub const RAFT_RECENT_ENTRIES: usize = 1_024;
+pub const RAFT_RECENT_BYTES: usize = 16 << 20;
+/// Log entries that stay behind a snapshot, for members that are a little behind.
+pub const RAFT_LOG_KEPT: u64 = 256;
+/// How long a newcomer may take to catch up before a change of members is given up, in milliseconds.
+pub const RAFT_CHANGE_MS: u64 = 60_000;
 /// Percentile levels one job may ask for.
 pub const LEVELS: usize = 32;
 /// Rows and columns of a loss triangle.

@@ -1,0 +1,268 @@
+//! What a replica keeps: its log, its vote, how far it has applied, and what waits for the disk.
+//!
+//! openraft reaches it from several tasks at once, so all of it is behind one lock, and a write is given out to the
+//! node under that lock: the order of the writes is the order of the changes. It must never say that something is
+//! written before the node has said that it is durable.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use forgemesh_storage::{Batch, MetaKey, ReadError, Storage};
+use openraft::storage::LogFlushed;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::StartError;
+use super::config::{LogId, StorageError, StorageIoError, StoredMembership, Types, Vote};
+use super::event::Event;
+use super::logged::{Ballot, Logged, LoggedError, Place};
+use super::recent::Recent;
+use super::snapshot::Head;
+
+/// Behind the lock.
+pub(super) struct Kept {
+    /// None once the replica is dropped, so that the folder can be opened again.
+    pub(super) storage: Option<Arc<Storage>>,
+    /// Entries that are not durable yet, and a number of those that are.
+    pub(super) recent: Recent,
+    /// The last entry, or the last that was dropped if there is none.
+    pub(super) last: Option<LogId>,
+    /// The last entry that was dropped.
+    pub(super) purged: Option<LogId>,
+    pub(super) vote: Option<Vote>,
+    /// The last entry known to be agreed on, written along with the next entries.
+    pub(super) committed: Option<LogId>,
+    /// The last entry given out to be applied.
+    pub(super) applied: Option<LogId>,
+    /// The members since the newest snapshot, oldest first.
+    pub(super) memberships: Vec<StoredMembership>,
+    /// A state that the node has handed in and that is no snapshot yet: after this entry.
+    pub(super) offered: Option<(u64, Vec<u8>)>,
+    /// The newest snapshot, durable or not.
+    pub(super) snapshot: Option<Head>,
+    next_token: u64,
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+/// Who waits for a write.
+enum Waiting {
+    /// openraft, for entries up to and without this index.
+    Appended { end: u64, flushed: LogFlushed<Types> },
+    /// A task of the replica.
+    Task(oneshot::Sender<()>),
+}
+
+/// The replica is being dropped, or the store has failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the replica has stopped; start the node again")]
+pub(super) struct Closed;
+
+/// What a replica keeps, for those of its parts that share it.
+pub(super) struct Keep {
+    kept: Mutex<Kept>,
+    events: mpsc::Sender<Event>,
+    /// Index of the newest snapshot that was given out to be written.
+    snapshot_given: watch::Sender<Option<u64>>,
+}
+
+impl Keep {
+    /// Goes on with what `storage` holds.
+    pub(super) fn open(storage: Arc<Storage>, events: mpsc::Sender<Event>) -> Result<Keep, StartError> {
+        let damaged = |what| move |error| StartError::Damaged { what, error };
+        let place = |key, what| -> Result<Option<LogId>, StartError> {
+            let bytes = storage.meta(key)?;
+            let decoded = bytes.map(|bytes| Place::decode(&bytes)).transpose().map_err(damaged(what))?;
+            Ok(decoded.map(LogId::from))
+        };
+        let purged = place(MetaKey::RaftPurged, "the start of the log")?;
+        let committed = place(MetaKey::RaftCommitted, "the end of what is agreed on")?;
+        let vote = storage.meta(MetaKey::RaftVote)?.map(|bytes| Ballot::decode(&bytes)).transpose();
+        let vote = vote.map_err(damaged("the vote"))?.map(Vote::from);
+        let snapshot = storage.snapshot()?.map(|(_, bytes)| Head::split(&bytes).map(|(head, _)| head));
+        let snapshot = snapshot.transpose().map_err(damaged("the snapshot"))?;
+        if storage.first_log_index()? != purged.map_or(0, |id| id.index + 1) {
+            return Err(damaged("the start of the log")(LoggedError::Order));
+        }
+        let last = match storage.last_log_index()? {
+            Some(index) => entry_at(&storage, index)?.map(|logged| logged.place().into()).or(purged),
+            None => None,
+        };
+        let (snapshot_given, _) = watch::channel(snapshot.as_ref().map(|head| head.last.index));
+        let kept = Kept {
+            recent: Recent::new(last.map_or(0, |id: LogId| id.index + 1)),
+            last,
+            purged,
+            vote,
+            committed,
+            applied: snapshot.as_ref().map(|head| head.last.into()),
+            memberships: snapshot.iter().map(Head::membership).collect(),
+            offered: None,
+            snapshot,
+            next_token: 0,
+            waiting: BTreeMap::new(),
+            storage: Some(storage),
+        };
+        Ok(Keep { kept: Mutex::new(kept), events, snapshot_given })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().expect("invariant: nothing panics while it holds the lock")
+    }
+
+    pub(super) fn storage(&self) -> Result<Arc<Storage>, Closed> {
+        self.lock().storage.clone().ok_or(Closed)
+    }
+
+    /// Gives an event out, once the node has room for it.
+    pub(super) async fn give(&self, event: Event) -> Result<(), Closed> {
+        self.events.send(event).await.map_err(|_| Closed)
+    }
+
+    /// Gives out a write and waits until it is durable. `change` changes what is kept and says what to write, in the same
+    /// moment; nothing is written when it says nothing.
+    pub(super) async fn write(&self, change: impl FnOnce(&mut Kept) -> Option<Batch>) -> Result<(), Closed> {
+        let permit = self.events.reserve().await.map_err(|_| Closed)?;
+        let (told, durable) = oneshot::channel();
+        {
+            let mut kept = self.lock();
+            if kept.storage.is_none() {
+                return Err(Closed);
+            }
+            let Some(batch) = change(&mut kept) else { return Ok(()) };
+            let token = kept.wait(Waiting::Task(told));
+            permit.send(Event::Write { token, batch });
+            self.tell_snapshot(&kept);
+        }
+        durable.await.map_err(|_| Closed)
+    }
+
+    /// Gives out entries; `flushed` is told once they are durable.
+    pub(super) async fn append(
+        &self,
+        entries: impl IntoIterator<Item = super::config::Entry>,
+        flushed: LogFlushed<Types>,
+    ) -> Result<(), Closed> {
+        let permit = self.events.reserve().await.map_err(|_| Closed)?;
+        let mut kept = self.lock();
+        if kept.storage.is_none() {
+            return Err(Closed);
+        }
+        let mut batch = Batch::new();
+        for entry in entries {
+            let bytes = Logged::from(&entry).encode();
+            let id = entry.log_id;
+            kept.recent.push(entry, bytes.len());
+            kept.last = Some(id);
+            batch.append_log(id.index, bytes);
+        }
+        if let Some(committed) = kept.committed {
+            batch.put_meta(MetaKey::RaftCommitted, Place::from(committed).encode());
+        }
+        let end = kept.recent.end();
+        let token = kept.wait(Waiting::Appended { end, flushed });
+        permit.send(Event::Write { token, batch });
+        Ok(())
+    }
+
+    /// A write is durable.
+    pub(super) fn stored(&self, token: u64) {
+        let mut kept = self.lock();
+        match kept.waiting.remove(&token) {
+            Some(Waiting::Appended { end, flushed }) => {
+                kept.recent.durable_before(end);
+                flushed.log_io_completed(Ok(()));
+            }
+            // Who gave up waiting does not want to know.
+            Some(Waiting::Task(told)) => drop(told.send(())),
+            None => {}
+        }
+    }
+
+    /// Waits until a snapshot that includes the entry at `index` was given out.
+    pub(super) async fn snapshot_given(&self, index: u64) -> Result<(), Closed> {
+        let mut given = self.snapshot_given.subscribe();
+        given.wait_for(|given| given.is_some_and(|given| given >= index)).await.map_err(|_| Closed)?;
+        Ok(())
+    }
+
+    /// From now on no snapshot is waited for.
+    #[cfg(test)]
+    pub(super) fn trust_purges(&self) {
+        self.snapshot_given.send_replace(Some(u64::MAX));
+    }
+
+    fn tell_snapshot(&self, kept: &Kept) {
+        let index = kept.snapshot.as_ref().map(|head| head.last.index);
+        self.snapshot_given.send_if_modified(|given| {
+            let newer = *given < index;
+            *given = index.max(*given);
+            newer
+        });
+    }
+
+    /// The place of the entry at `index`; none where there is no such entry, or it was dropped.
+    pub(super) fn log_id(&self, index: u64) -> Result<Option<LogId>, StorageError> {
+        let storage = {
+            let kept = self.lock();
+            if let Some(purged) = kept.purged.filter(|purged| purged.index >= index) {
+                return Ok((purged.index == index).then_some(purged));
+            }
+            if kept.last.is_none_or(|last| last.index < index) {
+                return Ok(None);
+            }
+            if let Some(entry) = kept.recent.get(index) {
+                return Ok(Some(entry.log_id));
+            }
+            kept.storage.clone().ok_or_else(|| read_failed(&Closed))?
+        };
+        let logged = entry_at(&storage, index).map_err(|error| read_failed(&error))?;
+        Ok(logged.map(|logged| logged.place().into()))
+    }
+
+    /// The replica is dropped: whoever waits is told, and the storage is let go.
+    pub(super) fn close(&self) {
+        let mut kept = self.lock();
+        kept.storage = None;
+        kept.waiting.clear();
+        drop(kept);
+        self.snapshot_given.send_replace(Some(u64::MAX));
+    }
+}
+
+impl Kept {
+    fn wait(&mut self, waiting: Waiting) -> u64 {
+        self.next_token += 1;
+        self.waiting.insert(self.next_token, waiting);
+        self.next_token
+    }
+}
+
+/// The entry at `index` on the disk, if the log has it.
+pub(super) fn entry_at(storage: &Storage, index: u64) -> Result<Option<Logged>, StartError> {
+    let page = match storage.log(index, 1) {
+        Err(ReadError::LogCompacted { .. }) => return Ok(None),
+        page => page?,
+    };
+    let logged = page.first().map(|(_, bytes)| Logged::decode(bytes)).transpose();
+    let logged = logged.map_err(|error| StartError::Damaged { what: "a log entry", error })?;
+    match logged {
+        Some(logged) if logged.index != index => {
+            Err(StartError::Damaged { what: "a log entry", error: LoggedError::Order })
+        }
+        logged => Ok(logged),
+    }
+}
+
+/// What openraft is told when a read failed; it then stops.
+pub(super) fn read_failed(error: &(impl std::error::Error + 'static)) -> StorageError {
+    StorageIoError::read(io_error(error)).into()
+}
+
+/// What openraft is told when a write failed; it then stops.
+pub(super) fn write_failed(error: &(impl std::error::Error + 'static)) -> StorageError {
+    StorageIoError::write(io_error(error)).into()
+}
+
+fn io_error(error: &impl std::error::Error) -> openraft::AnyError {
+    openraft::AnyError::new(&io::Error::other(error.to_string()))
+}

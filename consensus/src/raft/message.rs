@@ -1,0 +1,185 @@
+//! What members say to each other about the log. The bytes come from outside: they are bounded, strictly decoded, and
+//! what openraft would stumble over is refused here.
+
+use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::limits;
+use openraft::raft::AppendEntriesRequest;
+use serde::{Deserialize, Serialize};
+
+use super::config::{Entry, LogId, Member, Types, Vote};
+use super::logged::{Ballot, Logged, LoggedError, Place};
+
+/// One message. Any of them may be lost, repeated, delayed or overtaken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Message {
+    /// A random number of the asking replica's life: an answer to an earlier life is none.
+    pub life: u64,
+    /// The question's number in that life.
+    pub number: u64,
+    pub body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Body {
+    Ask(Ask),
+    Answer(Answer),
+}
+
+/// A question. Who asks is the leader, or the candidate, of the term it names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Ask {
+    /// Put these entries after that one.
+    Append(Append),
+    /// Vote for me: my log ends here.
+    Elect { term: u64, last: Option<Place> },
+    /// Take this part of a snapshot.
+    Chunk(Chunk),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Append {
+    pub term: u64,
+    pub previous: Option<Place>,
+    /// Each as it stands in the table.
+    pub entries: Vec<Bytes>,
+    pub committed: Option<Place>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Chunk {
+    pub term: u64,
+    /// Of the whole snapshot.
+    pub length: u64,
+    pub hash: Hash,
+    /// Where in it the part begins.
+    pub offset: u64,
+    pub part: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Answer {
+    /// The entries are there and durable.
+    Appended,
+    /// The entry before them is not the one here.
+    Conflict,
+    /// You do not lead, I have voted for somebody else since.
+    Higher(Ballot),
+    /// What I have voted, and where my log ends.
+    Voted { granted: bool, ballot: Ballot, last: Option<Place> },
+    /// Send the part at this offset.
+    Next(u64),
+    /// The snapshot has arrived and is durable.
+    Installed(Ballot),
+}
+
+impl Message {
+    pub(super) fn encode(&self) -> Bytes {
+        Bytes(canon::to_bytes(self))
+    }
+
+    /// Strictly.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Message, LoggedError> {
+        let message: Message = canon::from_bytes(bytes, limits::RAFT_MESSAGE_BYTES)?;
+        match &message.body {
+            Body::Ask(ask) => ask.check()?,
+            Body::Answer(answer) => answer.check()?,
+        }
+        Ok(message)
+    }
+}
+
+impl Ask {
+    /// The term in which the asking member leads, or wants to.
+    pub(super) fn term(&self) -> u64 {
+        match self {
+            Ask::Append(Append { term, .. }) | Ask::Elect { term, .. } | Ask::Chunk(Chunk { term, .. }) => {
+                *term
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), LoggedError> {
+        if !(1..limits::RAFT_NUMBER).contains(&self.term()) {
+            return Err(LoggedError::Number);
+        }
+        match self {
+            Ask::Append(append) => {
+                append.previous.map_or(Ok(()), Place::check)?;
+                append.committed.map_or(Ok(()), Place::check)?;
+                let few = append.entries.len() <= limits::RAFT_APPEND_ENTRIES;
+                if few { Ok(()) } else { Err(LoggedError::Order) }
+            }
+            Ask::Elect { last, .. } => last.map_or(Ok(()), Place::check),
+            Ask::Chunk(chunk) => {
+                let most = limits::SNAPSHOT_BYTES + limits::RAFT_HEAD_BYTES + 4;
+                let end = chunk.offset.checked_add(chunk.part.0.len() as u64);
+                let inside = chunk.length <= most as u64 && end.is_some_and(|end| end <= chunk.length);
+                if inside { Ok(()) } else { Err(LoggedError::Number) }
+            }
+        }
+    }
+}
+
+impl Answer {
+    fn check(&self) -> Result<(), LoggedError> {
+        match self {
+            Answer::Higher(ballot) | Answer::Installed(ballot) => ballot.check(),
+            Answer::Voted { ballot, last, .. } => {
+                ballot.check()?;
+                last.map_or(Ok(()), Place::check)
+            }
+            Answer::Appended | Answer::Conflict | Answer::Next(_) => Ok(()),
+        }
+    }
+}
+
+impl Append {
+    /// The question of this request; none where its entries do not follow on each other or are of a later term: then a
+    /// new leader has put its own in their place while this member still took itself for the leader.
+    pub(super) fn of(request: &AppendEntriesRequest<Types>) -> Option<Append> {
+        let term = request.vote.leader_id.term;
+        let previous = request.prev_log_id.map(Place::from);
+        let entries: Vec<Logged> = request.entries.iter().map(Logged::from).collect();
+        follow(term, previous, &entries).then(|| Append {
+            term,
+            previous,
+            entries: entries.iter().map(|logged| Bytes(logged.encode())).collect(),
+            committed: request.leader_commit.map(Place::from),
+        })
+    }
+
+    /// The request of this question, asked by `leader`.
+    pub(super) fn request(self, leader: NodeId) -> Result<AppendEntriesRequest<Types>, LoggedError> {
+        let entries = self.entries.iter().map(|bytes| Logged::decode(&bytes.0));
+        let entries = entries.collect::<Result<Vec<Logged>, LoggedError>>()?;
+        if !follow(self.term, self.previous, &entries) {
+            return Err(LoggedError::Order);
+        }
+        Ok(AppendEntriesRequest {
+            vote: Vote::new_committed(self.term, Member(leader)),
+            prev_log_id: self.previous.map(LogId::from),
+            entries: entries.into_iter().map(Entry::from).collect(),
+            leader_commit: self.committed.map(LogId::from),
+        })
+    }
+}
+
+/// Whether the entries stand one after the other behind `previous`, in terms that never fall and never pass `term`.
+fn follow(term: u64, previous: Option<Place>, entries: &[Logged]) -> bool {
+    let mut previous = previous;
+    let in_order = entries.iter().all(|logged| {
+        let next = previous.map_or(0, |place| place.index + 1);
+        let follows = logged.index == next && previous.is_none_or(|place| place.term <= logged.term);
+        previous = Some(logged.place());
+        follows
+    });
+    in_order && previous.is_none_or(|place| place.term <= term)
+}

@@ -1,0 +1,207 @@
+//! Questions to other members. An answer belongs to a question by life and number; one that does not come is openraft's
+//! to miss: it waits as long as it means to, and asks again.
+
+use std::collections::BTreeMap;
+use std::future::{self, Future};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::limits;
+use openraft::error::{Fatal, RPCError, RaftError, ReplicationClosed, StreamingError};
+use openraft::network::RPCOption;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
+use openraft::{AsyncRuntime, EmptyNode, OptionalSend, RaftNetwork, RaftNetworkFactory, Snapshot};
+use tokio::sync::{mpsc, oneshot};
+
+use super::config::{LogId, Member, Types, Vote};
+use super::event::Event;
+use super::logged::{Ballot, Place};
+use super::message::{Answer, Append, Ask, Body, Chunk, Message};
+use super::runtime::Runtime;
+
+type RpcError = RPCError<Member, EmptyNode, RaftError<Member>>;
+
+/// The questions of a replica that wait for an answer.
+pub(super) struct Asked {
+    life: u64,
+    events: mpsc::Sender<Event>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    last: u64,
+    by_number: BTreeMap<u64, (NodeId, oneshot::Sender<Answer>)>,
+}
+
+impl Asked {
+    pub(super) fn new(life: u64, events: mpsc::Sender<Event>) -> Asked {
+        Asked { life, events, waiting: Mutex::default() }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("invariant: nothing panics while it holds the lock")
+    }
+
+    /// An answer has come; a late one, or one from a stranger, is ignored.
+    pub(super) fn answered(&self, from: NodeId, life: u64, number: u64, answer: Answer) {
+        let mut waiting = self.waiting();
+        if life == self.life && waiting.by_number.get(&number).is_some_and(|(asked, _)| *asked == from) {
+            let asker = waiting.by_number.remove(&number);
+            // Who gave up waiting does not want to know.
+            drop(asker.map(|(_, asker)| asker.send(answer)));
+        }
+    }
+
+    /// A new question's number and its answer; none while too many are open.
+    fn enter(&self, to: NodeId) -> Option<(u64, oneshot::Receiver<Answer>)> {
+        let mut waiting = self.waiting();
+        if waiting.by_number.len() >= limits::RAFT_ASKED {
+            return None;
+        }
+        let (asker, answer) = oneshot::channel();
+        waiting.last += 1;
+        let number = waiting.last;
+        waiting.by_number.insert(number, (to, asker));
+        Some((number, answer))
+    }
+}
+
+/// A question that was asked.
+struct Question {
+    asked: Arc<Asked>,
+    ask: Ask,
+    number: u64,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.asked.waiting().by_number.remove(&self.number);
+    }
+}
+
+/// Makes the ways to other members.
+pub(super) struct Network(pub(super) Arc<Asked>);
+
+/// A way to one of them.
+pub(super) struct Peer {
+    to: NodeId,
+    asked: Arc<Asked>,
+    /// The last question, as long as its answer is missing.
+    open: Option<Question>,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Peer;
+
+    async fn new_client(&mut self, target: Member, _: &EmptyNode) -> Peer {
+        Peer { to: target.0, asked: self.0.clone(), open: None }
+    }
+}
+
+impl Peer {
+    /// Asks, and waits for the answer as long as the caller does. The same question asked again keeps its number, so that
+    /// the answer to either counts: where the way is longer than a heartbeat, no repetition would ever be in time.
+    async fn ask(&mut self, ask: Ask) -> Answer {
+        if self.open.as_ref().is_none_or(|question| question.ask != ask) {
+            // The old one makes room first.
+            self.open = None;
+            self.open = self.asked.enter(self.to).map(|(number, answer)| Question {
+                asked: self.asked.clone(),
+                ask,
+                number,
+                answer,
+            });
+        }
+        let Some(question) = &mut self.open else { return future::pending().await };
+        let body = Body::Ask(question.ask.clone());
+        let message = Message { life: self.asked.life, number: question.number, body };
+        // The way may lose it as well as any other.
+        drop(self.asked.events.try_send(Event::Send { to: self.to, bytes: message.encode() }));
+        match (&mut question.answer).await {
+            Ok(answer) => {
+                self.open = None;
+                answer
+            }
+            Err(_) => future::pending().await,
+        }
+    }
+
+    /// Sends a snapshot part by part until it has arrived, or the other member follows somebody else.
+    async fn send_snapshot(&mut self, term: u64, bytes: &[u8]) -> Ballot {
+        let (length, hash) = (bytes.len() as u64, Hash::blob(bytes));
+        let mut offset = 0;
+        loop {
+            let end = (offset + limits::RAFT_CHUNK_BYTES).min(bytes.len());
+            let part = Bytes(bytes[offset..end].to_vec());
+            let ask = Ask::Chunk(Chunk { term, length, hash, offset: offset as u64, part });
+            let patience = Duration::from_millis(limits::RAFT_CHUNK_MS);
+            match Runtime::timeout(patience, self.ask(ask)).await {
+                Ok(Answer::Next(next)) => {
+                    offset = usize::try_from(next).map_or(0, |next| next.min(bytes.len()));
+                }
+                Ok(Answer::Installed(ballot) | Answer::Higher(ballot)) => return ballot,
+                // Another question's answer, or none: once more.
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+}
+
+impl RaftNetwork<Types> for Peer {
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        _: RPCOption,
+    ) -> Result<AppendEntriesResponse<Member>, RpcError> {
+        let mine = Ballot::from(&request.vote);
+        let Some(append) = Append::of(&request) else { return future::pending().await };
+        match self.ask(Ask::Append(append)).await {
+            Answer::Appended => Ok(AppendEntriesResponse::Success),
+            Answer::Conflict if request.prev_log_id.is_some() => Ok(AppendEntriesResponse::Conflict),
+            Answer::Higher(ballot) if ballot.is_above(mine) => {
+                Ok(AppendEntriesResponse::HigherVote(Vote::from(ballot)))
+            }
+            _ => future::pending().await,
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Member>,
+        _: RPCOption,
+    ) -> Result<VoteResponse<Member>, RpcError> {
+        let last = request.last_log_id.map(Place::from);
+        match self.ask(Ask::Elect { term: request.vote.leader_id.term, last }).await {
+            Answer::Voted { granted, ballot, last } => {
+                Ok(VoteResponse::new(Vote::from(ballot), last.map(LogId::from), granted))
+            }
+            _ => future::pending().await,
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot<Types>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<Member>, StreamingError<Types, Fatal<Member>>> {
+        let mine = Ballot::from(&vote);
+        tokio::select! {
+            biased;
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            ballot = self.send_snapshot(mine.term, &snapshot.snapshot) => {
+                // One that is not above ours and is not ours comes from a liar: openraft must not compare them.
+                let answer = if ballot.is_above(mine) { Vote::from(ballot) } else { vote };
+                Ok(SnapshotResponse::new(answer))
+            }
+        }
+    }
+}
