@@ -72,11 +72,15 @@ pub struct Start {
 pub enum StartError {
     #[error("the replicated log cannot be read: {0}")]
     Read(#[from] ReadError),
-    #[error("{what} in the data folder: {error}; restore a backup, or start with an empty folder as a new member")]
+    #[error(
+        "{what} in the data folder: {error}; restore a backup, or start with an empty folder as a new member"
+    )]
     Damaged { what: &'static str, error: LoggedError },
     #[error("a hub has 1 to {} voters; the genesis names other than that", limits::HUB_MEMBERS)]
     Voters,
-    #[error("no leader can be elected with these times: the heartbeat must be shorter than the election's wait, and that a range")]
+    #[error(
+        "no leader can be elected with these times: the heartbeat must be shorter than the election's wait, and that a range"
+    )]
     Timing,
     #[error("the replicated log does not start: {0}")]
     Raft(String),

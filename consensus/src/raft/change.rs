@@ -22,7 +22,8 @@ pub(super) async fn change(
     learners: BTreeSet<NodeId>,
 ) -> Result<(), ChangeError> {
     let members = Members::from(raft.metrics().borrow().membership_config.membership());
-    let (before, voted) = (members.all(), members.voters.iter().flatten().copied().collect::<BTreeSet<NodeId>>());
+    let (before, voted) =
+        (members.all(), members.voters.iter().flatten().copied().collect::<BTreeSet<NodeId>>());
     let wanted: BTreeSet<NodeId> = voters.union(&learners).copied().collect();
     let few = (1..=limits::HUB_MEMBERS).contains(&voters.len()) && learners.len() <= limits::HUB_MEMBERS;
     if !few || before.union(&wanted).count() > limits::RAFT_MEMBERS {

@@ -120,10 +120,7 @@ impl Keep {
 
     /// Gives out a write and waits until it is durable. `change` changes what is kept and says what to write, in the same
     /// moment; nothing is written when it says nothing.
-    pub(super) async fn write(
-        &self,
-        change: impl FnOnce(&mut Kept) -> Option<Batch>,
-    ) -> Result<(), Closed> {
+    pub(super) async fn write(&self, change: impl FnOnce(&mut Kept) -> Option<Batch>) -> Result<(), Closed> {
         let permit = self.events.reserve().await.map_err(|_| Closed)?;
         let (told, durable) = oneshot::channel();
         {

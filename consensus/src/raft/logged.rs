@@ -242,18 +242,13 @@ impl Ballot {
 impl From<&Vote> for Ballot {
     fn from(vote: &Vote) -> Self {
         let leader = &vote.leader_id;
-        Ballot {
-            term: leader.term,
-            member: leader.voted_for.map(|member| member.0),
-            elected: vote.committed,
-        }
+        Ballot { term: leader.term, member: leader.voted_for.map(|member| member.0), elected: vote.committed }
     }
 }
 
 impl From<Ballot> for Vote {
     fn from(ballot: Ballot) -> Self {
-        let leader_id =
-            openraft::LeaderId { term: ballot.term, voted_for: ballot.member.map(Member) };
+        let leader_id = openraft::LeaderId { term: ballot.term, voted_for: ballot.member.map(Member) };
         Vote { leader_id, committed: ballot.elected }
     }
 }

@@ -100,7 +100,9 @@ impl Ask {
     /// The term in which the asking member leads, or wants to.
     pub(super) fn term(&self) -> u64 {
         match self {
-            Ask::Append(Append { term, .. }) | Ask::Elect { term, .. } | Ask::Chunk(Chunk { term, .. }) => *term,
+            Ask::Append(Append { term, .. }) | Ask::Elect { term, .. } | Ask::Chunk(Chunk { term, .. }) => {
+                *term
+            }
         }
     }
 

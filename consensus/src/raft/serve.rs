@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
-use openraft::raft::{AppendEntriesResponse, VoteRequest};
 use openraft::Snapshot;
+use openraft::raft::{AppendEntriesResponse, VoteRequest};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 

@@ -1,9 +1,10 @@
 //! openraft's own tests of a store, run on ours over a real database.
 //!
-//! They are laxer than we are: they leave gaps, drop entries that no snapshot stands for, and expect a state machine
-//! that makes its snapshots itself. So they get a log and a machine that first do what a replica would have done.
+//! They are laxer than we are: they leave gaps, append what is dropped, drop entries that no snapshot stands for, and
+//! expect a state machine that makes its snapshots itself. So they get a log and a machine that first do what a replica would have done.
 #![cfg(test)]
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::ops::RangeBounds;
 use std::sync::Arc;
@@ -18,7 +19,9 @@ use openraft::{CommittedLeaderId, LogState, OptionalSend, RaftLogReader, Snapsho
 use tokio::sync::mpsc;
 
 use super::apply::StateMachine;
-use super::config::{Entry, LogId, Member, SnapshotMeta, StorageError, StoredMembership, Types, Vote};
+use super::config::{
+    Entry, LogId, Member, Membership, SnapshotMeta, StorageError, StoredMembership, Types, Vote,
+};
 use super::event::Event;
 use super::keep::Keep;
 use super::log::LogStore;
@@ -44,7 +47,12 @@ impl StoreBuilder<Types, Log, Machine> for Builder {
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 let Event::Write { token, batch } = event else { continue };
-                storage.commit(&batch).unwrap();
+                if let Err(error) = storage.commit(&batch) {
+                    // Ends the test, which would wait for ever.
+                    eprintln!("{batch:?}: {error}");
+                    store.upgrade().unwrap().close();
+                    return;
+                }
                 store.upgrade().unwrap().stored(token);
             }
         });
@@ -91,9 +99,15 @@ impl RaftLogStorage<Types> for Log {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries: Vec<Entry> = entries.into_iter().collect();
-        let next = self.get_log_state().await?.last_log_id.map_or(0, |last| last.index + 1);
-        let first = entries[0].log_id;
+        let state = self.get_log_state().await?;
+        let dropped =
+            |entry: &Entry| state.last_purged_log_id.is_some_and(|id| id.index >= entry.log_id.index);
+        let entries: Vec<Entry> = entries.into_iter().filter(|entry| !dropped(entry)).collect();
+        let Some(first) = entries.first().map(|entry| entry.log_id) else {
+            flushed.log_io_completed(Ok(()));
+            return Ok(());
+        };
+        let next = state.last_log_id.map_or(0, |last| last.index + 1);
         if first.index > next {
             let leader = CommittedLeaderId::new(first.leader_id.term, Member::default());
             self.purge(LogId::new(leader, first.index - 1)).await?;
@@ -130,7 +144,14 @@ impl RaftStateMachine<Types> for Machine {
     /// What was applied without ever having been in the log is put there, and a state handed in.
     async fn get_snapshot_builder(&mut self) -> StateMachine {
         let keep = self.0.0.clone();
-        let last = keep.lock().applied.unwrap();
+        let last = {
+            let mut kept = keep.lock();
+            if kept.memberships.is_empty() {
+                let members = Membership::new(vec![BTreeSet::from([Member::from(1)])], ());
+                kept.memberships.push(StoredMembership::new(None, members));
+            }
+            kept.applied.max(kept.purged).unwrap()
+        };
         Log(LogStore(keep.clone())).purge(last).await.unwrap();
         keep.lock().offered = Some((last.index, b"state".to_vec()));
         self.0.clone()
@@ -140,7 +161,11 @@ impl RaftStateMachine<Types> for Machine {
         self.0.begin_receiving_snapshot().await
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, bytes: Box<Vec<u8>>) -> Result<(), StorageError> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        bytes: Box<Vec<u8>>,
+    ) -> Result<(), StorageError> {
         self.0.install_snapshot(meta, bytes).await
     }
 
