@@ -1,5 +1,8 @@
 //! What the whole-system tests share: the real executable. Must never stand in for a part of the system.
 
+#[path = "cli/node.rs"]
+pub mod node;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;

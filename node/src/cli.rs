@@ -54,7 +54,7 @@ struct Common {
     #[arg(long, global = true, value_name = "DIR")]
     home: Option<PathBuf>,
     /// Ask the node that runs on this data folder, or behind this socket.
-    #[arg(long, global = true, value_name = "DIR|SOCKET")]
+    #[arg(long = "node", id = "running_node", global = true, value_name = "DIR|SOCKET")]
     node: Option<PathBuf>,
     /// Threads that compute [default: all cores]. The result does not depend on it.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]

@@ -1,10 +1,14 @@
 //! The command line as a person meets it: whole processes, real folders, exit codes, files. Must never reach into a
 //! running node; what a library call checks here is a file that a process wrote.
 
+use forgemesh_tests::node;
+
 mod artifacts;
 mod cancel;
+mod control;
 mod convergence;
 mod data_folder;
+mod doctor;
 mod failed_job;
 mod flips;
 mod foreign_receipts;
@@ -12,7 +16,9 @@ mod hostile_bundles;
 mod inspect;
 mod malformed;
 mod malformed_table;
-mod node;
+mod mesh_of_one;
 mod readme;
 mod replay;
 mod run;
+mod settings;
+mod tickets;

@@ -1,11 +1,13 @@
 //! A node of a test's own: a data folder, and the processes that use it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use forgemesh_tests::forgemesh;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::forgemesh;
 
 /// A data folder with room beside it for the test's files; both go when this is dropped.
 pub struct Node {
@@ -71,6 +73,72 @@ impl Node {
     pub fn run(&self, envelope: &Value, out: &str) -> Value {
         let file = self.file(&format!("{out}.job.json"), envelope.to_string());
         self.ok(&["run", path(&file), "--json", "--out", out]).json()
+    }
+}
+
+/// Longer than any node takes to start or to stop on a slow machine: it is stuck then.
+const STUCK: Duration = Duration::from_secs(120);
+
+/// A node that runs, until it is told to stop or this is dropped.
+pub struct Running(Child);
+
+impl Node {
+    /// Makes a mesh of this node that listens at a free port of this machine alone; what `init --json` says.
+    pub fn init(&self, args: &[&str]) -> Value {
+        let args = [&["init", "--json", "--listen", "/ip4/127.0.0.1/tcp/0"], args].concat();
+        self.ok(&args).json()
+    }
+
+    /// Starts `forgemesh up`, and returns once it answers. Its log goes beside the data folder.
+    pub fn up(&self) -> Running {
+        let log = std::fs::File::create(self.path("up.log")).expect("the temporary folder can be written");
+        let mut command = self.command(&["up", "--threads", "2"]);
+        let mut running = Running(command.stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
+        self.until("it answers", || {
+            let ended = running.0.try_wait().expect("a child of ours");
+            assert!(ended.is_none(), "{}", std::fs::read_to_string(self.path("up.log")).unwrap_or_default());
+            self.forgemesh(&["status", "--json"]).code == 0
+        });
+        running
+    }
+
+    /// Waits until something holds.
+    pub fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !holds() {
+            assert!(begun.elapsed() < STUCK, "not after {STUCK:?}: {what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Running {
+    /// Stops it as its operator does; its exit code.
+    pub fn down(mut self, node: &Node) -> Option<i32> {
+        node.ok(&["down"]);
+        self.0.wait().expect("a child of ours").code()
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn end(&mut self) {
+        // One that has ended already is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

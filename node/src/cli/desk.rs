@@ -285,10 +285,9 @@ impl Desk {
     async fn recorded(&self, job: JobId) -> Result<(), CliError> {
         let mut reports = self.handle.watch();
         while self.storage.job(&job.0)?.is_none() {
-            match timeout(BEAT, reports.recv()).await {
-                Ok(Err(RecvError::Closed)) => return Err(Stopped.into()),
-                // Looked at again in any case.
-                _ => {}
+            // Whatever came, it is looked at again.
+            if let Ok(Err(RecvError::Closed)) = timeout(BEAT, reports.recv()).await {
+                return Err(Stopped.into());
             }
         }
         Ok(())

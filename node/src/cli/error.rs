@@ -46,7 +46,7 @@ pub enum CliError {
     Entropy(getrandom::Error),
     #[error("the system refuses a thread: {0}; raise the limit on threads or lower --threads")]
     Thread(std::io::Error),
-    #[error("the submission was rejected: {0}")]
+    #[error("the hub refuses: {0}")]
     Rejected(crate::core::Rejected),
     #[error("the hub refuses it: {0}")]
     RefusedByHub(String),

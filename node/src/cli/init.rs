@@ -15,6 +15,7 @@ use forgemesh_storage::{Batch, MetaKey};
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::client::Client;
 use super::embedded::{self, now_ms, unexpected};
 use super::error::CliError;
 use super::home::{self, Home};
@@ -185,6 +186,9 @@ fn admit(
 fn open_unused(common: &Common) -> Result<Home, CliError> {
     if common.node.is_some() {
         return Err(CliError::Usage("--node names a node that runs; use --home for a new one".to_owned()));
+    }
+    if Client::find(common)?.is_some() {
+        return Err(CliError::Runs { folder: home::folder(common)? });
     }
     let home = home::open(common)?;
     match boot::genesis(&home.storage)? {

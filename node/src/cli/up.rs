@@ -1,7 +1,9 @@
 //! `forgemesh up` and `forgemesh down`: the node of a data folder, until it is told to stop.
 
 use std::collections::BTreeSet;
+use std::fs::TryLockError;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::id::JobId;
+use forgemesh_storage::LOCK_FILE_NAME;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
@@ -30,6 +33,7 @@ use crate::real::control::request::Request;
 use crate::real::control::{Control, told};
 use crate::real::executor::{ThreadPool, Throttle};
 use crate::real::store::StoreThread;
+use crate::real::swarm::SwarmHandle;
 
 /// Where a node in the background writes its log, within its data folder.
 pub const LOG_FILE_NAME: &str = "node.log";
@@ -55,10 +59,14 @@ pub fn up(common: &Common, args: &UpArgs) -> Result<(), CliError> {
     if Client::find(common)?.is_some() {
         return Err(CliError::Runs { folder: home::folder(common)? });
     }
-    if args.detach {
-        return detach(common);
+    let folder = home::folder(common)?;
+    if !folder.exists() {
+        return Err(CliError::NoMesh { folder });
     }
-    let home = home::open_existing(common)?;
+    if args.detach {
+        return detach(common, folder);
+    }
+    let home = home::open(common)?;
     let (stop, stopped) = watch::channel(false);
     surviving_io_errors(common, home, |home| live(common, home, &stop, stopped.clone()))?;
     log("stopped");
@@ -118,6 +126,9 @@ fn live(
     Ok(ended?)
 }
 
+/// A node that is ready to run, what limits its executor, and what tells of its network.
+type Assembled = (Driver<Network, ThreadPool, StoreThread>, Throttle, Option<SwarmHandle>);
+
 /// The node's parts, put together.
 fn assemble(
     common: &Common,
@@ -125,10 +136,7 @@ fn assemble(
     genesis: &Genesis,
     config: &Config,
     key: Option<[u8; 32]>,
-) -> Result<
-    (Driver<Network, ThreadPool, StoreThread>, Throttle, Option<crate::real::swarm::SwarmHandle>),
-    CliError,
-> {
+) -> Result<Assembled, CliError> {
     let membership = match genesis.member(&home.secret.public()) {
         Some(_) => Membership::Founder { name: genesis.name.clone(), nonce: [0; 16] },
         None if home.is_guest()? => Membership::Joined(genesis.clone()),
@@ -178,8 +186,7 @@ fn log(text: &str) {
 }
 
 /// Starts this program again in the background, and waits until it answers.
-fn detach(common: &Common) -> Result<(), CliError> {
-    let folder = home::open_existing(common)?.folder;
+fn detach(common: &Common, folder: PathBuf) -> Result<(), CliError> {
     let path = folder.join(LOG_FILE_NAME);
     let failed = |source| CliError::Write { path: path.clone(), source };
     let log = std::fs::File::create(&path).map_err(failed)?;
@@ -218,10 +225,12 @@ fn detach(common: &Common) -> Result<(), CliError> {
 /// Stops the node, and returns once its folder is free.
 pub fn down(common: &Common) -> Result<(), CliError> {
     let mut client = Client::require(common)?;
+    let status = client.ask(&Request::Status {})?.value;
+    let folder = PathBuf::from(status["folder"].as_str().unwrap_or_default());
     client.ask(&Request::Stop {})?;
     drop(client);
     let begun = Instant::now();
-    while Client::find(common).is_ok_and(|client| client.is_some()) {
+    while is_used(&folder) {
         if begun.elapsed() >= PATIENCE {
             return Err(CliError::Hung);
         }
@@ -233,4 +242,10 @@ pub fn down(common: &Common) -> Result<(), CliError> {
         print("stopped");
     }
     Ok(())
+}
+
+/// Does a process hold this data folder?
+fn is_used(folder: &Path) -> bool {
+    let lock = std::fs::File::open(folder.join(LOCK_FILE_NAME));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
 }

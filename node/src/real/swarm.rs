@@ -5,6 +5,7 @@
 
 mod address;
 mod behaviour;
+mod board;
 mod budget;
 mod conduct;
 mod config;
@@ -17,6 +18,7 @@ mod gossip;
 mod handle;
 mod identity;
 mod lane;
+mod listeners;
 mod outboxes;
 mod peers;
 mod reader;
@@ -29,7 +31,7 @@ use std::future::pending;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
@@ -49,6 +51,7 @@ pub use handle::{Announcement, AskError, Link, PeerStatus, Route, Status, SwarmH
 
 use events::{Command, Ends, EventLoop};
 use lane::{Parcel, body_bytes};
+use listeners::Ready;
 use reader::{Delivery, Inbox};
 
 /// Threads that encode and decode large messages.
@@ -175,12 +178,7 @@ pub fn node_at(address: &str) -> Option<NodeId> {
     identity::node_of(&address::split_peer(address).1?)
 }
 
-async fn run(
-    config: Config,
-    checked: config::Checked,
-    ends: Ends,
-    ready: SyncSender<Result<(), SwarmError>>,
-) {
+async fn run(config: Config, checked: config::Checked, ends: Ends, ready: Ready) {
     let report = ready.clone();
     match set_up(&config, checked, ends, ready) {
         Ok(events) => events.run().await,
@@ -193,7 +191,7 @@ fn set_up(
     config: &Config,
     checked: config::Checked,
     ends: Ends,
-    ready: SyncSender<Result<(), SwarmError>>,
+    ready: Ready,
 ) -> Result<EventLoop, SwarmError> {
     let keypair = identity::keypair(&config.secret);
     let own = keypair.public().to_peer_id();
@@ -212,7 +210,5 @@ fn set_up(
         .with_dial_concurrency_factor(ATTEMPTS);
     let mut swarm = libp2p::Swarm::new(transport, protocols, own, settings);
     checked.external.into_iter().for_each(|address| swarm.add_external_address(address));
-    let mut events = EventLoop::new(config, swarm, peers, ends, ready);
-    events.listen(checked.listen)?;
-    Ok(events)
+    EventLoop::new(config, checked.listen, swarm, peers, ends, ready)
 }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use forgemesh_node::ports::Mesh;
 use forgemesh_node::real::swarm::{Config, Fault, Limits};
+use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
 use libp2p::core::upgrade::Version;
@@ -17,7 +20,7 @@ use super::bench::{Node, config, config_from, mesh, reach, secret, small, until,
 struct Hostile {
     control: libp2p_stream::Control,
     node: PeerId,
-    id: forgemesh_protocol::id::NodeId,
+    id: NodeId,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -115,17 +118,15 @@ async fn who_sends_an_empty_frame_is_banned() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_sends_a_message_of_countless_items_is_banned() {
-    // An array of a million and more empty strings: 1 MiB that would become a hundred.
-    let count = 1_u32 << 21;
-    let body =
-        [&[0xa1, 0x65], b"fetch".as_slice(), &[0xa1, 0x65], b"blobs", &[0x9a], &count.to_be_bytes()].concat();
-    let body = [body, vec![0x40; count as usize]].concat();
-    is_banned(&frame(&body), Fault::Message).await;
+    // Valid but for its number of items: two megabytes that would become two hundred.
+    let openings = vec![Bytes(Vec::new()); 1 << 21];
+    let opened = Message::Opened { job: JobId(Hash::ZERO), attestation: Hash::ZERO, openings };
+    is_banned(&frame(&opened.encode()), Fault::Message).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_message_twice_encoded_otherwise_is_garbage() {
-    let mut loose = Message::Logged { seq: 1, digest: forgemesh_protocol::hash::Hash::ZERO }.encode();
+    let mut loose = Message::Logged { seq: 1, digest: Hash::ZERO }.encode();
     // The same number in two bytes: valid CBOR, not canonical.
     let at = loose.iter().position(|byte| *byte == 1).unwrap();
     loose.splice(at..=at, [0x18, 1]);

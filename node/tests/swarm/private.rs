@@ -4,6 +4,7 @@ use forgemesh_node::ports::Mesh;
 use forgemesh_node::real::swarm::{Config, Swarm, SwarmError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use super::bench::{Node, config, reach, small, within};
 
@@ -37,26 +38,37 @@ async fn who_lacks_the_key_gets_nowhere() {
     }
 }
 
+/// What a client is told that says this, until it is shut out.
+async fn answer(place: String, bytes: Vec<u8>) -> Vec<u8> {
+    let mut stream = TcpStream::connect(place).await.unwrap();
+    // It may be closed before all is written.
+    let _ = stream.write_all(&bytes).await;
+    let mut answer = Vec::new();
+    // A reset is an end, too.
+    let _ = within("the end of the connection", stream.read_to_end(&mut answer)).await;
+    answer
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_no_handshake_are_answered_with_a_closed_door() {
     let a = Node::start(member(1));
+    let mut clients = JoinSet::new();
     for address in a.addresses() {
         let parts: Vec<&str> = address.split('/').collect();
+        let place = format!("{}:{}", parts[2], parts[4]);
         for bytes in [
             b"GET / HTTP/1.1\r\n\r\n".repeat(40),
             b"\x13/multistream/1.0.0\n".repeat(10),
             vec![0; 5_000],
             Vec::new(),
         ] {
-            let mut stream = TcpStream::connect(format!("{}:{}", parts[2], parts[4])).await.unwrap();
-            // It may be closed before all is written.
-            let _ = stream.write_all(&bytes).await;
-            let mut answer = Vec::new();
-            // A reset is an end, too.
-            let _ = within("the end of the connection", stream.read_to_end(&mut answer)).await;
-            // Of the one side's nonce and what is encrypted under a key that the client lacks it can make nothing.
-            assert!(!answer.windows(11).any(|part| part == b"multistream"), "{answer:?}");
+            clients.spawn(answer(place.clone(), bytes));
         }
+    }
+    while let Some(answer) = clients.join_next().await {
+        // Of the node's nonce, and of what is encrypted under a key that it lacks, a client can make nothing.
+        let answer = answer.unwrap();
+        assert!(!answer.windows(11).any(|part| part == b"multistream"), "{answer:?}");
     }
     let status = a.handle.status();
     assert_eq!((status.peers.len(), status.counts.received), (0, 0));

@@ -2,16 +2,13 @@
 //!
 //! It runs on a thread of its own. Must never wait for anything but the next event.
 
-use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
 use libp2p::core::ConnectedPoint;
-use libp2p::core::transport::ListenerId;
 use libp2p::futures::StreamExt;
 use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
@@ -22,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::behaviour::{Protocols, ProtocolsEvent, version};
+use super::board::Board;
 use super::conduct::{Conduct, Fault};
 use super::config::{Config, SwarmError};
 use super::counters::Counters;
@@ -29,6 +27,7 @@ use super::directory::Directory;
 use super::gossip;
 use super::handle::{Announcement, Link, Route, Status};
 use super::lane::Parcel;
+use super::listeners::{Listeners, Ready};
 use super::outboxes::Outboxes;
 use super::peers::Peers;
 use super::reader::{Inbox, Reader};
@@ -36,12 +35,8 @@ use super::{address, identity, streams};
 
 /// How often what waits is looked at.
 const TICK: Duration = Duration::from_millis(100);
-/// A relay that was lost is asked for another circuit after so long.
-const RELISTEN: Duration = Duration::from_secs(2);
 /// Nodes of the local network that are dialled at once.
 const NEIGHBOURS: usize = 16;
-/// Characters of what a peer says it runs, and of an error.
-const TEXT: usize = 200;
 
 /// What the network is asked.
 #[derive(Debug)]
@@ -61,18 +56,14 @@ pub(super) struct Ends {
     pub stop: oneshot::Receiver<()>,
 }
 
-/// A listener that is to be there.
-struct Listener {
-    address: Multiaddr,
-    /// None while it is closed.
-    id: Option<ListenerId>,
-    not_before: Instant,
-}
-
 /// The loop.
 pub(super) struct EventLoop {
     swarm: libp2p::Swarm<Protocols>,
-    ends: Ends,
+    commands: mpsc::Receiver<Command>,
+    inbox: Inbox,
+    faults: mpsc::Receiver<(PeerId, Fault)>,
+    announcements: broadcast::Sender<Announcement>,
+    stop: oneshot::Receiver<()>,
     counters: Arc<Counters>,
     version: String,
     topic: IdentTopic,
@@ -83,23 +74,26 @@ pub(super) struct EventLoop {
     directory: Directory,
     outboxes: Outboxes,
     readers: JoinSet<()>,
-    links: BTreeMap<PeerId, BTreeMap<ConnectionId, Link>>,
-    listeners: Vec<Listener>,
-    /// Listeners whose address is not known yet, until all are; then the start is reported.
-    starting: Option<(HashSet<ListenerId>, SyncSender<Result<(), SwarmError>>)>,
+    board: Board,
+    listeners: Listeners,
 }
 
 impl EventLoop {
-    /// Of a swarm that listens nowhere yet; it reports when it does.
+    /// Listens where it is told to, and reports when it does.
     pub fn new(
         config: &Config,
-        swarm: libp2p::Swarm<Protocols>,
+        listen: Vec<Multiaddr>,
+        mut swarm: libp2p::Swarm<Protocols>,
         peers: Peers,
         ends: Ends,
-        ready: SyncSender<Result<(), SwarmError>>,
-    ) -> Self {
+        ready: Ready,
+    ) -> Result<Self, SwarmError> {
         let counters = ends.inbox.counters.clone();
-        EventLoop {
+        let listeners = Listeners::open(&mut swarm, listen, ready)?;
+        // Who listens directly answers others' searches; who does not only searches.
+        let mode = if listeners.are_direct() { kad::Mode::Server } else { kad::Mode::Client };
+        swarm.behaviour_mut().kad.set_mode(Some(mode));
+        Ok(EventLoop {
             counters: counters.clone(),
             version: version(config),
             topic: gossip::topic(config),
@@ -110,34 +104,15 @@ impl EventLoop {
             directory: Directory::new(config.secret.public().id()),
             outboxes: Outboxes::new(counters),
             readers: JoinSet::new(),
-            links: BTreeMap::new(),
-            listeners: Vec::new(),
-            starting: Some((HashSet::new(), ready)),
+            board: Board::new(*swarm.local_peer_id(), ends.status),
+            listeners,
             swarm,
-            ends,
-        }
-    }
-
-    /// Listens where it is told to. A circuit may come later: its relay must be reached first.
-    pub fn listen(&mut self, addresses: Vec<Multiaddr>) -> Result<(), SwarmError> {
-        for address in addresses {
-            let id = self.swarm.listen_on(address.clone()).map_err(|error| SwarmError::Listen {
-                address: address.to_string(),
-                reason: error.to_string(),
-            })?;
-            if !address::is_relayed(&address)
-                && let Some((starting, _)) = &mut self.starting
-            {
-                starting.insert(id);
-            }
-            self.listeners.push(Listener { address, id: Some(id), not_before: Instant::now() });
-        }
-        // Who listens directly answers others' searches; who does not only searches.
-        let is_direct = self.listeners.iter().any(|listener| !address::is_relayed(&listener.address));
-        let mode = if is_direct { kad::Mode::Server } else { kad::Mode::Client };
-        self.swarm.behaviour_mut().kad.set_mode(Some(mode));
-        self.report_start();
-        Ok(())
+            commands: ends.commands,
+            inbox: ends.inbox,
+            faults: ends.faults,
+            announcements: ends.announcements,
+            stop: ends.stop,
+        })
     }
 
     /// Runs until it is told to stop.
@@ -146,9 +121,9 @@ impl EventLoop {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = &mut self.ends.stop => return,
-                Some(command) = self.ends.commands.recv() => self.command(command),
-                Some((peer, fault)) = self.ends.faults.recv() => self.strike(peer, fault),
+                _ = &mut self.stop => return,
+                Some(command) = self.commands.recv() => self.command(command),
+                Some((peer, fault)) = self.faults.recv() => self.strike(peer, fault),
                 Some(node) = self.outboxes.next_end() => self.serve(node),
                 Some(_) = self.readers.join_next() => {}
                 event = self.swarm.select_next_some() => self.event(event),
@@ -249,11 +224,8 @@ impl EventLoop {
                     // A relay is asked to be one: it is reachable where it listens, or it is of no use.
                     self.swarm.add_external_address(address);
                 }
-                if let Some((starting, _)) = &mut self.starting {
-                    starting.remove(&listener_id);
-                }
+                self.listeners.opened(listener_id);
                 self.show_addresses();
-                self.report_start();
             }
             SwarmEvent::ExpiredListenAddr { .. } | SwarmEvent::ExternalAddrExpired { .. } => {
                 self.show_addresses()
@@ -265,7 +237,8 @@ impl EventLoop {
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 let reason =
                     reason.err().map_or_else(|| "it was closed".to_owned(), |error| error.to_string());
-                self.listener_closed(listener_id, reason);
+                self.listeners.closed(listener_id, reason);
+                self.show_addresses();
             }
             _ => {}
         }
@@ -278,7 +251,7 @@ impl EventLoop {
                 self.identified(peer_id, connection_id, info);
             }
             ProtocolsEvent::Ping(ping::Event { peer, connection, result }) => match result {
-                Ok(rtt) => self.show_peer(peer, |status| status.rtt = Some(rtt)),
+                Ok(rtt) => self.board.peer(peer, |status| status.rtt = Some(rtt)),
                 Err(ping::Failure::Unsupported) => {}
                 // Nothing comes through any more: better found out now than when something is to be sent.
                 Err(_) => drop(self.swarm.close_connection(connection)),
@@ -304,7 +277,7 @@ impl EventLoop {
                 let intake = self.conduct.intake(peer, Instant::now());
                 // One stream too many is dropped, which resets it.
                 if let (Some(node), Some(place)) = (identity::node_of(&peer), intake.enter()) {
-                    let reader = Reader { peer, node, intake, inbox: self.ends.inbox.clone(), _place: place };
+                    let reader = Reader { peer, node, intake, inbox: self.inbox.clone(), _place: place };
                     self.readers.spawn(reader.run(stream));
                 }
             }
@@ -329,13 +302,12 @@ impl EventLoop {
             _ => Route::Tcp,
         };
         let link = Link { address: remote.to_string(), route, is_outgoing: endpoint.is_dialer() };
-        self.links.entry(peer).or_default().insert(connection, link);
         if endpoint.is_dialer() {
             self.hear(peer, vec![remote.clone()], true);
         }
         let Some(known) = self.peers.connected(peer) else { return };
-        let is_kept = known.is_kept;
-        self.show_links(peer, is_kept);
+        self.board.link_up(peer, connection, link, known.is_kept);
+        self.board.known(self.peers.len());
         if let Some(node) = identity::node_of(&peer) {
             let best = self.swarm.behaviour().streams.best(&peer);
             self.outboxes.prefer(&node, best);
@@ -345,13 +317,7 @@ impl EventLoop {
 
     fn disconnected(&mut self, peer: PeerId, connection: ConnectionId) {
         self.peers.disconnected(&peer, Instant::now());
-        if let Some(links) = self.links.get_mut(&peer) {
-            links.remove(&connection);
-            if links.is_empty() {
-                self.links.remove(&peer);
-            }
-        }
-        self.show_links(peer, false);
+        self.board.link_down(peer, connection);
         if let Some(node) = identity::node_of(&peer) {
             let best = self.swarm.behaviour().streams.best(&peer);
             self.outboxes.prefer(&node, best);
@@ -366,8 +332,7 @@ impl EventLoop {
         if let Some(peer) = peer {
             self.peers.dial_failed(&peer, Instant::now());
         }
-        let reason = printable(reason);
-        self.ends.status.send_modify(|status| status.last_failure = Some(reason));
+        self.board.failure(reason);
     }
 
     fn identified(&mut self, peer: PeerId, connection: ConnectionId, info: identify::Info) {
@@ -376,10 +341,7 @@ impl EventLoop {
             self.swarm.close_connection(connection);
             return;
         }
-        let from_here = self.links.get(&peer).is_some_and(|links| {
-            let local = |link: &Link| link.address.parse().ok().and_then(|address| address::ip(&address));
-            links.values().any(|link| local(link).is_some_and(|ip| ip.is_loopback()))
-        });
+        let from_here = self.board.is_local(&peer);
         self.hear(peer, info.listen_addrs, from_here);
         let kad = &mut self.swarm.behaviour_mut().kad;
         if info.protocols.iter().any(|protocol| kad.protocol_names().contains(protocol))
@@ -389,8 +351,7 @@ impl EventLoop {
                 kad.add_address(&peer, address.clone());
             }
         }
-        let agent = printable(&info.agent_version);
-        self.show_peer(peer, |status| status.agent = Some(agent));
+        self.board.agent(peer, &info.agent_version);
     }
 
     fn directory_event(&mut self, event: kad::Event) {
@@ -400,10 +361,7 @@ impl EventLoop {
         for (peer, addresses) in found.hints {
             self.hear(peer, addresses, true);
         }
-        self.ends.status.send_if_modified(|status| {
-            let known = self.peers.len();
-            std::mem::replace(&mut status.known, known) != known
-        });
+        self.board.known(self.peers.len());
         if let Some(node) = found.searched
             && self.outboxes.awaited().contains(&node)
             && self.peers.get(&node).is_some()
@@ -426,14 +384,14 @@ impl EventLoop {
                 if let Some(announcement) = announcement {
                     self.counters.announcements.fetch_add(1, Ordering::Relaxed);
                     // Nobody listening is no error.
-                    let _ = self.ends.announcements.send(announcement);
+                    let _ = self.announcements.send(announcement);
                 }
             }
             gossipsub::Event::Subscribed { .. } | gossipsub::Event::Unsubscribed { .. } => {
                 let topic = self.topic.hash();
                 let peers = self.swarm.behaviour().gossip.all_peers();
                 let listeners = peers.filter(|(_, topics)| topics.contains(&&topic)).count();
-                self.ends.status.send_modify(|status| status.listeners = listeners);
+                self.board.listeners(listeners);
             }
             _ => {}
         }
@@ -445,11 +403,9 @@ impl EventLoop {
         if !is_reached && !address::is_public(&event.tested_addr) {
             return;
         }
-        let was = self.ends.status.borrow().is_reachable;
-        if is_reached || was.is_none() {
+        if self.board.reached(is_reached) {
             let mode = if is_reached { kad::Mode::Server } else { kad::Mode::Client };
             self.swarm.behaviour_mut().kad.set_mode(Some(mode));
-            self.ends.status.send_modify(|status| status.is_reachable = Some(is_reached));
         }
     }
 
@@ -464,16 +420,14 @@ impl EventLoop {
             // An error says that it is gone already.
             let _ = self.swarm.disconnect_peer_id(peer);
         }
-        self.ends
-            .status
-            .send_modify(|status| status.last_fault = identity::node_of(&peer).map(|node| (node, fault)));
+        self.board.fault(&peer, fault);
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
         let peers = &self.peers;
         self.outboxes.sweep(now, |node| peers.get(node).is_some_and(|peer| peer.connections > 0));
-        self.conduct.sweep(now, |peer| self.links.contains_key(peer));
+        self.conduct.sweep(now, |peer| self.board.is_connected(peer));
         for node in self.outboxes.awaited() {
             self.serve(node);
         }
@@ -481,80 +435,14 @@ impl EventLoop {
             self.reach(node, now);
         }
         self.directory.tick(&mut self.swarm.behaviour_mut().kad, now);
-        for listener in
-            self.listeners.iter_mut().filter(|listener| listener.id.is_none() && listener.not_before <= now)
-        {
-            listener.not_before = now + RELISTEN;
-            listener.id = self.swarm.listen_on(listener.address.clone()).ok();
-        }
-    }
-
-    fn listener_closed(&mut self, id: ListenerId, reason: String) {
-        let Some(listener) = self.listeners.iter_mut().find(|listener| listener.id == Some(id)) else {
-            return;
-        };
-        listener.id = None;
-        listener.not_before = Instant::now() + RELISTEN;
-        if self.starting.as_ref().is_some_and(|(starting, _)| starting.contains(&id))
-            && let Some((_, ready)) = self.starting.take()
-        {
-            let address = listener.address.to_string();
-            // Who started it has given up waiting if this fails.
-            let _ = ready.send(Err(SwarmError::Listen { address, reason }));
-        }
-        self.show_addresses();
-    }
-
-    fn report_start(&mut self) {
-        if self.starting.as_ref().is_some_and(|(starting, _)| starting.is_empty())
-            && let Some((_, ready)) = self.starting.take()
-        {
-            // As above.
-            let _ = ready.send(Ok(()));
-        }
+        self.listeners.tick(&mut self.swarm, now);
     }
 
     fn is_connected(&self, node: &NodeId) -> bool {
         self.peers.get(node).is_some_and(|peer| peer.connections > 0)
     }
 
-    fn show_addresses(&mut self) {
-        let own = *self.swarm.local_peer_id();
-        let named =
-            |address: &Multiaddr| address.clone().with_p2p(own).unwrap_or_else(|address| address).to_string();
-        let listen: Vec<String> = self.swarm.listeners().map(named).collect();
-        let external: Vec<String> = self.swarm.external_addresses().map(named).collect();
-        self.ends.status.send_modify(|status| (status.listen, status.external) = (listen, external));
+    fn show_addresses(&self) {
+        self.board.addresses(self.swarm.listeners(), self.swarm.external_addresses());
     }
-
-    fn show_links(&mut self, peer: PeerId, is_kept: bool) {
-        let Some(node) = identity::node_of(&peer) else { return };
-        let links: Vec<Link> =
-            self.links.get(&peer).into_iter().flat_map(BTreeMap::values).cloned().collect();
-        let known = self.peers.len();
-        self.ends.status.send_modify(|status| {
-            status.known = known;
-            if links.is_empty() {
-                status.peers.remove(&node);
-            } else {
-                let shown = status.peers.entry(node).or_default();
-                shown.links = links;
-                shown.is_kept |= is_kept;
-            }
-        });
-    }
-
-    fn show_peer(&mut self, peer: PeerId, change: impl FnOnce(&mut super::handle::PeerStatus)) {
-        let Some(node) = identity::node_of(&peer) else { return };
-        self.ends.status.send_modify(|status| {
-            if let Some(shown) = status.peers.get_mut(&node) {
-                change(shown);
-            }
-        });
-    }
-}
-
-/// What others say, cut short and fit for a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT).collect()
 }

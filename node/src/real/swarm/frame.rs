@@ -138,11 +138,12 @@ mod tests {
     fn frames_come_out_as_they_went_in_whatever_the_pieces() {
         for seed in 0..200 {
             let mut draw = draws(seed);
-            let bodies: Vec<Vec<u8>> = (0..draw(8))
-                .map(|_| {
-                    (0..1 + draw(if draw(4) == 0 { 5_000 } else { 9 })).map(|_| draw(256) as u8).collect()
-                })
-                .collect();
+            let mut bodies: Vec<Vec<u8>> = Vec::new();
+            for _ in 0..draw(8) {
+                let longest = if draw(4) == 0 { 5_000 } else { 9 };
+                let length = 1 + draw(longest);
+                bodies.push((0..length).map(|_| draw(256) as u8).collect());
+            }
             let mut input = Vec::new();
             assert!(bodies.iter().all(|body| append_frame(body, 1 << 20, &mut input)));
             let (read, _) = read(&input, std::iter::repeat_with(|| 1 + draw(700) as usize).take(input.len()));

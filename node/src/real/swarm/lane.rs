@@ -4,7 +4,7 @@
 //! A lane outlives its streams. Must never hold more than its bounds: what finds no room is lost, as the port allows.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -76,8 +76,13 @@ impl Lane {
         }
         waiting.push_back(parcel);
         drop(waiting);
-        self.wake.notify_one();
+        self.wake();
         true
+    }
+
+    /// Lets the writer look again.
+    pub fn wake(&self) {
+        self.wake.notify_one();
     }
 
     pub fn is_empty(&self) -> bool {
@@ -113,8 +118,9 @@ pub(super) struct Writer {
     /// Shared by the lanes to one peer.
     pub pace: Arc<Mutex<Budget>>,
     pub counters: Arc<Counters>,
-    /// Asks the writer to stop after what it is writing: there is a better connection.
-    pub retire: Arc<Notify>,
+    /// Asks the writer to stop after what it is writing: there is a better connection, or this one is gone. Who sets it
+    /// wakes the lane.
+    pub is_retired: Arc<AtomicBool>,
     /// Whether the stream stays open though nothing is said.
     pub is_kept: bool,
 }
@@ -122,12 +128,11 @@ pub(super) struct Writer {
 impl Writer {
     /// Writes what comes, until the stream breaks, is idle or is retired. What was being written when it broke is lost.
     pub async fn run(self, mut stream: Stream) {
-        loop {
+        while !self.is_retired.load(Ordering::Acquire) {
             let parcels = self.lane.take();
             if parcels.is_empty() {
                 tokio::select! {
                     () = self.lane.wake.notified() => continue,
-                    () = self.retire.notified() => break,
                     () = sleep(IDLE), if !self.is_kept => break,
                 }
             }
@@ -148,8 +153,11 @@ impl Writer {
             self.counters.sent.fetch_add(count, Ordering::Relaxed);
             self.counters.bytes_sent.fetch_add(frames.len() as u64, Ordering::Relaxed);
         }
-        // The peer learns that no more comes; if it does not, the connection ends some time.
-        let _ = timeout(Duration::from_millis(limits::FRAME_MS), stream.close()).await;
+        // The peer learns that no more comes, while the lane goes on elsewhere. If it does not, its reader ends with the
+        // connection.
+        tokio::spawn(async move {
+            let _ = timeout(Duration::from_millis(limits::FRAME_MS), stream.close()).await;
+        });
     }
 
     /// The frames of these messages. What is large is encoded off the network's thread.

@@ -3,14 +3,13 @@
 //! It knows of no connection but by its number; whoever has the swarm opens streams and says what came of it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
 use libp2p::swarm::{ConnectionId, Stream};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::budget::Budget;
@@ -26,7 +25,7 @@ const SIZES: [Size; 2] = [Size::Small, Size::Large];
 enum End {
     Nothing,
     Opening { since: Instant },
-    Open { connection: ConnectionId, retire: Arc<Notify> },
+    Open { connection: ConnectionId, is_retired: Arc<AtomicBool> },
 }
 
 #[derive(Debug)]
@@ -96,10 +95,10 @@ impl Outboxes {
         if matches!(end, End::Open { .. }) {
             return;
         }
-        let retire = Arc::new(Notify::new());
-        *end = End::Open { connection, retire: retire.clone() };
+        let is_retired = Arc::<AtomicBool>::default();
+        *end = End::Open { connection, is_retired: is_retired.clone() };
         let (lane, pace) = (lane.clone(), outbox.pace.clone());
-        let writer = Writer { lane, pace, counters: self.counters.clone(), retire, is_kept };
+        let writer = Writer { lane, pace, counters: self.counters.clone(), is_retired, is_kept };
         self.writers.spawn(async move {
             writer.run(stream).await;
             (node, size, connection)
@@ -127,9 +126,13 @@ impl Outboxes {
 
     /// Streams of a node that are not on this connection are given up after what they are writing.
     pub fn prefer(&mut self, node: &NodeId, best: Option<ConnectionId>) {
-        for (_, end) in self.by_node.get_mut(node).into_iter().flat_map(|outbox| outbox.lanes.values_mut()) {
+        for (lane, end) in self.by_node.get_mut(node).into_iter().flat_map(|outbox| outbox.lanes.values_mut())
+        {
             match end {
-                End::Open { connection, retire } if Some(*connection) != best => retire.notify_one(),
+                End::Open { connection, is_retired } if Some(*connection) != best => {
+                    is_retired.store(true, Ordering::Release);
+                    lane.wake();
+                }
                 End::Opening { .. } if best.is_none() => *end = End::Nothing,
                 _ => {}
             }
@@ -142,15 +145,16 @@ impl Outboxes {
         self.by_node.iter().filter(|(_, outbox)| waits(outbox)).map(|(node, _)| *node).collect()
     }
 
-    /// Loses what has waited too long for a node that is not connected, and forgets boxes that hold nothing.
+    /// Loses what has waited too long for a stream, and forgets boxes of nodes that are not connected and have nothing
+    /// coming.
     pub fn sweep(&mut self, now: Instant, is_connected: impl Fn(&NodeId) -> bool) {
         let mut lost = 0;
         self.by_node.retain(|node, outbox| {
-            if is_connected(node) {
-                return true;
-            }
-            lost += outbox.lanes.values().map(|(lane, _)| lane.expire(now)).sum::<usize>();
-            outbox.lanes.values().any(|(lane, end)| !lane.is_empty() || matches!(end, End::Open { .. }))
+            let closed = outbox.lanes.values().filter(|(_, end)| !matches!(end, End::Open { .. }));
+            lost += closed.map(|(lane, _)| lane.expire(now)).sum::<usize>();
+            let is_idle =
+                |(lane, end): &(Arc<Lane>, End)| lane.is_empty() && !matches!(end, End::Open { .. });
+            is_connected(node) || !outbox.lanes.values().all(is_idle)
         });
         self.counters.lost.fetch_add(lost as u64, Ordering::Relaxed);
     }

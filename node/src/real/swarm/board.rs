@@ -1,0 +1,137 @@
+//! What the network shows of itself: keeps the status that handles read.
+
+use std::collections::BTreeMap;
+
+use libp2p::swarm::ConnectionId;
+use libp2p::{Multiaddr, PeerId};
+use tokio::sync::watch;
+
+use super::conduct::Fault;
+use super::handle::{Link, PeerStatus, Status};
+use super::{address, identity};
+
+/// Characters of what a peer says it runs, and of an error.
+const TEXT: usize = 200;
+
+/// The status, and the connections behind it.
+pub(super) struct Board {
+    own: PeerId,
+    status: watch::Sender<Status>,
+    links: BTreeMap<PeerId, BTreeMap<ConnectionId, Link>>,
+}
+
+impl Board {
+    pub fn new(own: PeerId, status: watch::Sender<Status>) -> Self {
+        Board { own, status, links: BTreeMap::new() }
+    }
+
+    /// Whether there is a connection to this peer.
+    pub fn is_connected(&self, peer: &PeerId) -> bool {
+        self.links.contains_key(peer)
+    }
+
+    /// Whether one of the peer's connections comes from this machine.
+    pub fn is_local(&self, peer: &PeerId) -> bool {
+        let links = self.links.get(peer).into_iter().flat_map(BTreeMap::values);
+        let ip = |link: &Link| address::ip(&link.address.parse().ok()?);
+        links.filter_map(ip).any(|ip| ip.is_loopback())
+    }
+
+    /// A connection is there.
+    pub fn link_up(&mut self, peer: PeerId, connection: ConnectionId, link: Link, is_kept: bool) {
+        self.links.entry(peer).or_default().insert(connection, link);
+        self.show_links(peer);
+        self.peer(peer, |status| status.is_kept = is_kept);
+    }
+
+    /// A connection is gone.
+    pub fn link_down(&mut self, peer: PeerId, connection: ConnectionId) {
+        if let Some(links) = self.links.get_mut(&peer) {
+            links.remove(&connection);
+            if links.is_empty() {
+                self.links.remove(&peer);
+            }
+        }
+        self.show_links(peer);
+    }
+
+    /// The addresses have changed.
+    pub fn addresses<'a>(
+        &self,
+        listen: impl Iterator<Item = &'a Multiaddr>,
+        external: impl Iterator<Item = &'a Multiaddr>,
+    ) {
+        let named = |address: &Multiaddr| {
+            address.clone().with_p2p(self.own).unwrap_or_else(|address| address).to_string()
+        };
+        let (listen, external) = (listen.map(named).collect(), external.map(named).collect());
+        self.status.send_modify(|status| (status.listen, status.external) = (listen, external));
+    }
+
+    /// What became known of a connected peer.
+    pub fn peer(&self, peer: PeerId, change: impl FnOnce(&mut PeerStatus)) {
+        let Some(node) = identity::node_of(&peer) else { return };
+        self.status.send_modify(|status| {
+            if let Some(shown) = status.peers.get_mut(&node) {
+                change(shown);
+            }
+        });
+    }
+
+    /// What a peer says it runs.
+    pub fn agent(&self, peer: PeerId, agent: &str) {
+        let agent = printable(agent);
+        self.peer(peer, |status| status.agent = Some(agent));
+    }
+
+    /// The number of nodes that were heard of.
+    pub fn known(&self, known: usize) {
+        self.status.send_if_modified(|status| std::mem::replace(&mut status.known, known) != known);
+    }
+
+    /// The number of connected nodes that listen to announcements.
+    pub fn listeners(&self, listeners: usize) {
+        self.status.send_modify(|status| status.listeners = listeners);
+    }
+
+    /// Somebody could reach this node, or could not. Who was reached once is reachable. True if that is news.
+    pub fn reached(&self, is_reached: bool) -> bool {
+        self.status.send_if_modified(|status| {
+            let is_news = status.is_reachable.is_none() || is_reached && status.is_reachable == Some(false);
+            if is_news {
+                status.is_reachable = Some(is_reached);
+            }
+            is_news
+        })
+    }
+
+    /// An attempt to connect failed.
+    pub fn failure(&self, reason: &str) {
+        let reason = printable(reason);
+        self.status.send_modify(|status| status.last_failure = Some(reason));
+    }
+
+    /// A peer did something wrong.
+    pub fn fault(&self, peer: &PeerId, fault: Fault) {
+        self.status
+            .send_modify(|status| status.last_fault = identity::node_of(peer).map(|node| (node, fault)));
+    }
+
+    fn show_links(&self, peer: PeerId) {
+        let Some(node) = identity::node_of(&peer) else { return };
+        let links: Vec<Link> =
+            self.links.get(&peer).into_iter().flat_map(BTreeMap::values).cloned().collect();
+        self.status.send_modify(|status| {
+            if links.is_empty() {
+                status.peers.remove(&node);
+            } else {
+                status.peers.entry(node).or_default().links = links;
+            }
+        });
+    }
+}
+
+/// What others say, cut short and fit for a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT).collect()
+}

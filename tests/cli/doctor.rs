@@ -1,0 +1,71 @@
+//! `doctor`: what it says of a healthy node, and of each thing that is wrong.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use super::node::Node;
+
+/// The verdict and the fix of one check.
+fn check(node: &Node, name: &str) -> (i32, String, String) {
+    let ended = node.forgemesh(&["doctor", "--json"]);
+    let value = ended.json();
+    let checks = value["checks"].as_array().expect("a list");
+    let found =
+        checks.iter().find(|check| check["check"] == name).unwrap_or_else(|| panic!("{name}: {value}"));
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    (ended.code, text(&found["verdict"]), text(&found["fix"]))
+}
+
+#[test]
+fn a_healthy_node_passes() {
+    let node = Node::new();
+    node.init(&[]);
+    let _running = node.up();
+    node.until("the hub has answered", || check(&node, "hello").1 == "pass");
+    for name in ["folder", "key", "network key", "settings", "node", "room", "clock", "hub", "hello"] {
+        assert_eq!(check(&node, name), (0, "pass".to_owned(), String::new()), "{name}");
+    }
+    // Nobody outside has tried the address: that is not known, and not said to be good.
+    assert_eq!(check(&node, "listens").1, "unknown");
+    let text = node.ok(&["doctor"]).text();
+    assert!(text.lines().any(|line| line.starts_with("pass") && line.contains("folder")), "{text}");
+}
+
+#[test]
+fn each_thing_that_is_wrong_has_its_fix() {
+    let node = Node::new();
+    let (code, verdict, fix) = check(&node, "folder");
+    assert_eq!((code, verdict.as_str()), (1, "fail"));
+    assert!(fix.contains("forgemesh init"), "{fix}");
+    assert!(!node.home().exists(), "a look changes nothing");
+    node.init(&["--private"]);
+    let (code, verdict, fix) = check(&node, "node");
+    assert_eq!((code, verdict.as_str(), fix.as_str()), (0, "warn", "`forgemesh up`"));
+    let loosen = |name: &str, mode: u32| {
+        let path = node.home().join(name);
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("our file");
+    };
+    for (file, name) in [("node.key", "key"), ("swarm.key", "network key")] {
+        loosen(file, 0o644);
+        let (code, verdict, _) = check(&node, name);
+        assert_eq!((code, verdict.as_str()), (1, "fail"), "{name}");
+        loosen(file, 0o600);
+        assert_eq!(check(&node, name).1, "pass", "{name}");
+    }
+    loosen("", 0o755);
+    let (_, verdict, fix) = check(&node, "folder");
+    assert!(verdict == "warn" && fix.starts_with("chmod 700"), "{verdict}: {fix}");
+    loosen("", 0o700);
+    std::fs::write(node.home().join("config.toml"), "threads = 0\n").expect("our file");
+    assert_eq!(check(&node, "settings").1, "fail");
+    // A port that somebody else has.
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a socket");
+    let port = taken.local_addr().expect("an address").port();
+    let settings = format!("listen = [\"/ip4/127.0.0.1/tcp/{port}\"]\nthreads = 1024\n");
+    std::fs::write(node.home().join("config.toml"), settings).expect("our file");
+    assert_eq!(check(&node, "listens").1, "fail");
+    assert_eq!(check(&node, "threads").1, "warn");
+    let error = node.forgemesh(&["up", "--json"]).error(1, "network");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains(&port.to_string())), "{error}");
+}

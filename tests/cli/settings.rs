@@ -1,0 +1,99 @@
+//! How much of a node the mesh may have: config.toml before it starts, commands while it runs.
+
+use serde_json::{Value, json};
+
+use super::node::Node;
+
+fn settings(node: &Node, text: &str) {
+    std::fs::write(node.home().join("config.toml"), text).expect("our file");
+}
+
+fn codes(value: &Value) -> Vec<&str> {
+    value["reasons"].as_array().into_iter().flatten().filter_map(|reason| reason["code"].as_str()).collect()
+}
+
+#[test]
+fn a_mistake_in_the_settings_is_named_with_its_line() {
+    let node = Node::new();
+    node.init(&[]);
+    for (text, words) in [
+        ("listen = []\nthread = 2\n", ["line 2", "thread"]),
+        ("\nthreads = 0\n", ["line 2", "1 to 1024"]),
+        ("listen = [\"0.0.0.0:1\"]\n", ["line 1", "/ip4/"]),
+        ("ops = [\n\"mc\"]\n", ["line 2", "mc@1/reserve.v1"]),
+        ("hours_utc = [\"25:00-26:00\"]\n", ["line 1", "20:00-06:00"]),
+        ("listen = [\n", ["line", "config.toml"]),
+    ] {
+        settings(&node, text);
+        let error = node.forgemesh(&["up", "--json"]).error(2, "config");
+        let message = error["message"].as_str().expect("a text");
+        assert!(words.iter().all(|word| message.contains(word)), "{text:?}: {message}");
+    }
+    // An address that the system refuses is named too.
+    settings(&node, "listen = [\"/ip4/192.0.2.77/tcp/4610\"]\n");
+    let error = node.forgemesh(&["up", "--json"]).error(1, "network");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("192.0.2.77")), "{error}");
+}
+
+#[test]
+fn a_node_confined_to_other_operations_leaves_a_job_pending_and_says_why() {
+    let node = Node::new();
+    node.init(&[]);
+    settings(&node, "ops = [\"mc@1/reserve.v1\"]\nthreads = 1\n");
+    let _running = node.up();
+    let status = node.ok(&["status", "--json"]).json();
+    assert_eq!((&status["capacity"], &status["ops"]), (&json!(1), &json!(["mc@1/reserve.v1"])));
+    let id = node.ok(&["job", "submit", "diag@1/noop.v1", "--json"]).json()["job_id"].clone();
+    let id = id.as_str().expect("an id");
+    // Its hello comes within seconds; before it there is no agent at all.
+    node.until("the agent has said what it executes", || {
+        let pending = node.ok(&["job", "why-pending", id, "--json"]).json();
+        codes(&pending) == ["no_agent", "profile"]
+    });
+    let idle = node.ok(&["node", "why-idle", "--json"]).json();
+    assert_eq!((&idle["idle"], codes(&idle)), (&json!(true), vec!["pending"]));
+    assert!(node.ok(&["job", "why-pending", id]).text().contains("do not execute diag@1/noop.v1"));
+    // Allowed, it is executed; 0 threads are all.
+    let limits = node.ok(&["node", "limits", "--op", "all", "--compute", "0", "--json"]).json();
+    assert_eq!((&limits["capacity"], &limits["threads"], &limits["ops"]), (&json!(2), &json!(2), &json!([])));
+    let watched = node.ok(&["job", "watch", id, "--json"]).json();
+    assert_eq!(watched["state"], json!("finalized"));
+    node.forgemesh(&["job", "why-pending", id, "--json"]).error(1, "already_final");
+}
+
+#[test]
+fn a_paused_node_waits_and_a_resumed_one_works() {
+    let node = Node::new();
+    node.init(&[]);
+    settings(&node, "paused = true\n");
+    let _running = node.up();
+    assert_eq!(node.ok(&["status", "--json"]).json()["mode"], json!("paused"));
+    let id = node.ok(&["job", "submit", "diag@1/noop.v1", "--json"]).json()["job_id"].clone();
+    let id = id.as_str().expect("an id");
+    node.until("the agent has said that it takes nothing", || {
+        codes(&node.ok(&["job", "why-pending", id, "--json"]).json()) == ["no_agent", "unwilling"]
+    });
+    let idle = node.ok(&["node", "why-idle", "--json"]).json();
+    assert_eq!(codes(&idle), ["paused", "pending"]);
+    assert_eq!(node.ok(&["node", "resume", "--json"]).json()["mode"], json!("working"));
+    node.ok(&["job", "watch", id]);
+    for (command, mode) in [("drain", "draining"), ("pause", "paused"), ("resume", "working")] {
+        assert_eq!(node.ok(&["node", command, "--json"]).json()["mode"], json!(mode));
+        assert_eq!(node.ok(&["status", "--json"]).json()["mode"], json!(mode));
+    }
+}
+
+#[test]
+fn outside_its_hours_a_node_takes_no_work() {
+    let node = Node::new();
+    node.init(&[]);
+    // One minute of the day, twelve hours from now: the other minutes are closed.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs();
+    let minute = (now / 60 + 720) % 1_439;
+    let time = |minute: u64| format!("{:02}:{:02}", minute / 60, minute % 60);
+    settings(&node, &format!("hours_utc = [\"{}-{}\"]\n", time(minute), time(minute + 1)));
+    let _running = node.up();
+    assert_eq!(node.ok(&["status", "--json"]).json()["mode"], json!("paused"));
+    let idle = node.ok(&["node", "why-idle", "--json"]).json();
+    assert!(codes(&idle).contains(&"hours"), "{idle}");
+}

@@ -1,0 +1,68 @@
+//! Tickets on the command line: made, listed, revoked; and every reason for which a node is not let in.
+
+use serde_json::{Value, json};
+
+use super::node::Node;
+
+fn states(node: &Node) -> Vec<(String, String)> {
+    let listed = node.ok(&["ticket", "ls", "--json"]).json();
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let tickets = listed["tickets"].as_array().expect("a list");
+    tickets.iter().map(|ticket| (text(&ticket["id"]), text(&ticket["state"]))).collect()
+}
+
+#[test]
+fn tickets_are_listed_and_revoked() {
+    let node = Node::new();
+    let first = node.init(&[])["ticket_id"].as_str().expect("an id").to_owned();
+    let running = node.up();
+    assert_eq!(states(&node), [(first.clone(), "open".to_owned())]);
+    let made = node.ok(&["ticket", "create", "--minutes", "5", "--json"]).json();
+    let id = made["id"].as_str().expect("an id").to_owned();
+    assert!(made["ticket"].as_str().is_some_and(|ticket| ticket.starts_with("fmt1")));
+    assert!(made["addresses"][0].as_str().is_some_and(|address| address.contains("/p2p/")), "{made}");
+    assert_eq!(node.ok(&["ticket", "revoke", &id[..8], "--json"]).json(), json!({ "revoked": id }));
+    let mut listed = states(&node);
+    listed.sort_by_key(|(ticket, _)| *ticket != first);
+    assert_eq!(listed, [(first, "open".to_owned()), (id.clone(), "revoked".to_owned())]);
+    node.forgemesh(&["ticket", "revoke", "0000", "--json"]).error(2, "ticket");
+    for minutes in ["0", "100000"] {
+        node.forgemesh(&["ticket", "create", "--minutes", minutes, "--json"]).error(2, "usage");
+    }
+    // What is in the log is there after a restart.
+    assert_eq!(running.down(&node), Some(0));
+    let _running = node.up();
+    assert!(states(&node).contains(&(id.clone(), "revoked".to_owned())));
+    // The ticket is of no use, and the node that tried it has not changed.
+    let other = Node::new();
+    let line = made["ticket"].as_str().expect("a line");
+    let error = other.forgemesh(&["join", line, "--json"]).error(1, "not_admitted");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("revoked")), "{error}");
+    other.forgemesh(&["up", "--json"]).error(2, "no_mesh");
+}
+
+#[test]
+fn what_is_no_good_ticket_is_named_before_anything_is_made() {
+    let node = Node::new();
+    let made = node.init(&[]);
+    let line = made["ticket"].as_str().expect("a line");
+    let other = Node::new();
+    let damaged = line.replace("fmt1o", "fmt1p");
+    for (text, word) in [
+        ("hello", "fmt1"),
+        (&line[..line.len() - 1], "copy the whole line"),
+        (&damaged, "copy the whole line"),
+        ("fmt9abc", "another version"),
+    ] {
+        let error = other.forgemesh(&["join", text, "--json"]).error(2, "ticket");
+        assert!(error["message"].as_str().is_some_and(|text| text.contains(word)), "{word}: {error}");
+    }
+    let other_mesh = "0".repeat(64);
+    let error = other.forgemesh(&["join", line, "--mesh", &other_mesh, "--json"]).error(2, "usage");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains(&other_mesh)), "{error}");
+    assert!(!other.home().exists());
+    // A node that has a mesh stays in it.
+    let founder = Node::new();
+    founder.init(&[]);
+    founder.forgemesh(&["join", line, "--json"]).error(2, "has_mesh");
+}
