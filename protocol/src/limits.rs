@@ -47,6 +47,8 @@ pub const CONTROL_LINE_BYTES: usize = 16 << 20;
 pub const CONTROL_ANSWER_BYTES: usize = 512 << 20;
 /// Questions to the hub that a node carries for its clients at once, and that a hub member answers at once.
 pub const ASKS: usize = 64;
+/// Of these, so many of one node.
+pub const ASKS_OF_NODE: usize = 4;
 /// How long a node waits for the hub's answer to one.
 pub const ASK_MS: u64 = 30_000;
 /// Clients of a control socket at once.

@@ -21,6 +21,12 @@ pub struct Ended {
     pub stderr: String,
 }
 
+impl Default for Node {
+    fn default() -> Node {
+        Node::new()
+    }
+}
+
 impl Node {
     /// A node that has never run.
     pub fn new() -> Node {

@@ -58,7 +58,10 @@ impl Client {
             }
             Err(error) => match error.kind() {
                 // A path too long for a socket has no node behind it either.
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::InvalidInput => Ok(None),
+                ErrorKind::NotFound
+                | ErrorKind::NotADirectory
+                | ErrorKind::ConnectionRefused
+                | ErrorKind::InvalidInput => Ok(None),
                 _ => Err(failed(error)),
             },
         }

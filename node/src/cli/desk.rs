@@ -128,7 +128,7 @@ impl Desk {
             },
             Request::Fetch { job } => {
                 let (found, note) = self.find(&job).await?;
-                Ok(source::describe(&found, note))
+                Ok(source::describe(&found, note.as_deref()))
             }
             Request::Artifact { job, kind } => {
                 let view = self.require_final(&job).await?;
@@ -197,7 +197,7 @@ impl Desk {
         Ok(self.handle_status().await?.hub.map(|hub| hub.jobs).unwrap_or_default())
     }
 
-    async fn which(&self, name: &str) -> Result<(Which, Option<&'static str>), CliError> {
+    async fn which(&self, name: &str) -> Result<(Which, Option<String>), CliError> {
         let open = self.open_jobs().await?;
         let names: Vec<_> = open.into_iter().map(|job| (job.job, job.client_job_id)).collect();
         lookup::which(&self.storage, &names, name)
@@ -211,7 +211,7 @@ impl Desk {
     }
 
     /// The job of that name, with a note if there is something to say about the name.
-    async fn find(&self, name: &str) -> Result<(Found, Option<&'static str>), CliError> {
+    async fn find(&self, name: &str) -> Result<(Found, Option<String>), CliError> {
         let (which, note) = self.which(name).await?;
         let job = match which {
             Which::Refused(value) => return Ok((Found::Refused(value), note)),

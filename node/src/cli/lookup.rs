@@ -22,11 +22,7 @@ pub enum Which {
 }
 
 /// By id, by the beginning of an id, or by the client's own name. The second is a note for people, if there is one.
-pub fn which(
-    storage: &Storage,
-    open: &[OpenName],
-    name: &str,
-) -> Result<(Which, Option<&'static str>), CliError> {
+pub fn which(storage: &Storage, open: &[OpenName], name: &str) -> Result<(Which, Option<String>), CliError> {
     let hex = name.len() >= 4 && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
     let named = |(id, client): &&OpenName| {
         (hex && id.to_string().starts_with(name)) || client.as_deref() == Some(name)
@@ -42,7 +38,7 @@ pub fn which(
         let found = by_client_name(storage, name)?;
         ids.extend(found.map(|(id, _)| id));
         if found.is_some_and(|(_, others)| others) {
-            note = Some("it is the newest of several jobs of that name");
+            note = Some(format!("more than one job is called \"{name}\"; this is the newest"));
         }
     }
     if ids.len() + open.len() > 1 {

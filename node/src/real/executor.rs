@@ -182,3 +182,44 @@ fn cpu_time_us() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000
 }
+
+#[cfg(test)]
+mod tests {
+    use forgemesh_kernel::job::Job;
+    use forgemesh_protocol::plan::StageRun;
+
+    use super::*;
+
+    #[test]
+    fn no_more_threads_compute_than_are_allowed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let storage = Arc::new(Storage::open(folder.path()).expect("it opens"));
+        let envelope =
+            r#"{"op":{"name":"diag","version":1,"profile":"mix.v1"},"args":{"iterations":2000000}}"#;
+        let (job, _) = Job::read(envelope.as_bytes()).expect("a job");
+        let run = StageRun { number: 0, stage: job.plan().stages[0].clone(), input: None };
+        let shards = run.stage.shards();
+        assert!(shards > 4, "{shards} shards say nothing");
+        let mut pool = ThreadPool::start(4, Isa::Portable, storage).expect("threads");
+        let throttle = pool.throttle();
+        for (limit, most) in [(Some(1), 1), (Some(2), 2), (None, 4)] {
+            throttle.set(limit);
+            for shard in 0..shards {
+                let (contract, run) = (job.contract().clone(), run.clone());
+                pool.start(shard, Work::Run { contract, run, shard });
+            }
+            let mut done = 0;
+            while done < shards {
+                let busy = pool.shared.queue.lock().expect("nobody panics with it").busy;
+                assert!(busy <= most, "{busy} of {most}");
+                match pool.done.try_recv() {
+                    Ok((_, outcome)) => {
+                        assert!(matches!(outcome, Done::Ran { .. }), "{outcome:?}");
+                        done += 1;
+                    }
+                    Err(_) => thread::yield_now(),
+                }
+            }
+        }
+    }
+}

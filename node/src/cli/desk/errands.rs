@@ -82,7 +82,9 @@ impl Desk {
     /// Begins to answer, unless it does already: who waits asks again.
     fn take_up(self: &Arc<Self>, asked: Asked, errands: &mut JoinSet<()>) {
         let key = (asked.from, asked.number);
-        if errands.len() < limits::ASKS && self.answering().insert(key) {
+        let of_node = self.answering().iter().filter(|(from, _)| *from == asked.from).count();
+        let room = errands.len() < limits::ASKS && of_node < limits::ASKS_OF_NODE;
+        if room && self.answering().insert(key) {
             let desk = Arc::clone(self);
             errands.spawn(async move {
                 let answer = Box::new(desk.answer_one(&asked.body.0).await);
