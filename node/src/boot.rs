@@ -103,7 +103,8 @@ where
         None => None,
     };
     let voters = genesis.hub.iter().map(|member| member.key.id()).collect();
-    let log = hub.is_some().then(|| Start { node, voters, storage: storage.clone(), timing: Timing::default() });
+    let log =
+        hub.is_some().then(|| Start { node, voters, storage: storage.clone(), timing: Timing::default() });
     let recovered = Recovered { genesis, ledger: ledger_end(storage)?, hub, outbox };
     let core = Core::new(identity, recovered, executor.capacity(), executor.backend());
     Ok(Driver::new(core, mesh, executor, store, log))
@@ -181,17 +182,28 @@ fn beacon_of(
 
 /// A new mesh whose one hub member has this key and a beacon chain of so many links.
 pub fn found(secret: &SecretKey, name: String, nonce: [u8; 16], links: u64) -> (Genesis, BeaconChain) {
+    let (genesis, mut beacons) = found_together(std::slice::from_ref(secret), name, nonce, links);
+    (genesis, beacons.remove(0))
+}
+
+/// A new mesh whose hub has these keys, each with a beacon chain of so many links.
+pub fn found_together(
+    secrets: &[SecretKey],
+    name: String,
+    nonce: [u8; 16],
+    links: u64,
+) -> (Genesis, Vec<BeaconChain>) {
     let nonce = Bytes(nonce.to_vec());
-    let beacon = BeaconChain::new(beacon_seed(secret, &nonce), links);
-    let member = HubMember { key: secret.public(), beacon_anchor: beacon.anchor(), beacon_length: links };
-    let genesis = Genesis {
-        protocol: limits::PROTOCOL_VERSION,
-        name,
-        nonce,
-        hub: vec![member],
-        parameters: Parameters::default(),
+    let chain = |secret: &SecretKey| BeaconChain::new(beacon_seed(secret, &nonce), links);
+    let beacons: Vec<BeaconChain> = secrets.iter().map(chain).collect();
+    let member = |(secret, beacon): (&SecretKey, &BeaconChain)| HubMember {
+        key: secret.public(),
+        beacon_anchor: beacon.anchor(),
+        beacon_length: links,
     };
-    (genesis, beacon)
+    let hub = secrets.iter().zip(&beacons).map(member).collect();
+    let (protocol, parameters) = (limits::PROTOCOL_VERSION, Parameters::default());
+    (Genesis { protocol, name, nonce, hub, parameters }, beacons)
 }
 
 /// The chain's secret start follows from the node's key: signing a fixed text is a function only its owner has.

@@ -4,6 +4,7 @@ mod address;
 mod cancel;
 mod client;
 mod desk;
+mod dev;
 mod doctor;
 mod embedded;
 mod error;
@@ -81,6 +82,9 @@ enum Command {
     /// Who may join the mesh.
     #[command(subcommand)]
     Ticket(ticket::TicketCommand),
+    /// Tools for developers: a whole mesh on this machine.
+    #[command(subcommand)]
+    Dev(dev::DevCommand),
     /// Run a job, on the running node or an embedded one, and leave a receipt.
     Run(run::RunArgs),
     /// Check a receipt or a bundle offline; needs no network and no data folder.
@@ -113,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Doctor => doctor::doctor(&common),
         Command::Node(command) => nodes::node(&common, &command),
         Command::Ticket(command) => ticket::ticket(&common, command),
+        Command::Dev(command) => dev::dev(&common, &command),
         Command::Run(args) => run::run(&common, args),
         Command::Verify(args) => verify::verify(&common, &args),
         Command::Replay(args) => replay::replay(&common, &args),
