@@ -2,5 +2,7 @@
 //! happens to the others. Loopback only; every process is stopped by its own id.
 
 mod admission;
+mod cluster;
 mod computing;
 mod pair;
+mod quorum;

@@ -1,0 +1,134 @@
+//! Five nodes under `forgemesh dev cluster`: n1 to n3 are the hub, n4 and n5 agents. A node that a test has killed it
+//! starts again itself.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use forgemesh_tests::node::{Ended, Node};
+use serde_json::{Value, json};
+
+/// How long anything may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The cluster.
+pub struct Cluster {
+    node: Node,
+    process: Option<Child>,
+}
+
+impl Cluster {
+    /// Five new nodes, running.
+    pub fn new() -> Cluster {
+        let mut cluster = Cluster { node: Node::new(), process: None };
+        cluster.start();
+        cluster
+    }
+
+    /// Starts the nodes of the folder, and waits until they know who leads.
+    pub fn start(&mut self) {
+        let dir = self.dir();
+        let mut command = self.node.command(&["dev", "cluster", "--dir", dir.to_str().expect("a path")]);
+        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        self.process = Some(process.expect("it starts"));
+        until("all five nodes know who leads", || (1..=5).all(|node| self.leader_of(node).is_some()));
+    }
+
+    /// Stops it as Ctrl-C would; every node is down afterwards.
+    pub fn stop(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        let id = rustix::process::Pid::from_child(&process);
+        rustix::process::kill_process(id, rustix::process::Signal::INT).expect("it runs");
+        assert!(process.wait().expect("it ends").success());
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.node.path("cluster")
+    }
+
+    /// The command line, asking one of the nodes.
+    pub fn ask(&self, node: usize, args: &[&str]) -> Ended {
+        let folder = self.dir().join(format!("n{node}"));
+        let args = [&["--node", folder.to_str().expect("a path"), "--json"], args].concat();
+        self.node.forgemesh(&args)
+    }
+
+    fn status(&self, node: usize) -> Option<Value> {
+        let asked = self.ask(node, &["status"]);
+        (asked.code == 0).then(|| asked.json())
+    }
+
+    /// Who leads, by the word of a node; none if it does not run or does not know.
+    pub fn leader_of(&self, node: usize) -> Option<String> {
+        self.status(node)?["leader"].as_str().map(str::to_owned)
+    }
+
+    /// The hub member that leads, by its own word.
+    pub fn leader(&self) -> Option<usize> {
+        (1..=3).find(|node| self.status(*node).is_some_and(|status| status["leads"] == json!(true)))
+    }
+
+    /// Submits a job through a node, and says its id.
+    pub fn submit(&self, node: usize, args: &[&str]) -> String {
+        let submitted = self.ask(node, &[&["job", "submit"], args].concat());
+        assert_eq!(submitted.code, 0, "{}{}", submitted.text(), submitted.stderr);
+        submitted.json()["job_id"].as_str().expect("an id").to_owned()
+    }
+
+    /// How a job stands, as a node shows it.
+    pub fn job(&self, node: usize, id: &str) -> Value {
+        let shown = self.ask(node, &["job", "show", id]);
+        if shown.code == 0 { shown.json() } else { Value::Null }
+    }
+
+    /// The final jobs in a node's books: id and digest.
+    pub fn books(&self, node: usize) -> Vec<(String, Value)> {
+        let listed = self.ask(node, &["job", "ls"]);
+        let jobs = if listed.code == 0 { listed.json()["jobs"].clone() } else { Value::Null };
+        let of =
+            |job: &Value| (job["job_id"].as_str().unwrap_or_default().to_owned(), job["result_hash"].clone());
+        let finals = |job: &&Value| job["state"] == json!("finalized") || job["state"] == json!("failed");
+        jobs.as_array().into_iter().flatten().filter(finals).map(of).collect()
+    }
+
+    /// Kills a node as a power cut would.
+    pub fn kill(&self, node: usize) {
+        let id = self.status(node).expect("it runs")["pid"].as_i64().expect("a number");
+        let id = rustix::process::Pid::from_raw(i32::try_from(id).expect("a process")).expect("not zero");
+        rustix::process::kill_process(id, rustix::process::Signal::KILL).expect("it runs");
+        until("it is gone", || self.status(node).is_none());
+    }
+
+    /// Starts a killed node again.
+    pub fn revive(&self, node: usize) {
+        let folder = self.dir().join(format!("n{node}"));
+        let mut up = Command::new(forgemesh_tests::forgemesh());
+        let up = up.arg("--home").arg(&folder).args(["--threads", "1", "up", "--detach"]).output();
+        let up = Ended::of(up.expect("it starts"));
+        assert_eq!(up.code, 0, "{}{}", up.text(), up.stderr);
+        until("it knows who leads", || self.leader_of(node).is_some());
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Nodes that a test has started again are children of nobody here.
+        for node in 1..=5 {
+            let _ = self.ask(node, &["down"]);
+        }
+        if let Some(mut process) = self.process.take() {
+            let id = rustix::process::Pid::from_child(&process);
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::INT);
+            let _ = process.wait();
+        }
+    }
+}
+
+/// Waits until something holds.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

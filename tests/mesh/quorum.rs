@@ -1,0 +1,107 @@
+//! Three hub members and two agents: whoever is killed, the job ends with the same digest, and is settled once.
+//!
+//! `FORGEMESH_LEADER_KILLS` sets how often the leader is killed; see `BENCHMARKS.md`.
+
+use std::time::{Duration, Instant};
+
+use forgemesh_tests::node::{Draws, Node};
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, until};
+
+/// A job of some twenty shards that takes a second or so.
+const JOB: [&str; 4] = ["mc@1/insurance.v1", "iterations=3000000", "--seed", "quorum"];
+
+/// What an embedded node makes of it.
+fn expected() -> Value {
+    Node::new().ok(&[&["run"], &JOB[..], &["--json"]].concat()).json()["result_hash"].clone()
+}
+
+fn is_final(cluster: &Cluster, node: usize, id: &str) -> bool {
+    cluster.books(node).iter().any(|(job, _)| job == id)
+}
+
+#[test]
+fn five_nodes_have_the_same_books() {
+    let cluster = Cluster::new();
+    let id = cluster.submit(5, &JOB);
+    until("all five have it in their books", || (1..=5).all(|node| is_final(&cluster, node, &id)));
+    let expected = expected();
+    for node in 1..=5 {
+        assert_eq!(cluster.books(node), [(id.clone(), expected.clone())], "n{node}");
+    }
+    // A stranger finds the signatures of a majority, on an agent's copy.
+    let receipt = cluster.ask(4, &["job", "receipt", &id]);
+    let stranger = Node::new();
+    let file = stranger.file("receipt.json", &receipt.stdout);
+    let verified = stranger.ok(&["verify", file.to_str().expect("a path"), "--json"]).json();
+    let quorum =
+        verified["checks"].as_array().into_iter().flatten().find(|c| c["name"] == json!("receipt.quorum"));
+    assert_eq!(quorum.expect("checked")["status"], json!("ok"), "{verified}");
+}
+
+#[test]
+fn the_leader_may_be_killed_in_every_phase_of_a_job() {
+    let rounds =
+        std::env::var("FORGEMESH_LEADER_KILLS").map_or(30, |rounds| rounds.parse().expect("a number"));
+    let (cluster, expected) = (Cluster::new(), expected());
+    let mut draws = Draws::new("leader kills");
+    let phases = ["planned", "running", "verifying", "aggregating", "finalized"];
+    let (mut killed_in, mut waits_ms) = (std::collections::BTreeMap::new(), Vec::new());
+    for round in 0..rounds {
+        until("somebody leads", || cluster.leader().is_some());
+        let leader = cluster.leader().expect("just now");
+        let id = cluster.submit(4 + round % 2, &JOB);
+        std::thread::sleep(Duration::from_millis(draws.below(1_200) as u64));
+        let state = cluster.job(leader, &id)["state"].as_str().unwrap_or("submitted").to_owned();
+        cluster.kill(leader);
+        let begun = Instant::now();
+        let another = || cluster.leader().is_some_and(|node| node != leader);
+        until("another leads", another);
+        waits_ms.push(begun.elapsed().as_millis());
+        until("the job is in everybody's books", || {
+            (1..=5).filter(|node| *node != leader).all(|node| is_final(&cluster, node, &id))
+        });
+        cluster.revive(leader);
+        until("the killed one has it too", || is_final(&cluster, leader, &id));
+        *killed_in.entry(state).or_insert(0) += 1;
+    }
+    waits_ms.sort_unstable();
+    let (median, most) = (waits_ms[waits_ms.len() / 2], waits_ms[waits_ms.len() - 1]);
+    eprintln!(
+        "{rounds} leaders killed, in {killed_in:?}; another led after {median} ms (median), {most} ms (most)"
+    );
+    assert!(killed_in.keys().all(|state| state == "submitted" || phases.contains(&state.as_str())));
+    for node in 1..=5 {
+        let books = cluster.books(node);
+        assert_eq!(books.len(), rounds, "n{node}: each job is settled once");
+        assert!(books.iter().all(|(_, digest)| *digest == expected), "n{node}");
+    }
+}
+
+#[test]
+fn an_agent_and_a_follower_may_be_killed_in_the_middle() {
+    let cluster = Cluster::new();
+    let leader = cluster.leader().expect("somebody leads");
+    let follower = (1..=3).find(|node| *node != leader).expect("two follow");
+    let id = cluster.submit(leader, &JOB);
+    cluster.kill(5);
+    cluster.kill(follower);
+    until("the job is final", || is_final(&cluster, leader, &id));
+    assert_eq!(cluster.books(leader), [(id.clone(), expected())]);
+    for node in [5, follower] {
+        cluster.revive(node);
+        until("it has the books", || is_final(&cluster, node, &id));
+    }
+}
+
+#[test]
+fn a_mesh_that_was_stopped_goes_on() {
+    let mut cluster = Cluster::new();
+    let id = cluster.submit(4, &["diag@1/mix.v1", "iterations=60000000", "--seed", "stop"]);
+    until("it runs", || (1..=3).any(|node| cluster.job(node, &id)["state"] == json!("running")));
+    cluster.stop();
+    assert!((1..=5).all(|node| cluster.leader_of(node).is_none()), "all are down");
+    cluster.start();
+    until("the job is final", || is_final(&cluster, 1, &id));
+}
