@@ -3,6 +3,8 @@
 //!
 //! `FORGEMESH_RAFT_SEED=7` runs the random schedules with this seed alone, `FORGEMESH_RAFT_SEEDS=1000` with as many.
 
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
 mod raft {
     mod member;
     mod world;

@@ -64,10 +64,13 @@ impl Asked {
     /// An answer has come; a late one, or one from a stranger, is ignored.
     pub(super) fn answered(&self, from: NodeId, life: u64, number: u64, answer: Answer) {
         let mut waiting = self.waiting();
-        if life == self.life && waiting.by_number.get(&number).is_some_and(|(asked, _)| *asked == from) {
-            let asker = waiting.by_number.remove(&number);
+        let is_asked = waiting.by_number.get(&number).is_some_and(|(asked, _)| *asked == from);
+        if life == self.life
+            && is_asked
+            && let Some((_, asker)) = waiting.by_number.remove(&number)
+        {
             // Who gave up waiting does not want to know.
-            drop(asker.map(|(_, asker)| asker.send(answer)));
+            let _ = asker.send(answer);
         }
     }
 
