@@ -72,6 +72,8 @@ pub struct World {
     /// Entries that were agreed on when each was asked.
     asked: Vec<u64>,
     pub sent: u64,
+    /// Writes are said to be durable before they are written: what must be found out.
+    pub hasty: bool,
     voters: Vec<NodeId>,
     started: Instant,
     deeds: BTreeMap<(u64, u64), Deed>,
@@ -116,6 +118,7 @@ impl World {
             confirmed: Vec::new(),
             asked: Vec::new(),
             sent: 0,
+            hasty: false,
             voters: members[..voters].iter().map(|member| member.id).collect(),
             members,
             started: Instant::now(),
@@ -337,6 +340,9 @@ impl World {
         self.note(number, "event", format!("{event:?}").as_bytes());
         match event {
             Event::Write { token, batch } => {
+                if self.hasty {
+                    self.members[number].replica.as_mut().expect("it lives").stored(token);
+                }
                 self.members[number].writes.push_back((token, batch));
                 if self.members[number].writes.len() == 1 {
                     self.write(number);
