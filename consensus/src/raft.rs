@@ -9,6 +9,7 @@ mod apply;
 mod change;
 mod closed;
 mod config;
+mod elect;
 mod event;
 mod keep;
 mod log;
@@ -141,6 +142,7 @@ impl Replica {
                 drop(raft.initialize(voters).await);
             });
         }
+        tasks.spawn(elect::stand(raft.clone(), Member(node), asked.clone(), timing.election_ms));
         let serve = Serve::new(raft.clone(), giving.clone());
         let metrics = raft.metrics();
         Ok(Replica {

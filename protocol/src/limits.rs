@@ -182,8 +182,8 @@ pub const LOG_ENTRIES: u64 = 1_024;
 /// How often the leading hub member says that it leads, in milliseconds; also how long it waits for an answer before it
 /// asks again.
 pub const RAFT_HEARTBEAT_MS: u64 = 50;
-/// Silence after which a hub member asks for votes is drawn from this range, in milliseconds. On top comes the range's
-/// end once, while the last leader's word is still believed.
+/// Silence after which a hub member asks for votes is drawn from this range, in milliseconds; a leader's is borne for the
+/// range's length longer. So a leader that died is followed by another within a second.
 pub const RAFT_ELECTION_MS: Range<u64> = 250..500;
 /// Terms and log indices stay below this, so that adding to one never overflows.
 pub const RAFT_NUMBER: u64 = 1 << 48;
@@ -201,6 +201,8 @@ pub const RAFT_MESSAGE_BYTES: usize = RAFT_APPEND_BYTES + LOGGED_BYTES + (64 << 
 pub const RAFT_CHUNK_BYTES: usize = 1 << 20;
 /// A part of a snapshot that is not answered for so long is sent again.
 pub const RAFT_CHUNK_MS: u64 = 500;
+/// And after so many times the whole is taken up anew, by then perhaps with a newer snapshot.
+pub const RAFT_CHUNK_TRIES: u32 = 10;
 /// Bytes of what stands before the state in a snapshot: its place in the log, and the members there.
 pub const RAFT_HEAD_BYTES: usize = 4 << 10;
 /// Questions to other members that wait for an answer.

@@ -10,6 +10,7 @@ const PURE: &[&str] = &["protocol/src/", "kernel/src/", "consensus/src/"];
 const PURE_AND_CORE: &[&str] = &["protocol/src/", "kernel/src/", "consensus/src/", "node/src/core"];
 const NO_CLOCK: &[&str] =
     &["protocol/src/", "kernel/src/", "consensus/src/", "storage/src/", "node/src/core"];
+const NO_TASKS: &[&str] = &["protocol/src/", "kernel/src/", "storage/src/", "consensus/src/"];
 const SIMULATED: &[&str] = &["simnet/src/"];
 const EVERYWHERE: &[&str] = &[""];
 
@@ -33,14 +34,28 @@ const BANS: &[Ban] = &[
     Ban {
         words: &["Instant", "SystemTime", "UNIX_EPOCH"],
         below: NO_CLOCK,
-        except: NOWHERE,
+        // It names the type for openraft, and reads none.
+        except: "consensus/src/raft/runtime.rs",
         cure: "take the time as an argument: only the driver and node/src/real read clocks",
     },
     Ban {
-        words: &["thread_rng", "getrandom", "OsRng", "SysRng", "from_entropy", "from_os_rng"],
-        below: NO_CLOCK,
+        words: &["rand::", "thread_rng", "getrandom", "OsRng", "SysRng", "from_entropy", "from_os_rng"],
+        below: &["protocol/src/", "kernel/src/", "storage/src/", "node/src/core"],
         except: NOWHERE,
         cure: "take the random bytes as an argument: only node/src draws entropy",
+    },
+    Ban {
+        words: &["thread_rng", "getrandom", "OsRng", "SysRng", "from_entropy", "from_os_rng"],
+        below: &["consensus/src/"],
+        // How long a member waits before an election; the simulator seeds it.
+        except: "consensus/src/raft",
+        cure: "take the random bytes as an argument: only elections are drawn",
+    },
+    Ban {
+        words: &["openraft", "tokio"],
+        below: NO_TASKS,
+        except: "consensus/src/raft",
+        cure: "the state machine waits for nothing: only consensus/src/raft agrees with others",
     },
     Ban {
         words: &["thread::spawn", "thread::Builder", "thread::scope", "std::net", "std::env"],

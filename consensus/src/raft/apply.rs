@@ -90,7 +90,7 @@ impl RaftSnapshotBuilder<Types> for StateMachine {
     async fn build_snapshot(&mut self) -> Result<Snapshot<Types>, StorageError> {
         let offered = self.0.lock().offered.take();
         if let Some((index, state)) = offered
-            && let Some(last) = self.0.log_id(index)?
+            && let Some(last) = self.0.log_id(index).map_err(|error| read_failed(&error))?
         {
             let written = self.0.write(|kept| kept.renew_snapshot(last, &state));
             written.await.map_err(|error| write_failed(&error))?;
@@ -122,7 +122,7 @@ fn committed(entry: Entry) -> Committed {
     match entry.payload {
         EntryPayload::Normal(proposal) => {
             let command = Arc::unwrap_or_clone(proposal.command);
-            Committed::Entry(command::Entry { index, term, at_ms: proposal.at_ms, command })
+            Committed::Entry(Box::new(command::Entry { index, term, at_ms: proposal.at_ms, command }))
         }
         EntryPayload::Blank | EntryPayload::Membership(_) => Committed::Other { index, term },
     }

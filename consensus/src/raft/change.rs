@@ -6,12 +6,12 @@ use std::time::Duration;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
-use openraft::{AsyncRuntime, ChangeMembers, EmptyNode};
+use openraft::metrics::WaitError;
+use openraft::{ChangeMembers, EmptyNode, LogIdOptionExt};
 
 use super::config::{Member, Raft};
 use super::event::ChangeError;
 use super::logged::Members;
-use super::runtime::Runtime;
 
 type Refused = RaftError<Member, ClientWriteError<Member, EmptyNode>>;
 
@@ -33,10 +33,26 @@ pub(super) async fn change(
     let newcomers = wanted.iter().filter(|node| !before.contains(node));
     let promoted = voters.iter().filter(|node| before.contains(node) && !voted.contains(node));
     for newcomer in newcomers.chain(promoted) {
-        let added = raft.add_learner(Member(*newcomer), EmptyNode {}, true);
-        let patience = Duration::from_millis(limits::RAFT_CHANGE_MS);
-        let added = Runtime::timeout(patience, added).await.map_err(|_| ChangeError::TooSlow)?;
-        added.map_err(refused)?;
+        let newcomer = Member(*newcomer);
+        let added = raft.add_learner(newcomer, EmptyNode {}, false).await.map_err(refused)?;
+        // Its own joining is the last of what it must have.
+        let patience = Some(Duration::from_millis(limits::RAFT_CHANGE_MS));
+        let wait = raft.wait(patience);
+        let arrived = wait.metrics(
+            |now| match &now.replication {
+                Some(progress) => {
+                    progress.get(&newcomer).is_some_and(|at| at.index() >= Some(added.log_id.index))
+                }
+                None => true,
+            },
+            "a newcomer",
+        );
+        match arrived.await {
+            Ok(now) if now.replication.is_some() => {}
+            Ok(_) => return Err(ChangeError::NotLeading),
+            Err(WaitError::Timeout(..)) => return Err(ChangeError::TooSlow),
+            Err(WaitError::ShuttingDown) => return Err(ChangeError::Stopped),
+        }
     }
     let voters: BTreeSet<Member> = voters.into_iter().map(Member).collect();
     raft.change_membership(voters, true).await.map_err(refused)?;

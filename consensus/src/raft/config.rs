@@ -61,7 +61,8 @@ pub struct Timing {
     /// How often a leader says that it leads. The way to the farthest member and back should be shorter; where it is
     /// not, answers still count, but no read can be made sure of.
     pub heartbeat_ms: u64,
-    /// Silence after which votes are asked for is drawn from this range. It begins after the heartbeat.
+    /// Silence after which votes are asked for is drawn from this range, anew each time. After a leader's silence it is
+    /// longer by the range's length, for a leader is believed until the range's end. It begins after the heartbeat.
     pub election_ms: Range<u64>,
 }
 
@@ -80,7 +81,8 @@ impl Timing {
             election_timeout_min: self.election_ms.start,
             election_timeout_max: self.election_ms.end,
             max_payload_entries: limits::RAFT_APPEND_ENTRIES as u64,
-            replication_lag_threshold: limits::RAFT_LOG_KEPT,
+            // See `elect`.
+            enable_elect: false,
             // The node says when: only it knows whether all that follows from the log is in its books.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: limits::RAFT_LOG_KEPT,

@@ -35,7 +35,7 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Committed {
     /// For the hub.
-    Entry(Entry),
+    Entry(Box<Entry>),
     /// A leader's first entry, or a change of members: it takes up an index and says nothing to the hub.
     Other { index: u64, term: u64 },
 }
@@ -44,14 +44,16 @@ impl Committed {
     /// Its place in the log.
     pub fn index(&self) -> u64 {
         match self {
-            Committed::Entry(Entry { index, .. }) | Committed::Other { index, .. } => *index,
+            Committed::Entry(entry) => entry.index,
+            Committed::Other { index, .. } => *index,
         }
     }
 
     /// The term of the leader that put it there.
     pub fn term(&self) -> u64 {
         match self {
-            Committed::Entry(Entry { term, .. }) | Committed::Other { term, .. } => *term,
+            Committed::Entry(entry) => entry.term,
+            Committed::Other { term, .. } => *term,
         }
     }
 }

@@ -57,6 +57,15 @@ enum Waiting {
 #[error("the replica has stopped; start the node again")]
 pub(super) struct Closed;
 
+/// Why the log could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unread {
+    #[error("{0}")]
+    Closed(#[from] Closed),
+    #[error("{0}")]
+    Found(#[from] StartError),
+}
+
 /// What a replica keeps, for those of its parts that share it.
 pub(super) struct Keep {
     kept: Mutex<Kept>,
@@ -201,7 +210,7 @@ impl Keep {
     }
 
     /// The place of the entry at `index`; none where there is no such entry, or it was dropped.
-    pub(super) fn log_id(&self, index: u64) -> Result<Option<LogId>, StorageError> {
+    pub(super) fn log_id(&self, index: u64) -> Result<Option<LogId>, Unread> {
         let storage = {
             let kept = self.lock();
             if let Some(purged) = kept.purged.filter(|purged| purged.index >= index) {
@@ -213,10 +222,9 @@ impl Keep {
             if let Some(entry) = kept.recent.get(index) {
                 return Ok(Some(entry.log_id));
             }
-            kept.storage.clone().ok_or_else(|| read_failed(&Closed))?
+            kept.storage.clone().ok_or(Closed)?
         };
-        let logged = entry_at(&storage, index).map_err(|error| read_failed(&error))?;
-        Ok(logged.map(|logged| logged.place().into()))
+        Ok(entry_at(&storage, index)?.map(|logged| logged.place().into()))
     }
 
     /// The replica is dropped: whoever waits is told, and the storage is let go.

@@ -11,7 +11,7 @@ use openraft::{LogState, OptionalSend, RaftLogReader};
 
 use super::StartError;
 use super::config::{Entry, LogId, StorageError, Types, Vote};
-use super::keep::{Closed, Keep, read_failed, write_failed};
+use super::keep::{Closed, Keep, Unread, read_failed, write_failed};
 use super::logged::{Ballot, Logged, LoggedError, Place};
 
 /// Entries read from the storage at a time.
@@ -23,10 +23,10 @@ pub(super) struct LogStore(pub(super) Arc<Keep>);
 
 impl LogStore {
     /// The entries from `from` up to and without `end` that there are, until they have `bytes` bytes.
-    fn entries(&self, from: u64, end: u64, bytes: usize) -> Result<Vec<Entry>, StorageError> {
+    fn entries(&self, from: u64, end: u64, bytes: usize) -> Result<Vec<Entry>, Unread> {
         let (storage, from, held, end) = {
             let kept = self.0.lock();
-            let storage = kept.storage.clone().ok_or_else(|| read_failed(&Closed))?;
+            let storage = kept.storage.clone().ok_or(Closed)?;
             let first = kept.purged.map_or(0, |purged| purged.index + 1);
             let next = kept.last.map_or(0, |last| last.index + 1);
             (storage, from.max(first), kept.recent.first(), end.min(next))
@@ -36,7 +36,7 @@ impl LogStore {
             let page = match storage.log(at, PAGE.min(end.min(held) - at) as usize) {
                 // Dropped a moment ago: whoever still asks for it has lost its leadership.
                 Err(ReadError::LogCompacted { .. }) => return Ok(Vec::new()),
-                page => page.map_err(|error| read_failed(&error))?,
+                page => page.map_err(StartError::Read)?,
             };
             if page.is_empty() {
                 return Ok(entries);
@@ -45,7 +45,7 @@ impl LogStore {
                 if size >= bytes {
                     break;
                 }
-                entries.push(read_entry(index, &stored).map_err(|error| read_failed(&error))?);
+                entries.push(read_entry(index, &stored)?);
                 size += stored.len();
                 at = index + 1;
             }
@@ -86,12 +86,12 @@ impl RaftLogReader<Types> for LogStore {
             Bound::Excluded(end) => *end,
             Bound::Unbounded => u64::MAX,
         };
-        self.entries(from, end, usize::MAX)
+        self.entries(from, end, usize::MAX).map_err(|error| read_failed(&error))
     }
 
     async fn limited_get_log_entries(&mut self, from: u64, end: u64) -> Result<Vec<Entry>, StorageError> {
         let end = end.min(from.saturating_add(limits::RAFT_APPEND_ENTRIES as u64));
-        self.entries(from, end, limits::RAFT_APPEND_BYTES)
+        self.entries(from, end, limits::RAFT_APPEND_BYTES).map_err(|error| read_failed(&error))
     }
 }
 
@@ -141,7 +141,7 @@ impl RaftLogStorage<Types> for LogStore {
     async fn truncate(&mut self, from: LogId) -> Result<(), StorageError> {
         let from = from.index;
         let last = match from.checked_sub(1) {
-            Some(index) => self.0.log_id(index)?,
+            Some(index) => self.0.log_id(index).map_err(|error| read_failed(&error))?,
             None => None,
         };
         let written = self.0.write(|kept| {

@@ -27,6 +27,8 @@ pub enum LoggedError {
         limits::RAFT_MEMBERS
     )]
     Members,
+    #[error("a term that nobody leads has a leader; the sender is damaged or dishonest")]
+    Nobody,
     #[error("entries that do not follow on each other; the sender is damaged or dishonest")]
     Order,
 }
@@ -220,7 +222,13 @@ impl From<&Members> for Membership {
 
 impl Ballot {
     pub(super) fn check(self) -> Result<(), LoggedError> {
-        if self.term < limits::RAFT_NUMBER { Ok(()) } else { Err(LoggedError::Number) }
+        if self.term >= limits::RAFT_NUMBER {
+            Err(LoggedError::Number)
+        } else if self.elected && self.member.is_none() {
+            Err(LoggedError::Nobody)
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn encode(self) -> Vec<u8> {

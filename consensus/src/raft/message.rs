@@ -183,3 +183,133 @@ fn follow(term: u64, previous: Option<Place>, entries: &[Logged]) -> bool {
     });
     in_order && previous.is_none_or(|place| place.term <= term)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::logged::{Members, Payload};
+    use super::*;
+
+    fn node(number: u8) -> NodeId {
+        NodeId(Hash([number; 32]))
+    }
+
+    fn blank(term: u64, index: u64) -> Logged {
+        Logged { index, term, payload: Payload::Blank }
+    }
+
+    fn append(term: u64, previous: Option<Place>, entries: &[Logged]) -> Append {
+        let entries = entries.iter().map(|logged| Bytes(logged.encode())).collect();
+        Append { term, previous, entries, committed: None }
+    }
+
+    fn decoded(body: Body) -> Result<Message, LoggedError> {
+        let message = Message { life: 1, number: 2, body };
+        let read = Message::decode(&message.encode().0);
+        assert!(read.as_ref().is_ok_and(|read| *read == message) || read.is_err());
+        read
+    }
+
+    fn ask(ask: Ask) -> Result<Message, LoggedError> {
+        decoded(Body::Ask(ask))
+    }
+
+    #[test]
+    fn entries_that_do_not_follow_are_refused_on_both_sides() {
+        let place = |term, index| Some(Place { term, index });
+        let request = |append: Append| append.request(node(1)).map(|request| Append::of(&request));
+        for good in [
+            append(3, None, &[]),
+            append(3, None, &[blank(0, 0), blank(1, 1), blank(3, 2)]),
+            append(3, place(2, 6), &[blank(2, 7), blank(3, 8)]),
+        ] {
+            assert_eq!(request(good.clone()), Ok(Some(good)));
+        }
+        for bad in [
+            append(3, None, &[blank(1, 1)]),
+            append(3, place(2, 6), &[blank(2, 8)]),
+            append(3, place(2, 6), &[blank(1, 7)]),
+            append(3, place(2, 6), &[blank(3, 7), blank(3, 7)]),
+            append(3, place(2, 6), &[blank(4, 7)]),
+            append(3, place(4, 6), &[]),
+        ] {
+            assert!(matches!(request(bad), Err(LoggedError::Order)));
+        }
+    }
+
+    #[test]
+    fn numbers_and_lengths_are_bounded() {
+        let large = Place { term: 1, index: limits::RAFT_NUMBER };
+        let chunk = |length, offset: u64, bytes: usize| {
+            ask(Ask::Chunk(Chunk { term: 1, length, hash: Hash::ZERO, offset, part: Bytes(vec![0; bytes]) }))
+        };
+        assert!(ask(Ask::Elect { term: 1, last: None }).is_ok() && chunk(10, 4, 6).is_ok());
+        let ballot = Ballot { term: limits::RAFT_NUMBER, member: None, elected: true };
+        for bad in [
+            ask(Ask::Elect { term: 0, last: None }),
+            ask(Ask::Elect { term: u64::MAX, last: None }),
+            ask(Ask::Elect { term: 1, last: Some(large) }),
+            ask(Ask::Append(append(1, Some(large), &[]))),
+            chunk(10, 5, 6),
+            chunk(u64::MAX, u64::MAX, 1),
+            chunk(limits::SNAPSHOT_BYTES as u64 * 2, 0, 1),
+            decoded(Body::Answer(Answer::Higher(ballot))),
+            decoded(Body::Answer(Answer::Voted { granted: true, ballot, last: None })),
+        ] {
+            assert!(matches!(bad, Err(LoggedError::Number)), "{bad:?}");
+        }
+        let many = vec![blank(1, 0); limits::RAFT_APPEND_ENTRIES + 1];
+        assert_eq!(ask(Ask::Append(append(1, None, &many))), Err(LoggedError::Order));
+        let long = vec![0; limits::RAFT_MESSAGE_BYTES + 1];
+        assert!(matches!(Message::decode(&long), Err(LoggedError::Canon(_))));
+    }
+
+    #[test]
+    fn the_longest_entry_fits_a_message() {
+        let bytes = limits::RAFT_APPEND_BYTES + limits::LOGGED_BYTES;
+        let entries = vec![Bytes(vec![0; bytes])];
+        let append = Append { term: 1, previous: None, entries, committed: None };
+        assert!(ask(Ask::Append(append)).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_membership_is_refused() {
+        let set = |from: u8, to: u8| (from..to).map(node).collect::<BTreeSet<NodeId>>();
+        let logged = |voters: Vec<BTreeSet<NodeId>>, learners| {
+            let payload = Payload::Members(Members { voters, learners });
+            Logged::decode(&Logged { index: 0, term: 0, payload }.encode())
+        };
+        assert!(logged(vec![set(0, 5), set(3, 8)], set(8, 20)).is_ok());
+        for (voters, learners) in [
+            (vec![], set(0, 1)),
+            (vec![set(0, 0)], set(0, 1)),
+            (vec![set(0, 6)], set(0, 0)),
+            (vec![set(0, 3), set(0, 3), set(0, 3)], set(0, 0)),
+            (vec![set(0, 3)], set(2, 4)),
+            (vec![set(0, 3)], set(3, 21)),
+        ] {
+            assert!(matches!(logged(voters, learners), Err(LoggedError::Members)));
+        }
+    }
+
+    #[test]
+    fn a_ballot_is_above_another_where_openraft_says_so_and_never_panics() {
+        let members = [None, Some(node(1)), Some(node(2))];
+        let ballots: Vec<Ballot> = (1..3)
+            .flat_map(|term| members.map(|member| (term, member)))
+            .flat_map(|(term, member)| [false, true].map(|elected| Ballot { term, member, elected }))
+            .filter(|ballot| ballot.check().is_ok())
+            .collect();
+        assert_eq!(ballots.len(), 10, "nobody leads where nobody was voted for");
+        for a in &ballots {
+            for b in &ballots {
+                // Two that lead in one term: openraft does not compare them.
+                let impossible = a.elected && b.elected && a.term == b.term && a.member != b.member;
+                if !impossible {
+                    assert_eq!(a.is_above(*b), Vote::from(*a) > Vote::from(*b), "{a:?} {b:?}");
+                }
+            }
+        }
+    }
+}

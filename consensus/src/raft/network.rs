@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{self, Future};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
-use openraft::error::{Fatal, RPCError, RaftError, ReplicationClosed, StreamingError};
-use openraft::network::RPCOption;
+use openraft::error::{Fatal, RPCError, RaftError, ReplicationClosed, StreamingError, Timeout};
+use openraft::network::{RPCOption, RPCTypes};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
@@ -31,6 +32,8 @@ pub(super) struct Asked {
     life: u64,
     events: mpsc::Sender<Event>,
     waiting: Mutex<Waiting>,
+    /// A member that was asked for its vote has more of the log.
+    is_behind: AtomicBool,
 }
 
 #[derive(Default)]
@@ -41,7 +44,17 @@ struct Waiting {
 
 impl Asked {
     pub(super) fn new(life: u64, events: mpsc::Sender<Event>) -> Asked {
-        Asked { life, events, waiting: Mutex::default() }
+        Asked { life, events, waiting: Mutex::default(), is_behind: AtomicBool::new(false) }
+    }
+
+    /// Whether, at its last election, another had more of the log: that one should stand first.
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Relaxed)
+    }
+
+    /// The next election will show anew.
+    pub(super) fn forget_behind(&self) {
+        self.is_behind.store(false, Ordering::Relaxed);
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -51,10 +64,13 @@ impl Asked {
     /// An answer has come; a late one, or one from a stranger, is ignored.
     pub(super) fn answered(&self, from: NodeId, life: u64, number: u64, answer: Answer) {
         let mut waiting = self.waiting();
-        if life == self.life && waiting.by_number.get(&number).is_some_and(|(asked, _)| *asked == from) {
-            let asker = waiting.by_number.remove(&number);
+        let is_asked = waiting.by_number.get(&number).is_some_and(|(asked, _)| *asked == from);
+        if life == self.life
+            && is_asked
+            && let Some((_, asker)) = waiting.by_number.remove(&number)
+        {
             // Who gave up waiting does not want to know.
-            drop(asker.map(|(_, asker)| asker.send(answer)));
+            let _ = asker.send(answer);
         }
     }
 
@@ -133,24 +149,27 @@ impl Peer {
         }
     }
 
-    /// Sends a snapshot part by part until it has arrived, or the other member follows somebody else.
-    async fn send_snapshot(&mut self, term: u64, bytes: &[u8]) -> Ballot {
+    /// Sends a snapshot part by part until it has arrived, or the other member follows somebody else; none if it does not
+    /// answer.
+    async fn send_snapshot(&mut self, term: u64, bytes: &[u8]) -> Option<Ballot> {
         let (length, hash) = (bytes.len() as u64, Hash::blob(bytes));
-        let mut offset = 0;
-        loop {
+        let (mut offset, mut tries) = (0, 0);
+        while tries < limits::RAFT_CHUNK_TRIES {
+            tries += 1;
             let end = (offset + limits::RAFT_CHUNK_BYTES).min(bytes.len());
             let part = Bytes(bytes[offset..end].to_vec());
             let ask = Ask::Chunk(Chunk { term, length, hash, offset: offset as u64, part });
             let patience = Duration::from_millis(limits::RAFT_CHUNK_MS);
             match Runtime::timeout(patience, self.ask(ask)).await {
                 Ok(Answer::Next(next)) => {
-                    offset = usize::try_from(next).map_or(0, |next| next.min(bytes.len()));
+                    (offset, tries) = (usize::try_from(next).map_or(0, |next| next.min(bytes.len())), 0);
                 }
-                Ok(Answer::Installed(ballot) | Answer::Higher(ballot)) => return ballot,
+                Ok(Answer::Installed(ballot) | Answer::Higher(ballot)) => return Some(ballot),
                 // Another question's answer, or none: once more.
                 Ok(_) | Err(_) => {}
             }
         }
+        None
     }
 }
 
@@ -180,6 +199,9 @@ impl RaftNetwork<Types> for Peer {
         let last = request.last_log_id.map(Place::from);
         match self.ask(Ask::Elect { term: request.vote.leader_id.term, last }).await {
             Answer::Voted { granted, ballot, last } => {
+                if last > request.last_log_id.map(Place::from) {
+                    self.asked.is_behind.store(true, Ordering::Relaxed);
+                }
                 Ok(VoteResponse::new(Vote::from(ballot), last.map(LogId::from), granted))
             }
             _ => future::pending().await,
@@ -197,11 +219,19 @@ impl RaftNetwork<Types> for Peer {
         tokio::select! {
             biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
-            ballot = self.send_snapshot(mine.term, &snapshot.snapshot) => {
-                // One that is not above ours and is not ours comes from a liar: openraft must not compare them.
-                let answer = if ballot.is_above(mine) { Vote::from(ballot) } else { vote };
-                Ok(SnapshotResponse::new(answer))
-            }
+            answer = self.send_snapshot(mine.term, &snapshot.snapshot) => match answer {
+                Some(ballot) => {
+                    // One that is not above ours and is not ours comes from a liar: openraft must not compare them.
+                    let answer = if ballot.is_above(mine) { Vote::from(ballot) } else { vote };
+                    Ok(SnapshotResponse::new(answer))
+                }
+                None => Err(StreamingError::Timeout(Timeout {
+                    action: RPCTypes::InstallSnapshot,
+                    id: mine.member.map(Member).unwrap_or_default(),
+                    target: Member(self.to),
+                    timeout: Duration::from_millis(limits::RAFT_CHUNK_MS),
+                })),
+            },
         }
     }
 }

@@ -86,3 +86,58 @@ impl Recent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::EntryPayload;
+
+    use super::super::config::LogId;
+    use super::super::logged::Place;
+    use super::*;
+
+    fn entry(index: u64) -> Entry {
+        Entry { log_id: LogId::from(Place { term: 1, index }), payload: EntryPayload::Blank }
+    }
+
+    fn held(recent: &Recent) -> Vec<u64> {
+        let held: Vec<u64> = recent.from(0).map(|(entry, _)| entry.log_id.index).collect();
+        assert!(held.iter().all(|index| recent.get(*index).is_some()));
+        assert_eq!(recent.bytes, held.len() * 10);
+        assert_eq!(recent.end() - recent.first(), held.len() as u64);
+        held
+    }
+
+    #[test]
+    fn what_is_not_durable_stays_and_the_rest_is_bounded() {
+        let most = limits::RAFT_RECENT_ENTRIES as u64;
+        let mut recent = Recent::new(5);
+        (5..5 + 2 * most).for_each(|index| recent.push(entry(index), 10));
+        assert_eq!(held(&recent).len() as u64, 2 * most);
+        recent.durable_before(10);
+        assert_eq!(recent.first(), 10);
+        recent.durable_before(5 + 2 * most);
+        assert_eq!(held(&recent).len() as u64, most);
+        assert!(recent.get(5).is_none() && recent.get(5 + 2 * most).is_none());
+    }
+
+    #[test]
+    fn both_ends_can_go_and_the_log_goes_on() {
+        let mut recent = Recent::new(0);
+        (0..10).for_each(|index| recent.push(entry(index), 10));
+        recent.truncate(8);
+        recent.drop_through(2);
+        assert_eq!(held(&recent), [3, 4, 5, 6, 7]);
+        recent.push(entry(8), 10);
+        assert_eq!(recent.from(7).count(), 2);
+        // Beyond the end on both sides.
+        recent.drop_through(20);
+        assert_eq!((held(&recent), recent.end()), (vec![], 21));
+        recent.push(entry(21), 10);
+        recent.truncate(21);
+        assert_eq!((held(&recent), recent.end()), (vec![], 21));
+        // What lies in the storage alone is taken back.
+        recent.truncate(18);
+        recent.push(entry(18), 10);
+        assert_eq!(held(&recent), [18]);
+    }
+}

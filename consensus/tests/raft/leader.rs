@@ -1,0 +1,73 @@
+//! A leader that is cut off, and one that comes back.
+
+use forgemesh_storage::testing::Unsynced;
+
+use super::world::{Weather, World, run, seeds};
+
+#[test]
+fn without_its_leader_a_hub_goes_on_within_two_seconds() {
+    for seed in seeds(15) {
+        println!("seed {seed}");
+        run(seed, async {
+            let mut world = World::new(seed, 3, 0, Weather::fair()).await;
+            world.propose_every(2_000..6_000);
+            world.until("leader", 5_000, |world| world.leader().is_some()).await;
+            world.pass(500).await;
+            let old = world.leader().unwrap();
+            world.crash(old, Unsynced::Lost);
+            let agreed = world.agreed.len();
+            world.until("new leader", 2_000, |world| world.agreed.len() > agreed + 1).await;
+            world.start(old).await;
+            world.pass(500).await;
+            world.stop_proposing();
+            world.until("agreement", 2_000, World::is_level).await;
+        });
+    }
+}
+
+#[test]
+fn what_a_leader_that_is_cut_off_writes_is_taken_back() {
+    run(5, async {
+        let mut world = World::new(5, 5, 0, Weather::fair()).await;
+        world.until("leader", 5_000, |world| world.leader().is_some()).await;
+        let old = world.leader().unwrap();
+        world.isolate(old);
+        let agreed = world.agreed.len();
+        let before = world.members[old].storage().next_log_index().unwrap();
+        for _ in 0..10 {
+            assert!(world.propose(old), "it does not know yet");
+        }
+        let token = world.confirm(old);
+        world.pass(200).await;
+        assert!(world.members[old].storage().next_log_index().unwrap() > before, "written");
+        assert_eq!(world.agreed.len(), agreed, "and not agreed on");
+        world.until("new leader", 3_000, |world| world.leader().is_some_and(|leader| leader != old)).await;
+        world.propose_every(1_000..2_000);
+        world.pass(500).await;
+        assert!(world.confirmed.contains(&(old, token, false)), "{:?}", world.confirmed);
+        let new = world.leader().unwrap();
+        let token = world.confirm(new);
+        world.until("answer", 500, |world| world.confirmed.contains(&(new, token, true))).await;
+        world.heal();
+        world.pass(500).await;
+        world.stop_proposing();
+        world.until("agreement", 2_000, World::is_level).await;
+        assert!(!world.members[old].leads && !world.propose(old), "who does not lead takes nothing");
+        // It holds the log of the others, entry by entry.
+        let log = |member: usize| world.members[member].storage().log(0, 10_000).unwrap();
+        assert_eq!(log(old), log(new));
+    });
+}
+
+#[test]
+fn a_way_that_is_longer_than_a_heartbeat_is_no_obstacle() {
+    run(6, async {
+        let way_us = 80_000..120_000;
+        let mut world = World::new(6, 3, 0, Weather { way_us, ..Weather::fair() }).await;
+        world.until("leader", 20_000, |world| world.leader().is_some()).await;
+        let (leader, agreed) = (world.leader().unwrap(), world.agreed.len());
+        assert!(world.propose(leader));
+        world.until("agreement", 1_000, |world| world.agreed.len() > agreed).await;
+        world.until("all", 1_000, World::is_level).await;
+    });
+}
