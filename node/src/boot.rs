@@ -238,7 +238,7 @@ fn replay(
         }
         for (_, bytes) in page {
             let entry = match Committed::from(Logged::decode(&bytes)?) {
-                Committed::Entry(entry) => entry,
+                Committed::Entry(entry) => *entry,
                 Committed::Other { index, term } => {
                     hub.pass_over(index, term);
                     continue;

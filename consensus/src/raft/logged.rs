@@ -81,7 +81,7 @@ impl From<Logged> for Committed {
         match payload {
             Payload::Command(Proposal { at_ms, command }) => {
                 let command = Arc::unwrap_or_clone(command);
-                Committed::Entry(command::Entry { index, term, at_ms, command })
+                Committed::Entry(Box::new(command::Entry { index, term, at_ms, command }))
             }
             Payload::Blank | Payload::Members(_) => Committed::Other { index, term },
         }

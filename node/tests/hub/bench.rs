@@ -287,7 +287,7 @@ impl Bench {
             }
             Pending::Entry(entry) => {
                 self.log.push(entry.clone());
-                Input::Committed(vec![Committed::Entry(entry)])
+                Input::Committed(vec![Committed::Entry(Box::new(entry))])
             }
         }
     }

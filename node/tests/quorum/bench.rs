@@ -251,7 +251,7 @@ impl Bench {
         let entry = Entry { index: self.log.len() as u64, term: self.term, at_ms: self.now_ms, command };
         self.log.push(entry.clone());
         for i in 0..self.genesis.hub.len() {
-            self.queue.push_back((i, Input::Committed(vec![Committed::Entry(entry.clone())])));
+            self.queue.push_back((i, Input::Committed(vec![Committed::Entry(Box::new(entry.clone()))])));
         }
     }
 
