@@ -224,8 +224,9 @@ impl EventLoop {
                     // A relay is asked to be one: it is reachable where it listens, or it is of no use.
                     self.swarm.add_external_address(address);
                 }
-                self.listeners.opened(listener_id);
+                // Whoever waits for the start finds the addresses in the status.
                 self.show_addresses();
+                self.listeners.opened(listener_id);
             }
             SwarmEvent::ExpiredListenAddr { .. } | SwarmEvent::ExternalAddrExpired { .. } => {
                 self.show_addresses()
