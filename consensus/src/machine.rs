@@ -1,5 +1,7 @@
 //! The hub: the replicated state and the one function that changes it.
 
+mod voting;
+
 use std::collections::BTreeMap;
 
 use forgemesh_kernel::planner;
@@ -29,6 +31,7 @@ use crate::enrolment::{Change, Enrolment, EnrolmentRefused};
 use crate::job::{Batch, JobRecord, Reason, Reveal};
 use crate::settle::{self, FinishedJob};
 use crate::shard_set::ShardSet;
+pub use voting::VoteRefused;
 
 /// What is replicated, and what a snapshot holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -179,25 +182,6 @@ pub enum Rejected {
     NotTimedOut { job: JobId, now_ms: u64 },
     #[error("entry {found} where {expected} is due")]
     OutOfOrder { expected: u64, found: u64 },
-}
-
-/// Why a vote was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum VoteRefused {
-    #[error("the vote's signature: {0}")]
-    Signature(#[from] KeyError),
-    #[error("only a hub member votes")]
-    NotAMember,
-    #[error("no open job waits for the reduction of this stage")]
-    NotAwaited,
-    #[error("this member has voted on this stage")]
-    Twice,
-    #[error("the stage voted for does not follow from the plan")]
-    WrongStage,
-    #[error(
-        "the result voted for does not end where the plan lets the job end, or its artifacts are not the ones asked for"
-    )]
-    WrongResult,
 }
 
 impl Hub {
@@ -532,37 +516,6 @@ impl Hub {
         Ok(self.finish(id, Err(Failure::new(FailureCode::Cancelled, "by its submitter"))))
     }
 
-    fn vote(&mut self, signed: &Signed<ReductionVote>) -> Result<Applied, Rejected> {
-        let vote = &signed.body;
-        signed.verify(self.mesh).map_err(VoteRefused::Signature)?;
-        self.genesis.member(&signed.key).ok_or(VoteRefused::NotAMember)?;
-        let job = self.state.open.get_mut(&vote.job).ok_or(VoteRefused::NotAwaited)?;
-        let stale = vote.stage != job.run().number || vote.set_aside != job.set_aside.len() as u64;
-        if job.state != State::Aggregating || stale {
-            return Err(VoteRefused::NotAwaited.into());
-        }
-        let mut of_stage = job.votes.iter().filter(|old| old.body.stage == vote.stage);
-        if of_stage.any(|old| old.key == signed.key) {
-            return Err(VoteRefused::Twice.into());
-        }
-        check_outcome(job, &vote.outcome)?;
-        job.votes.push(signed.clone());
-        let equal = job.votes.iter().filter(|other| other.body == *vote).count();
-        if equal <= self.genesis.hub.len() / 2 {
-            return Ok(Applied::event(Event::Voted { job: vote.job }));
-        }
-        match &vote.outcome {
-            Outcome::Next(run) => {
-                job.runs.push(run.clone());
-                job.attested = ShardSet::default();
-                job.advance(State::Running);
-                Ok(Applied::event(Event::StageOpened { job: vote.job, stage: run.number }))
-            }
-            Outcome::Final(result) => Ok(self.finish(vote.job, Ok(result.clone()))),
-            Outcome::Failed(failure) => Ok(self.finish(vote.job, Err(failure.clone()))),
-        }
-    }
-
     fn fail(&mut self, id: &JobId, failure: &Failure) -> Result<Applied, Rejected> {
         let now_ms = self.state.now_ms;
         let job = self.state.open.get(id).ok_or(Rejected::NotOpen(*id))?;
@@ -603,31 +556,5 @@ fn move_on(job: &mut JobRecord) {
     }
     if job.state == State::Verifying && job.is_verified() {
         job.advance(State::Aggregating);
-    }
-}
-
-/// What can be derived of an outcome is derived here, not believed.
-fn check_outcome(job: &JobRecord, outcome: &Outcome) -> Result<(), VoteRefused> {
-    let (plan, run) = (&job.plan, job.run());
-    match outcome {
-        Outcome::Failed(_) => Ok(()),
-        Outcome::Next(next) => {
-            let bytes = next.input.as_ref().map_or(0, |input| input.brackets.0.len());
-            let bounded = next.number < limits::JOB_STAGES && bytes <= limits::STAGE_INPUT_BYTES;
-            let follows = bounded && planner::may_follow(plan, run, next);
-            if follows { Ok(()) } else { Err(VoteRefused::WrongStage) }
-        }
-        Outcome::Final(result) => {
-            let kinds = result.artifacts.iter().map(|artifact| artifact.kind);
-            // A result is of all leaves before the end of this stage, and a job ends only where its plan says it may.
-            let end = run.stage.end();
-            let covered = result.stop_leaf == end && result.work.leaves == end && plan.is_stop(end);
-            let whole = covered && result.work.iterations == plan.paths_before(end);
-            if whole && kinds.eq(job.terms.artifacts.include.iter().copied()) {
-                Ok(())
-            } else {
-                Err(VoteRefused::WrongResult)
-            }
-        }
     }
 }

@@ -1,0 +1,89 @@
+//! Votes on a stage's reduction: a majority of equal ones opens the next stage or ends the job.
+
+use forgemesh_kernel::planner;
+use forgemesh_protocol::keys::{KeyError, Signed};
+use forgemesh_protocol::limits;
+use forgemesh_protocol::state::State;
+use forgemesh_protocol::vote::{Outcome, ReductionVote};
+
+use super::{Applied, Event, Hub, Rejected};
+use crate::job::JobRecord;
+use crate::shard_set::ShardSet;
+
+/// Why a vote was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VoteRefused {
+    #[error("the vote's signature: {0}")]
+    Signature(#[from] KeyError),
+    #[error("only a hub member votes")]
+    NotAMember,
+    #[error("no open job waits for the reduction of this stage")]
+    NotAwaited,
+    #[error("this member has voted on this stage")]
+    Twice,
+    #[error("the stage voted for does not follow from the plan")]
+    WrongStage,
+    #[error(
+        "the result voted for does not end where the plan lets the job end, or its artifacts are not the ones asked for"
+    )]
+    WrongResult,
+}
+
+impl Hub {
+    pub(super) fn vote(&mut self, signed: &Signed<ReductionVote>) -> Result<Applied, Rejected> {
+        let vote = &signed.body;
+        signed.verify(self.mesh).map_err(VoteRefused::Signature)?;
+        self.genesis.member(&signed.key).ok_or(VoteRefused::NotAMember)?;
+        let job = self.state.open.get_mut(&vote.job).ok_or(VoteRefused::NotAwaited)?;
+        let stale = vote.stage != job.run().number || vote.set_aside != job.set_aside.len() as u64;
+        if job.state != State::Aggregating || stale {
+            return Err(VoteRefused::NotAwaited.into());
+        }
+        let mut of_stage = job.votes.iter().filter(|old| old.body.stage == vote.stage);
+        if of_stage.any(|old| old.key == signed.key) {
+            return Err(VoteRefused::Twice.into());
+        }
+        check_outcome(job, &vote.outcome)?;
+        job.votes.push(signed.clone());
+        let equal = job.votes.iter().filter(|other| other.body == *vote).count();
+        if equal <= self.genesis.hub.len() / 2 {
+            return Ok(Applied::event(Event::Voted { job: vote.job }));
+        }
+        match &vote.outcome {
+            Outcome::Next(run) => {
+                job.runs.push(run.clone());
+                job.attested = ShardSet::default();
+                job.advance(State::Running);
+                Ok(Applied::event(Event::StageOpened { job: vote.job, stage: run.number }))
+            }
+            Outcome::Final(result) => Ok(self.finish(vote.job, Ok(result.clone()))),
+            Outcome::Failed(failure) => Ok(self.finish(vote.job, Err(failure.clone()))),
+        }
+    }
+}
+
+/// What can be derived of an outcome is derived here, not believed.
+fn check_outcome(job: &JobRecord, outcome: &Outcome) -> Result<(), VoteRefused> {
+    let (plan, run) = (&job.plan, job.run());
+    match outcome {
+        Outcome::Failed(_) => Ok(()),
+        Outcome::Next(next) => {
+            let bytes = next.input.as_ref().map_or(0, |input| input.brackets.0.len());
+            let bounded = next.number < limits::JOB_STAGES && bytes <= limits::STAGE_INPUT_BYTES;
+            let follows = bounded && planner::may_follow(plan, run, next);
+            if follows { Ok(()) } else { Err(VoteRefused::WrongStage) }
+        }
+        Outcome::Final(result) => {
+            let kinds = result.artifacts.iter().map(|artifact| artifact.kind);
+            // A result is of all leaves before the end of this stage, and a job ends only where its plan says it may.
+            let end = run.stage.end();
+            let covered = result.stop_leaf == end && result.work.leaves == end && plan.is_stop(end);
+            let whole = covered && result.work.iterations == plan.paths_before(end);
+            if whole && kinds.eq(job.terms.artifacts.include.iter().copied()) {
+                Ok(())
+            } else {
+                Err(VoteRefused::WrongResult)
+            }
+        }
+    }
+}
