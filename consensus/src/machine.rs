@@ -4,7 +4,6 @@ mod voting;
 
 use std::collections::BTreeMap;
 
-use forgemesh_kernel::planner;
 use forgemesh_protocol::attestation::Attestation;
 use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::{self, CanonError};
@@ -14,12 +13,12 @@ use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
-use forgemesh_protocol::keys::{KeyError, Signed};
+use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::plan::StageRun;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
-use forgemesh_protocol::vote::{FinalResult, Outcome, ReductionVote};
+use forgemesh_protocol::vote::FinalResult;
 use serde::{Deserialize, Serialize};
 
 use crate::adjudicate::{

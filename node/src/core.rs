@@ -27,21 +27,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use forgemesh_consensus::adjudicate::ChainHead;
 use forgemesh_consensus::command::Command;
-use forgemesh_consensus::enrolment::Enrolment;
-use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::Hub;
 pub use forgemesh_consensus::machine::Rejected;
 use forgemesh_consensus::raft::Committed;
 use forgemesh_consensus::settle::FinishedJob;
-use forgemesh_protocol::cancellation::Cancellation;
-use forgemesh_protocol::canon::Bytes;
-use forgemesh_protocol::enrolment::{Expulsion, Invitation, Withdrawal};
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
-use forgemesh_protocol::keys::{SecretKey, Signed};
-use forgemesh_protocol::state::State;
-use forgemesh_protocol::submission::Submission;
-use forgemesh_protocol::wire::{Answer, Attested, Message};
+use forgemesh_protocol::keys::SecretKey;
+use forgemesh_protocol::wire::{Attested, Message};
 use forgemesh_storage::Batch;
 
 use crate::ports::{Done, Work};

@@ -128,6 +128,8 @@ pub const SCRUB_MS: u64 = 60_000;
 pub const SCRUB_BYTES: usize = 64 << 20;
 /// How often a checker at work is asked again.
 pub const CHECK_RETRY_MS: u64 = 10_000;
+/// The agents hear of new entries in the books at most this often, their hellos aside.
+pub const ANNOUNCE_MS: u64 = 100;
 /// Batches that are checked at the same time.
 pub const CHECKS: usize = 256;
 /// How often batches of one job may be set aside before it is given up.

@@ -3,7 +3,6 @@
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::enrolment::Enrolment;
 use forgemesh_consensus::job::JobRecord;
-use forgemesh_consensus::machine::Rejected;
 use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::enrolment::{Expulsion, Invitation, Withdrawal};

@@ -158,14 +158,12 @@ impl HubRole {
                 self.members.remove(&attestation.body.digest());
             }
             (Command::Reveal { .. } | Command::Pass { .. }, _) => self.offered_ms = None,
-            (Command::Enrol { join }, applied) => {
-                if self.joining.remove(&join.key.id()) {
-                    let answer = match applied {
-                        Ok(_) => Message::Joined { join: join.body.digest() },
-                        Err(reason) => refused(join, &reason.to_string()),
-                    };
-                    cx.send(join.key.id(), answer);
-                }
+            (Command::Enrol { join }, applied) if self.joining.remove(&join.key.id()) => {
+                let answer = match applied {
+                    Ok(_) => Message::Joined { join: join.body.digest() },
+                    Err(reason) => refused(join, &reason.to_string()),
+                };
+                cx.send(join.key.id(), answer);
             }
             (Command::Invite { invitation }, applied) => {
                 self.settle(cx, Matter::Enrolment(invitation.body.digest()), applied.as_ref().err());

@@ -141,7 +141,7 @@ impl Agent {
 /// On its way to the disk.
 pub enum Pending {
     Batch(u64, Batch),
-    Entry(Entry),
+    Entry(Box<Entry>),
 }
 
 /// The hub and its surroundings.
@@ -250,7 +250,7 @@ impl Bench {
                     Output::Propose(command) => {
                         let index = (self.log.len() + self.entries_waiting()) as u64;
                         let entry = Entry { index, term: 1, at_ms: self.now.wall_ms, command };
-                        inputs.extend(self.disk(Pending::Entry(entry)));
+                        inputs.extend(self.disk(Pending::Entry(Box::new(entry))));
                     }
                     Output::Snapshot { .. } => {}
                     Output::Work { ticket, work } => self.works.push_back((ticket, work)),
@@ -286,8 +286,8 @@ impl Bench {
                 Input::Stored { token }
             }
             Pending::Entry(entry) => {
-                self.log.push(entry.clone());
-                Input::Committed(vec![Committed::Entry(Box::new(entry))])
+                self.log.push((*entry).clone());
+                Input::Committed(vec![Committed::Entry(entry)])
             }
         }
     }

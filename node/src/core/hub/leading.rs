@@ -48,6 +48,8 @@ pub(super) struct Lead {
     voting: BTreeSet<(NodeId, Hash)>,
     /// Jobs that were running when this member began to lead: their agents say first what they hold.
     pub settling: BTreeSet<JobId>,
+    /// How many entries of the books the agents were told of, and when.
+    announced: (u64, u64),
     /// Agents that were known then and have not said it yet.
     unheard: BTreeSet<NodeId>,
 }
@@ -94,6 +96,7 @@ impl HubRole {
             discarding: BTreeSet::new(),
             voting: BTreeSet::new(),
             settling: others_at_work(&self.machine, self.node),
+            announced: (books, cx.now.up_ms),
             unheard,
         });
         self.touched.extend(self.machine.state().open.keys());
@@ -372,6 +375,22 @@ impl HubRole {
             self.pass_over(cx);
             self.check_again(cx);
             self.lend(cx);
+            self.announce(cx);
+        }
+    }
+
+    /// Tells the agents of new entries in the books: they fetch them at once instead of after their next hello.
+    fn announce(&mut self, cx: &mut Context<'_>) {
+        let books = self.machine.state().ledger_len;
+        let up_ms = cx.now.up_ms;
+        let Some(lead) = &mut self.lead else { return };
+        if books == lead.announced.0 || up_ms < lead.announced.1 + limits::ANNOUNCE_MS {
+            return;
+        }
+        lead.announced = (books, up_ms);
+        let term = lead.term;
+        for agent in self.scheduler.live(up_ms).into_iter().filter(|agent| *agent != self.node) {
+            cx.send(agent, Message::Led { term, books });
         }
     }
 
@@ -478,12 +497,15 @@ impl HubRole {
         let passing =
             self.machine.state().waiting_since_ms.filter(|_| others && self.machine.awaits_reveal());
         let pass = passing.map(|since_ms| since_ms.saturating_add(limits::PASS_MS).saturating_sub(log_ms));
+        let announce = (self.machine.state().ledger_len != lead.announced.0)
+            .then(|| (lead.announced.1 + limits::ANNOUNCE_MS).saturating_sub(now.up_ms));
         let checks = lead.checking.values().map(|checking| checking.due_ms).min();
         timeout
             .min(self.scheduler.next_deadline(now, log_ms))
             .min(lead.intake.next_deadline(now.up_ms))
             .min(settled.unwrap_or(u64::MAX))
             .min(pass.unwrap_or(u64::MAX))
+            .min(announce.unwrap_or(u64::MAX))
             .min(checks.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(now.up_ms)))
     }
 }
