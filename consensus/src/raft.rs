@@ -43,7 +43,7 @@ use tokio::task::JoinSet;
 pub use closed::agreed;
 pub use config::{Member, Timing, Types};
 pub use event::{ChangeError, Committed, Event, Failure};
-pub use logged::{Logged, LoggedError, Members, Payload, Place, Proposal};
+pub use logged::{Ballot, Logged, LoggedError, Members, Payload, Place, Proposal};
 pub use runtime::{Runtime, seed};
 pub use snapshot::Head;
 

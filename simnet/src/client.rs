@@ -1,5 +1,7 @@
-//! A client: asks the hub at its time, asks again after every crash with the same signed bytes, until it is told that
-//! its job is accepted or refused; some take their job back.
+//! A client: asks a node of the mesh at its time, asks the next one with the same signed bytes when that one is down or
+//! has no answer, until it is told that its job is accepted or refused; some take their job back.
+
+use std::rc::Rc;
 
 use forgemesh_node::core::{Reply, Request};
 use forgemesh_protocol::cancellation::Cancellation;
@@ -10,10 +12,11 @@ use forgemesh_protocol::limits;
 use forgemesh_protocol::submission::{Offer, Submission};
 use tokio::time::{Duration, sleep, sleep_until};
 
+use crate::draws::Draws;
 use crate::machine::{Ground, Machine};
 use crate::world::{Answer, Broken, EPOCH_MS};
 
-/// Until a hub without room is asked again.
+/// Until the next node is asked.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// What one client wants.
@@ -28,7 +31,7 @@ pub struct Client {
 
 impl Client {
     /// Asks until there is an answer.
-    pub async fn ask(self, hub: Machine, ground: Ground) -> Result<Answer, Broken> {
+    pub async fn ask(self, machines: Rc<Vec<Machine>>, ground: Ground) -> Result<Answer, Broken> {
         let submission = Submission {
             envelope: Bytes(self.envelope),
             offer: Offer::default(),
@@ -39,34 +42,60 @@ impl Client {
         let submission = Signed::new(submission, mesh, &self.secret);
         let id = submission.job_id(mesh);
         sleep_until(ground.trace.started() + Duration::from_millis(self.at_ms)).await;
-        let reply = ask(&hub, || Request::Submit(Box::new(submission.clone()))).await;
+        let mut nodes = Nodes::new(machines, ground.seed, self.number);
+        let reply = nodes.ask(|| Request::Submit(Box::new(submission.clone()))).await;
         ground.trace.step("answer", self.number as u64, Hash::blob(format!("{reply:?}").as_bytes()));
         match reply {
             Reply::Accepted(job) if job == id => ground.witness.acknowledged(job),
             Reply::Refused(reason) => return Ok(Answer::Refused(reason.to_string())),
+            Reply::RefusedByHub(reason) => return Ok(Answer::Refused(reason)),
             other => return Err(Broken::Answer(format!("{other:?}"))),
         }
         if let Some(after_ms) = self.cancel_ms {
             sleep(Duration::from_millis(after_ms)).await;
             let cancellation = Signed::new(Cancellation { job: id }, mesh, &self.secret);
             ground.witness.cancelled(id);
-            let reply = ask(&hub, || Request::Cancel(Box::new(cancellation.clone()))).await;
+            let reply = nodes.ask(|| Request::Cancel(Box::new(cancellation.clone()))).await;
             ground.trace.step("cancelled", self.number as u64, Hash::blob(format!("{reply:?}").as_bytes()));
         }
         Ok(Answer::Accepted(id))
     }
 }
 
-/// Asks one life of the hub after the other, until one answers.
-async fn ask(hub: &Machine, request: impl Fn() -> Request) -> Reply {
-    let mut last = 0;
-    loop {
-        let (life, handle) = hub.alive(last).await;
-        match handle.request(request()).await {
-            Ok(Reply::DiskLow) => sleep(AGAIN).await,
-            Ok(reply) => return reply,
-            // A node that has stopped answers nobody; its next life is asked.
-            Err(_) => last = life,
+/// The nodes that a client knows, one of which it asks first.
+struct Nodes {
+    machines: Rc<Vec<Machine>>,
+    turn: usize,
+}
+
+impl Nodes {
+    fn new(machines: Rc<Vec<Machine>>, seed: u64, client: usize) -> Nodes {
+        let last = machines.len() as u64 - 1;
+        let turn = Draws::new(seed, &format!("client {client}")).between(0, last) as usize;
+        Nodes { machines, turn }
+    }
+
+    /// Asks one node after the other, until one answers.
+    async fn ask(&mut self, request: impl Fn() -> Request) -> Reply {
+        loop {
+            if let Some(handle) = self.machines[self.turn % self.machines.len()].handle() {
+                match handle.request(request()).await {
+                    Ok(reply) if is_final(&reply) => return reply,
+                    // It is full, knows no leader, or has stopped.
+                    Ok(_) | Err(_) => {}
+                }
+            }
+            self.turn += 1;
+            sleep(AGAIN).await;
         }
+    }
+}
+
+fn is_final(reply: &Reply) -> bool {
+    match reply {
+        Reply::DiskLow | Reply::Busy | Reply::NoAnswer => false,
+        // A leader without room.
+        Reply::RefusedByHub(reason) => !reason.contains("try again later"),
+        _ => true,
     }
 }

@@ -51,7 +51,7 @@ impl ModelledExecutor {
                 Work::Run { .. } => (5, 200),
                 Work::Open { .. } | Work::Check { .. } => (1, 40),
                 Work::Reduce { .. } => (1, 80),
-                Work::Load { .. } => (1, 10),
+                Work::Load { .. } | Work::Lookup { .. } | Work::File { .. } | Work::Books { .. } => (1, 10),
                 Work::Scrub { .. } => (10, 100),
             };
             let takes = Duration::from_millis(self.draws.between(low, high));
@@ -79,9 +79,13 @@ impl Executor for ModelledExecutor {
         // As in production: checks and reductions go before shards.
         match work {
             Work::Run { .. } | Work::Scrub { .. } => self.queue.waiting.push_back((ticket, work)),
-            Work::Open { .. } | Work::Check { .. } | Work::Reduce { .. } | Work::Load { .. } => {
-                self.queue.waiting.push_front((ticket, work));
-            }
+            Work::Open { .. }
+            | Work::Check { .. }
+            | Work::Reduce { .. }
+            | Work::Load { .. }
+            | Work::Lookup { .. }
+            | Work::File { .. }
+            | Work::Books { .. } => self.queue.waiting.push_front((ticket, work)),
         }
         self.fill();
     }

@@ -84,8 +84,8 @@ pub struct Field {
     pub machines: usize,
     /// Faults begin before this.
     pub span_ms: u64,
-    /// The machine that has the log, of which no other has a copy.
-    pub hub: usize,
+    /// The first of them are the hub's members.
+    pub hubs: usize,
     /// When clients ask.
     pub arrivals: Vec<u64>,
 }
@@ -100,16 +100,16 @@ impl Field {
         }
     }
 
-    /// Any machine; the hub one time in three, since everything hangs on it.
+    /// Any machine; a member of the hub one time in three, since everything hangs on them.
     pub fn machine(&self, draws: &mut Draws) -> usize {
-        if draws.between(0, 2) == 0 { self.hub } else { draws.between(0, self.machines as u64 - 1) as usize }
+        let among = if draws.between(0, 2) == 0 { self.hubs } else { self.machines };
+        draws.between(0, among as u64 - 1) as usize
     }
 
-    /// A machine that only executes; none in a mesh of one.
+    /// A machine that only executes; none where all are members of the hub.
     pub fn agent(&self, draws: &mut Draws) -> Option<usize> {
-        let others = (self.machines as u64).checked_sub(2)?;
-        let number = draws.between(0, others) as usize;
-        Some(if number >= self.hub { number + 1 } else { number })
+        let last = (self.machines - self.hubs).checked_sub(1)?;
+        Some(self.hubs + draws.between(0, last as u64) as usize)
     }
 
     /// How many faults of a class there are: some for every minute.

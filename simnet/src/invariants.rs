@@ -5,7 +5,10 @@ pub mod acknowledged_kept;
 pub mod failed_for_cause;
 pub mod honest_unblamed;
 pub mod ledger_chains;
+pub mod log_safety;
 pub mod one_final_result;
+pub mod one_leader;
+pub mod one_receipt;
 pub mod progress;
 pub mod queues_bounded;
 pub mod replay_matches;
@@ -15,34 +18,53 @@ use forgemesh_consensus::command::Entry;
 use forgemesh_consensus::machine::{Applied, Hub, Rejected};
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_node::core::Queue;
+use forgemesh_node::job_file::JobFile;
+use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_storage::Storage;
 
+use crate::durable::Kept;
 use crate::gauge::Waiting;
 use crate::witness::Known;
 
 /// What has just happened.
 pub enum Moment<'a> {
-    /// A log entry is durable, and the observer has applied it.
+    /// An entry is agreed on, and the observer has applied it.
     Applied { entry: &'a Entry, outcome: &'a Result<Applied, Rejected> },
-    /// A ledger entry is durable.
-    Entered { entry: &'a LedgerEntry },
+    /// A member has durably appended an entry; what is agreed on at that index, if something is.
+    Logged { machine: usize, index: u64, bytes: &'a [u8], agreed: Option<&'a Kept> },
+    /// A member takes back the entries from here on; so many are agreed on.
+    Truncated { machine: usize, from: u64, agreed: u64 },
+    /// The state after this entry takes the place of all before it; so many are agreed on.
+    Snapshot { machine: usize, index: u64, agreed: u64 },
+    /// This node leads in this term: it says so, or a member has noted it.
+    Led { machine: usize, term: u64, leader: NodeId },
+    /// A client is told that its job is accepted.
+    Acknowledged { job: JobId },
+    /// A ledger entry is durable on a machine.
+    Entered { machine: usize, entry: &'a LedgerEntry },
+    /// A final job's record is durable on a machine.
+    Recorded { machine: usize, file: &'a JobFile },
     /// Something durable cannot be read back, or not in its place.
-    Unreadable { what: &'static str },
-    /// The hub has come to life with this state on this disk.
-    Booted { hub: &'a Hub, storage: &'a Storage },
+    Unreadable { machine: usize, what: &'static str },
+    /// A life begins on a disk; what is not there and was reported durable, or is there and was never written.
+    Opened { machine: usize, lost: Option<String> },
+    /// A member has come to life with this state; what it should be, given its length.
+    Booted { machine: usize, hub: &'a Hub, expected: Option<&'a Hub> },
+    /// A machine's disk is lost, and all that was on it.
+    Replaced { machine: usize },
     /// What waits inside one machine, and the parcels at its door.
     Beat { machine: usize, waiting: Waiting, parcels: usize },
     /// What a node says of the queues within it.
     Queues { machine: usize, queues: &'a [Queue] },
-    /// The world was healed and given time; the hub's disk is opened as a stranger would.
-    Over { storage: &'a Storage, unfinished: &'a [String] },
+    /// The world was healed and given time; the disks of the living members are opened as a stranger would.
+    Over { storages: &'a [(usize, Storage)], unfinished: &'a [String] },
 }
 
 /// What an invariant sees.
 pub struct View<'a> {
     pub moment: Moment<'a>,
-    /// The observer's hub, with the whole durable log applied.
+    /// The observer's hub, with all that is agreed on applied.
     pub mirror: &'a Hub,
     pub known: &'a Known,
 }
@@ -75,6 +97,9 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         // Before the chain of the books, which a second end breaks too.
         Box::new(one_final_result::OneFinalResult::default()),
         Box::new(ledger_chains::LedgerChains::default()),
+        Box::new(log_safety::LogSafety),
+        Box::new(one_leader::OneLeader::default()),
+        Box::new(one_receipt::OneReceipt::default()),
         Box::new(progress::Progress),
         Box::new(queues_bounded::QueuesBounded),
         Box::new(replay_matches::ReplayMatches),

@@ -5,9 +5,11 @@
 //! use a thread, look at a clock other than tokio's paused one, or draw entropy: one seed gives one trace.
 
 pub mod adversary;
+pub mod agreement;
 pub mod client;
 pub mod disk;
 pub mod draws;
+pub mod durable;
 pub mod executor;
 pub mod faults;
 pub mod fuse;

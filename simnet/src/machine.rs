@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use forgemesh_consensus::raft::{Failure, StartError};
 use forgemesh_node::boot::{BootError, Membership, Parts, boot};
 use forgemesh_node::driver::{DriverError, Handle};
 use forgemesh_protocol::genesis::Genesis;
@@ -17,6 +18,7 @@ use tokio::time::{Duration, sleep};
 use crate::adversary::{self, Misdeed};
 use crate::disk::{Disk, Unsynced};
 use crate::draws::Draws;
+use crate::durable::Unreadable;
 use crate::executor::{ModelledExecutor, Queue};
 use crate::faults::Class;
 use crate::fuse::Fuse;
@@ -48,8 +50,8 @@ pub struct Make {
     pub secret: SecretKey,
     pub misdeed: Option<Misdeed>,
     pub bug: Option<Bug>,
-    /// The observer follows this machine's disk.
-    pub is_hub: bool,
+    /// Its node is a member of the hub.
+    pub is_member: bool,
 }
 
 /// A machine. Clones are the same one.
@@ -63,6 +65,8 @@ struct Inner {
     disk: RefCell<Disk>,
     /// Bits of the disk have turned: what it says of itself is excused.
     rotten: Cell<bool>,
+    /// It will never come back.
+    gone: Cell<bool>,
     /// How far the machine's clock is off, in milliseconds.
     clock_ms: Rc<Cell<i64>>,
     gate: Gate,
@@ -109,6 +113,7 @@ impl Machine {
             ground,
             disk: RefCell::new(Disk::blank(seed)?),
             rotten: Cell::new(false),
+            gone: Cell::new(false),
             clock_ms: Rc::default(),
             gate: Gate::default(),
             fuse: RefCell::default(),
@@ -129,7 +134,11 @@ impl Machine {
             let end = self.one_life(life, trace.clone()).await?;
             self.0.life.change(|alive| *alive = (life, None));
             trace.step("died", life, Hash::ZERO);
+            inner.ground.witness.died(inner.node);
             self.after(end)?;
+            if inner.gone.get() {
+                break;
+            }
             let mut draws = self.draws("pause", life);
             sleep(Duration::from_millis(draws.between(1, 5_000))).await;
         }
@@ -154,6 +163,11 @@ impl Machine {
             Err(OpenError::Corrupt { detail, .. }) => return Ok(End::Damaged(detail)),
             Err(error) => return Err(error.into()),
         };
+        match ground.witness.opened(make.number, &storage) {
+            Ok(()) => {}
+            Err(Unreadable::Read(error)) => return of_read(error),
+            Err(Unreadable::Logged(error)) => return Ok(End::Damaged(error.to_string())),
+        }
         let (fuse, gauge) = (Fuse::default(), Gauge::default());
         self.0.fuse.replace(fuse.clone());
         self.0.gauge.replace(gauge.clone());
@@ -176,7 +190,7 @@ impl Machine {
             fuse: fuse.clone(),
             gauge,
             bugs,
-            observer: Observer(make.is_hub.then(|| ground.witness.clone())),
+            observer: Observer { witness: ground.witness.clone(), machine: make.number },
             waiting: Default::default(),
             unwritten: Vec::new(),
             ills: self.0.ills.clone(),
@@ -187,14 +201,15 @@ impl Machine {
         let driver = match boot(&storage, parts) {
             Ok(driver) => driver,
             Err(BootError::Commit(error)) => return of_commit(error),
-            Err(BootError::Read(error)) => return of_read(error),
-            Err(error @ BootError::Damaged { .. }) => return Ok(End::Damaged(error.to_string())),
+            Err(BootError::Read(error) | BootError::Log(StartError::Read(error))) => return of_read(error),
+            Err(
+                error @ (BootError::Damaged { .. }
+                | BootError::Logged(_)
+                | BootError::Log(StartError::Damaged { .. })),
+            ) => return Ok(End::Damaged(error.to_string())),
             Err(error) => return Err(error.into()),
         };
-        if make.is_hub
-            && let Some(hub) = driver.core().hub()
-            && let Err(error) = ground.witness.booted(&storage, hub)
-        {
+        if let Err(error) = ground.witness.booted(make.number, &storage, driver.core().hub()) {
             return of_read(error);
         }
         trace.step("booted", life, Hash::ZERO);
@@ -205,6 +220,14 @@ impl Machine {
         match ended {
             Ok(()) => Ok(End::Crashed),
             Err(DriverError::Store(error)) => of_commit(error),
+            Err(DriverError::LogStart(StartError::Read(error))) => of_read(error),
+            Err(DriverError::LogStart(error)) => Ok(End::Damaged(error.to_string())),
+            // What it could not read or write is the disk's; a disk in good order does not fail it.
+            Err(DriverError::Log(Failure::Storage(detail))) if self.0.rotten.get() => {
+                Ok(End::Damaged(detail))
+            }
+            Err(DriverError::Log(Failure::Storage(_))) if storage.is_dead() => Ok(End::DiskFailed),
+            Err(DriverError::Log(failure)) => Err(Broken::Replica { machine: make.number, failure }),
         }
     }
 
@@ -234,10 +257,13 @@ impl Machine {
             End::Damaged(detail) if !inner.rotten.get() => {
                 return Err(Broken::Damaged { machine: inner.make.number, detail });
             }
-            // Whoever runs it puts in another disk: the key is kept apart.
+            // Whoever runs it puts in another disk: the key is kept apart. Not in a member of the hub: without its vote
+            // and its log it would vote a second time, and for anybody.
             End::Damaged(_) => {
                 counts.replaced_disks += 1;
+                inner.gone.set(inner.make.is_member);
                 inner.rotten.set(false);
+                inner.ground.witness.lost_disk(inner.make.number);
                 Disk::blank(self.draws("another disk", counts.replaced_disks).word())?
             }
         };
@@ -312,7 +338,7 @@ impl Machine {
     /// Turns bits of its disk.
     pub fn rot(&self, bits: usize) {
         self.0.rotten.set(true);
-        self.0.ground.witness.rotten();
+        self.0.ground.witness.rotten(self.0.make.number);
         if self.disk().rot(bits) {
             self.0.ground.witness.struck(Class::Rot);
         }
@@ -321,6 +347,16 @@ impl Machine {
     /// Whether its node runs, if only behind a closed gate.
     pub fn is_alive(&self) -> bool {
         self.0.life.read(|(_, handle)| handle.is_some())
+    }
+
+    /// How to reach its node, if it runs.
+    pub fn handle(&self) -> Option<Handle> {
+        self.0.life.read(|(_, handle)| handle.clone())
+    }
+
+    /// Whether it will never come back.
+    pub fn is_gone(&self) -> bool {
+        self.0.gone.get()
     }
 
     /// What is wrong with it and has not shown yet.

@@ -17,6 +17,8 @@ use crate::switchboard::Counts;
 pub struct Report {
     pub seed: u64,
     pub machines: u64,
+    /// Those of them that are members of the hub.
+    pub hubs: u64,
     pub virtual_ms: u64,
     /// Ticks of a virtual second that were seen.
     pub heartbeats: u64,

@@ -17,12 +17,14 @@ pub struct Scenario {
     /// How long clients ask and faults strike, in virtual milliseconds; then the world is healed.
     pub span_ms: u64,
     pub machines: usize,
+    /// The first of them are the hub's members.
+    pub hubs: usize,
     /// In the order of their times.
     pub jobs: Vec<Arrival>,
     pub faults: Vec<Fault>,
     /// Machines whose agents do wrong, and what.
     pub liars: Vec<(usize, Misdeed)>,
-    /// A deliberate bug of the hub's machine.
+    /// A deliberate bug of the hub's machines.
     pub bug: Option<Bug>,
 }
 
@@ -50,7 +52,8 @@ impl Scenario {
         let some = draws.between(2, 6);
         let jobs = wish.jobs.unwrap_or_else(|| some.max(some * (span_ms / (2 * SPAN_MS)).min(50)));
         let jobs = workload::draw(&mut Draws::new(seed, "jobs"), jobs, span_ms, machines as u64);
-        let field = Field { machines, span_ms, hub: 0, arrivals: jobs.iter().map(|job| job.at_ms).collect() };
+        let hubs = 1;
+        let field = Field { machines, span_ms, hubs, arrivals: jobs.iter().map(|job| job.at_ms).collect() };
         let mut faults = Vec::new();
         for (_, name, draw) in CLASSES {
             let mut draws = Draws::new(seed, name);
@@ -62,7 +65,7 @@ impl Scenario {
         }
         faults.sort_by_key(|fault| fault.at_ms);
         let liars = liars(seed, machines, wish.bug);
-        let mut scenario = Scenario { seed, span_ms, machines, jobs, faults, liars, bug: wish.bug };
+        let mut scenario = Scenario { seed, span_ms, machines, hubs, jobs, faults, liars, bug: wish.bug };
         scenario.provoke();
         scenario
     }

@@ -60,6 +60,7 @@ impl Store for ModelledStore {
         let Some(Waiting { token, batch, .. }) = self.waiting.pop_front() else { return pending().await };
         self.gauge.store(self.waiting.len());
         let batch = self.bugs.borrow_mut().batch(batch);
+        self.observer.attempted(&batch);
         self.commit(&batch)?;
         self.observer.committed(&batch);
         self.ills.stored(&batch, &self.storage);

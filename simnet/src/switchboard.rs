@@ -136,7 +136,7 @@ impl Switchboard {
         let gone = std::mem::replace(&mut inbox.parcels, on_their_way).len() as u64;
         let arrived = Rc::clone(&inbox.arrived);
         board.counts.nobody += gone;
-        Endpoint { board: self.clone(), node, arrived, trace, witness }
+        Endpoint { board: self.clone(), node, machine, arrived, trace, witness }
     }
 
     /// What the links do from now on.
@@ -236,6 +236,7 @@ impl Board {
 pub struct Endpoint {
     board: Switchboard,
     node: NodeId,
+    machine: usize,
     arrived: Rc<Notify>,
     trace: Trace,
     witness: Witness,
@@ -266,6 +267,7 @@ impl Endpoint {
 
 impl Mesh for Endpoint {
     fn send(&mut self, to: NodeId, message: Message) {
+        self.witness.sent(self.machine, self.node, &message);
         self.board.0.borrow_mut().post(self.node, to, letter::encode(&message));
     }
 

@@ -113,6 +113,9 @@ pub fn work_digest(work: &Work) -> (&'static str, Hash) {
         }
         Work::Reduce { job } => ("reduce", digest(&**job)),
         Work::Load { blobs } => ("load", digest(blobs)),
+        Work::Lookup { blobs } => ("lookup", digest(blobs)),
+        Work::File { job } => ("file", digest(job)),
+        Work::Books { from } => ("books", digest(from)),
         Work::Scrub { after } => ("scrub", digest(after)),
     }
 }
@@ -132,6 +135,9 @@ pub fn done_digest(done: &Done) -> (&'static str, Hash) {
         }
         Done::Lacking { batches, blobs, detail } => ("lacking", digest(&(batches, blobs, detail))),
         Done::Scrubbed { corrupt, next } => ("scrubbed", digest(&(corrupt, next))),
+        Done::LookedUp { missing } => ("looked up", digest(missing)),
+        Done::File { file } => ("file read", digest(&file.as_ref().map(|file| file.finished.entry.hash()))),
+        Done::Books { files } => ("books read", digest(files)),
         Done::Loaded { blobs } => ("loaded", digest(blobs)),
         Done::Failed { detail } => ("failed", Hash::blob(detail.as_bytes())),
     }

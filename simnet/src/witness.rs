@@ -1,13 +1,15 @@
-//! The outside observer: applies every log entry that became durable on the hub's disk, counts the books as they are
-//! written, and has every invariant look at each step. It believes the disk alone, never what a node says of itself.
+//! The outside observer: follows the disks of all machines, applies every log entry that a majority of the hub's members
+//! has durably, counts the books as they are written, and has every invariant look at each step. It believes the disks
+//! alone, never what a node says of itself.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use forgemesh_consensus::command::Entry;
 use forgemesh_consensus::job::Reason;
 use forgemesh_consensus::machine::Hub;
+use forgemesh_consensus::raft::{Ballot, Committed, Logged};
+use forgemesh_node::job_file::{JobFile, UNSIGNED_NAMESPACE};
 use forgemesh_node::ports::Done;
 use forgemesh_protocol::canon;
 use forgemesh_protocol::genesis::Genesis;
@@ -16,15 +18,19 @@ use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
-use forgemesh_storage::{Batch, Storage, Write};
+use forgemesh_storage::{Batch, ReadError, Storage, Write};
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::agreement::Agreement;
+use crate::durable::{Durable, Kept, Unreadable};
 use crate::faults::Class;
 use crate::invariants::{self, Invariant, Moment, View};
 
 /// Rows read at a time.
 const PAGE: usize = 1_000;
+/// Agreed entries between two states of the mirror that are kept.
+const STRIDE: usize = 32;
 
 /// What is known of the world beside its nodes.
 #[derive(Clone, Debug, Default)]
@@ -60,10 +66,14 @@ pub struct Witness {
 
 struct Seen {
     mirror: Hub,
+    /// The mirror after every so many entries: a member's disk may know less than is agreed on.
+    earlier: Vec<Hub>,
+    agreement: Agreement,
+    disks: BTreeMap<usize, Disk>,
+    /// The newest leader, and the terms that had one.
+    leader: Option<(u64, NodeId)>,
+    terms: BTreeSet<u64>,
     known: Known,
-    /// Entries of the books so far, and the jobs in them.
-    books: u64,
-    recorded: BTreeSet<JobId>,
     invariants: Vec<Box<dyn Invariant>>,
     checks: BTreeMap<&'static str, u64>,
     struck: BTreeMap<Class, u64>,
@@ -73,14 +83,36 @@ struct Seen {
     violation: Option<Violation>,
 }
 
+/// One machine's disk.
+#[derive(Default)]
+struct Disk {
+    is_member: bool,
+    /// It is gone for good, and its machine with it.
+    is_gone: bool,
+    /// Its bits have turned.
+    is_rotten: bool,
+    durable: Durable,
+    /// What was being written last, if nobody heard that it is durable.
+    attempted: Option<Batch>,
+    /// Jobs in its books, and those whose receipts lack signatures.
+    recorded: BTreeSet<JobId>,
+    unsigned: BTreeSet<String>,
+}
+
 impl Witness {
-    /// Of the mesh with this genesis, with every invariant there is.
+    /// Of the mesh with this genesis, whose members are the first machines, with every invariant there is.
     pub fn new(genesis: Genesis, known: Known) -> Witness {
+        let members = genesis.hub.len();
+        let disk = |machine| (machine, Disk { is_member: true, ..Disk::default() });
+        let mirror = Hub::new(genesis);
         let seen = Seen {
-            mirror: Hub::new(genesis),
+            earlier: vec![mirror.clone()],
+            mirror,
+            agreement: Agreement::among(members),
+            disks: (0..members).map(disk).collect(),
+            leader: None,
+            terms: BTreeSet::new(),
             known,
-            books: 0,
-            recorded: BTreeSet::new(),
             invariants: invariants::all(),
             checks: BTreeMap::new(),
             struck: BTreeMap::new(),
@@ -113,73 +145,183 @@ impl Witness {
         }
     }
 
-    /// A batch is durable on the hub's disk.
-    pub fn committed(&self, batch: &Batch) {
+    /// A machine's store begins to write this batch.
+    pub fn attempted(&self, machine: usize, batch: &Batch) {
+        self.seen.borrow_mut().disk(machine).attempted = Some(batch.clone());
+    }
+
+    /// The batch is durable on that machine's disk.
+    pub fn committed(&self, machine: usize, batch: &Batch) {
+        self.seen.borrow_mut().disk(machine).attempted = None;
         for write in batch.writes() {
-            match write {
-                Write::AppendLog { entry, .. } => self.logged(entry),
-                Write::AppendLedger { entry, .. } => self.entered(entry),
-                Write::PutSnapshot { .. } => self.seen.borrow_mut().count("snapshots"),
-                _ => {}
-            }
+            self.written(machine, write);
         }
     }
 
-    /// The hub has come to life on `storage` with this state: what became durable while nobody heard of it is caught up.
-    pub fn booted(&self, storage: &Storage, hub: &Hub) -> Result<(), forgemesh_storage::ReadError> {
-        loop {
-            let from = self.seen.borrow().mirror.state().next;
-            if from >= hub.state().next {
-                break;
+    fn written(&self, machine: usize, write: &Write) {
+        let agreed = self.seen.borrow().agreement.length();
+        match write {
+            Write::AppendLog { index, entry } => return self.appended(machine, *index, entry),
+            Write::TruncateLog { from } => {
+                self.look(Moment::Truncated { machine, from: *from, agreed });
+                self.seen.borrow_mut().count("truncations");
             }
-            let page = storage.log(from, PAGE)?;
-            if page.is_empty() {
-                break;
+            Write::PutSnapshot { index, .. } | Write::RenewSnapshot { index, .. } => {
+                self.look(Moment::Snapshot { machine, index: *index, agreed });
+                self.seen.borrow_mut().count("snapshots");
             }
-            page.iter().for_each(|(_, entry)| self.logged(entry));
+            Write::PutJob { record, .. } => self.recorded(machine, record),
+            _ => {}
         }
-        let known = self.seen.borrow().books;
-        for seq in known.. {
-            let Some(entry) = storage.ledger(seq)? else { break };
-            self.entered(&entry);
+        let mut seen = self.seen.borrow_mut();
+        let disk = seen.disk(machine);
+        let read = disk.durable.write(write).is_ok();
+        match write {
+            Write::PutKv { namespace, key, .. } if namespace == UNSIGNED_NAMESPACE => {
+                disk.unsigned.insert(key.clone());
+            }
+            Write::DeleteKv { namespace, key } if namespace == UNSIGNED_NAMESPACE => {
+                disk.unsigned.remove(key);
+                self.recorded.notify_one();
+            }
+            _ => {}
         }
-        self.look(Moment::Booted { hub, storage });
+        let vote = disk.durable.vote;
+        drop(seen);
+        match write {
+            _ if !read => self.look(Moment::Unreadable { machine, what: "a vote" }),
+            Write::AppendLedger { entry, .. } => self.entered(machine, entry),
+            Write::PutMeta { key: forgemesh_storage::MetaKey::RaftVote, .. } => {
+                vote.into_iter().for_each(|vote| self.voted(machine, vote));
+            }
+            _ => {}
+        }
+    }
+
+    fn appended(&self, machine: usize, index: u64, bytes: &[u8]) {
+        let news = {
+            let mut seen = self.seen.borrow_mut();
+            let disk = seen.disk(machine);
+            let in_order = index == disk.durable.next();
+            let write = Write::AppendLog { index, entry: bytes.to_vec() };
+            if !in_order || disk.durable.write(&write).is_err() {
+                drop(seen);
+                return self.look(Moment::Unreadable { machine, what: "a log entry" });
+            }
+            let Seen { disks, agreement, .. } = &mut *seen;
+            agreement.appended(machine, &disks[&machine].durable)
+        };
+        let Ok(news) = news else {
+            return self.look(Moment::Unreadable { machine, what: "the beginning of the log" });
+        };
+        let agreed = self.seen.borrow().agreement.entry(index).cloned();
+        self.look(Moment::Logged { machine, index, bytes, agreed: agreed.as_ref() });
+        news.iter().for_each(|kept| self.agreed(kept));
+    }
+
+    /// A member has voted, or knows who was elected.
+    fn voted(&self, machine: usize, ballot: Ballot) {
+        if let (true, Some(leader)) = (ballot.elected, ballot.member) {
+            self.led(machine, ballot.term, leader);
+        }
+    }
+
+    fn led(&self, machine: usize, term: u64, leader: NodeId) {
+        let mut seen = self.seen.borrow_mut();
+        if seen.terms.insert(term) {
+            seen.count("elections");
+        }
+        if seen.leader.is_none_or(|(newest, _)| newest < term) {
+            seen.leader = Some((term, leader));
+        }
+        drop(seen);
+        self.look(Moment::Led { machine, term, leader });
+    }
+
+    /// A life begins on this disk: what was reported durable must be there.
+    pub fn opened(&self, machine: usize, storage: &Storage) -> Result<(), Unreadable> {
+        let found = Durable::read(storage)?;
+        let mut seen = self.seen.borrow_mut();
+        let disk = seen.disk(machine);
+        let attempted = disk.attempted.take();
+        if disk.is_rotten {
+            disk.durable = found;
+            return Ok(());
+        }
+        if found == disk.durable {
+            drop(seen);
+            self.look(Moment::Opened { machine, lost: None });
+            return Ok(());
+        }
+        let after = attempted.as_ref().and_then(|batch| disk.durable.after(batch).ok());
+        let lost = (after.as_ref() != Some(&found)).then(|| disk.durable.missing(&found));
+        drop(seen);
+        let is_whole = lost.is_none();
+        self.look(Moment::Opened { machine, lost });
+        if let Some(batch) = attempted.filter(|_| is_whole) {
+            self.committed(machine, &batch);
+        }
         Ok(())
     }
 
-    fn logged(&self, bytes: &[u8]) {
-        let Ok(entry) = Entry::decode(bytes) else {
-            return self.look(Moment::Unreadable { what: "a log entry" });
-        };
-        let outcome = {
-            let mut seen = self.seen.borrow_mut();
-            if entry.index != seen.mirror.state().next {
-                drop(seen);
-                return self.look(Moment::Unreadable { what: "a log entry out of order" });
+    /// A node has come to life on `storage`, a member with this state: what its boot has written is caught up.
+    pub fn booted(&self, machine: usize, storage: &Storage, hub: Option<&Hub>) -> Result<(), ReadError> {
+        loop {
+            let next = self.seen.borrow_mut().disk(machine).durable.books.len() as u64;
+            let Some(entry) = storage.ledger(next)? else { break };
+            self.written(machine, &Write::AppendLedger { seq: next, entry });
+        }
+        let unsigned = storage.kv_list(UNSIGNED_NAMESPACE, None, PAGE)?;
+        self.seen.borrow_mut().disk(machine).unsigned = unsigned.into_iter().map(|(key, _)| key).collect();
+        if let Some(hub) = hub {
+            let expected = self.seen.borrow().after(hub.state().next);
+            self.look(Moment::Booted { machine, hub, expected: expected.as_ref() });
+        }
+        Ok(())
+    }
+
+    /// An entry is agreed on.
+    fn agreed(&self, kept: &Kept) {
+        let Ok(logged) = Logged::decode(&kept.bytes) else { return };
+        let mut seen = self.seen.borrow_mut();
+        let entry = match Committed::from(logged) {
+            Committed::Other { index, term } => {
+                seen.mirror.pass_over(index, term);
+                return seen.remember();
             }
-            seen.mirror.apply(&entry)
+            Committed::Entry(entry) => entry,
         };
+        let outcome = seen.mirror.apply(&entry);
+        seen.remember();
         if let Ok(applied) = &outcome
             && let Some(finished) = &applied.finished
         {
-            let mut seen = self.seen.borrow_mut();
             finished.record.set_aside.iter().for_each(|aside| seen.count(event(aside.reason)));
         }
+        drop(seen);
         self.look(Moment::Applied { entry: &entry, outcome: &outcome });
     }
 
-    fn entered(&self, bytes: &[u8]) {
+    fn entered(&self, machine: usize, bytes: &[u8]) {
         let entry = canon::from_bytes::<LedgerEntry>(bytes, limits::COMMAND_BYTES);
-        let Ok(entry) = entry else { return self.look(Moment::Unreadable { what: "a ledger entry" }) };
-        self.look(Moment::Entered { entry: &entry });
-        let mut seen = self.seen.borrow_mut();
-        seen.books += 1;
-        seen.recorded.insert(entry.job);
+        let Ok(entry) = entry else {
+            return self.look(Moment::Unreadable { machine, what: "a ledger entry" });
+        };
+        self.look(Moment::Entered { machine, entry: &entry });
+        self.seen.borrow_mut().disk(machine).recorded.insert(entry.job);
         self.recorded.notify_one();
+    }
+
+    fn recorded(&self, machine: usize, bytes: &[u8]) {
+        match JobFile::decode(bytes) {
+            Ok(file) => self.look(Moment::Recorded { machine, file: &file }),
+            Err(_) => self.look(Moment::Unreadable { machine, what: "a job's record" }),
+        }
     }
 
     /// A client was told that its job is accepted.
     pub fn acknowledged(&self, job: JobId) {
+        self.look(Moment::Acknowledged { job });
         self.seen.borrow_mut().known.acknowledged.insert(job);
     }
 
@@ -188,9 +330,41 @@ impl Witness {
         self.seen.borrow_mut().known.cancelled.insert(job);
     }
 
-    /// A disk has lost bits.
-    pub fn rotten(&self) {
-        self.seen.borrow_mut().known.rotten = true;
+    /// A machine's disk has lost bits.
+    pub fn rotten(&self, machine: usize) {
+        let mut seen = self.seen.borrow_mut();
+        seen.known.rotten = true;
+        seen.disk(machine).is_rotten = true;
+    }
+
+    /// A machine's disk is beyond repair; a member's machine is gone with it, any other gets a blank one.
+    pub fn lost_disk(&self, machine: usize) {
+        let mut seen = self.seen.borrow_mut();
+        let is_member = seen.disk(machine).is_member;
+        seen.disks.insert(machine, Disk { is_member, is_gone: is_member, ..Disk::default() });
+        drop(seen);
+        self.look(Moment::Replaced { machine });
+        self.recorded.notify_one();
+    }
+
+    /// A machine's life has ended.
+    pub fn died(&self, node: NodeId) {
+        let mut seen = self.seen.borrow_mut();
+        if seen.leader.is_some_and(|(_, leader)| leader == node) {
+            seen.count("leaders_killed");
+        }
+    }
+
+    /// Who was elected last.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.seen.borrow().leader.map(|(_, leader)| leader)
+    }
+
+    /// Members that are not gone for good.
+    pub fn living(&self) -> Vec<usize> {
+        let seen = self.seen.borrow();
+        let living = seen.disks.iter().filter(|(_, disk)| disk.is_member && !disk.is_gone);
+        living.map(|(machine, _)| *machine).collect()
     }
 
     /// A fault has struck.
@@ -227,6 +401,15 @@ impl Witness {
         self.seen.borrow().accumulators.contains(blob)
     }
 
+    /// A machine sends a message.
+    pub fn sent(&self, machine: usize, from: NodeId, message: &Message) {
+        match message {
+            Message::Led { term, .. } => self.led(machine, *term, from),
+            Message::Lease(offer) => self.led(machine, offer.lease.body.term, offer.lease.key.id()),
+            _ => {}
+        }
+    }
+
     /// A node told another, or itself, something that is rarely said.
     pub fn said(&self, message: &Message) {
         match message {
@@ -246,19 +429,20 @@ impl Witness {
         self.seen.borrow().events.clone()
     }
 
-    /// Whether this job is in the books.
-    pub fn is_recorded(&self, job: &JobId) -> bool {
-        self.seen.borrow().recorded.contains(job)
-    }
-
-    /// Jobs that are open in the log, or acknowledged and not in the books.
+    /// Jobs that are open in the log, or acknowledged and not in the books of every living member with a whole receipt.
     pub fn unfinished(&self) -> Vec<String> {
         let seen = self.seen.borrow();
         let open = seen.mirror.state().open.values();
         let mut out: Vec<String> = open.map(|job| format!("{} is {:?}", job.id, job.state)).collect();
-        let missing = seen.known.acknowledged.iter().filter(|job| !seen.recorded.contains(job));
-        let missing = missing.filter(|job| !seen.mirror.state().open.contains_key(job));
-        out.extend(missing.map(|job| format!("{job} is final in the log and not in the books")));
+        for (machine, disk) in seen.disks.iter().filter(|(_, disk)| disk.is_member && !disk.is_gone) {
+            let missing = seen.known.acknowledged.difference(&disk.recorded);
+            let missing = missing.filter(|job| !seen.mirror.state().open.contains_key(job));
+            out.extend(
+                missing.map(|job| format!("{job} is final and not in the books of machine {machine}")),
+            );
+            let unsigned = disk.unsigned.iter();
+            out.extend(unsigned.map(|job| format!("the receipt of {job} lacks signatures at {machine}")));
+        }
         out
     }
 
@@ -275,7 +459,8 @@ impl Witness {
     /// Entries of the books, and of the log.
     pub fn lengths(&self) -> (u64, u64) {
         let seen = self.seen.borrow();
-        (seen.books, seen.mirror.state().next)
+        let books = seen.disks.values().map(|disk| disk.durable.books.len() as u64).max();
+        (books.unwrap_or(0), seen.mirror.state().next)
     }
 
     /// Ready when something was recorded.
@@ -293,6 +478,35 @@ impl Seen {
     fn count(&mut self, event: &'static str) {
         *self.events.entry(event).or_default() += 1;
     }
+
+    fn disk(&mut self, machine: usize) -> &mut Disk {
+        self.disks.entry(machine).or_default()
+    }
+
+    /// Keeps the mirror as it is now and then.
+    fn remember(&mut self) {
+        if self.earlier.len() * STRIDE <= self.mirror.state().next as usize {
+            self.earlier.push(self.mirror.clone());
+        }
+    }
+
+    /// The state before the entry `next`; none if nobody has agreed on all before it.
+    fn after(&self, next: u64) -> Option<Hub> {
+        let current = self.mirror.state().next;
+        if next >= current {
+            return (next == current).then(|| self.mirror.clone());
+        }
+        let mut hub = self.earlier.iter().rev().find(|hub| hub.state().next <= next)?.clone();
+        while hub.state().next < next {
+            let kept = self.agreement.entry(hub.state().next)?;
+            match Committed::from(Logged::decode(&kept.bytes).ok()?) {
+                Committed::Other { index, term } => hub.pass_over(index, term),
+                // One that was rejected changes nothing now either.
+                Committed::Entry(entry) => drop(hub.apply(&entry)),
+            }
+        }
+        Some(hub)
+    }
 }
 
 /// The name under which batches that no longer count are counted.
@@ -306,15 +520,21 @@ fn event(reason: Reason) -> &'static str {
     }
 }
 
-/// Hears what became durable on one machine's disk.
+/// Hears what becomes durable on one machine's disk.
 #[derive(Clone)]
-pub struct Observer(pub Option<Witness>);
+pub struct Observer {
+    pub witness: Witness,
+    pub machine: usize,
+}
 
 impl Observer {
-    /// This batch did.
+    /// This batch is about to be written.
+    pub fn attempted(&self, batch: &Batch) {
+        self.witness.attempted(self.machine, batch);
+    }
+
+    /// This batch is durable.
     pub fn committed(&self, batch: &Batch) {
-        if let Some(witness) = &self.0 {
-            witness.committed(batch);
-        }
+        self.witness.committed(self.machine, batch);
     }
 }

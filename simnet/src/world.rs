@@ -5,10 +5,12 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use forgemesh_consensus::raft::{self, Failure};
 use forgemesh_node::boot::{self, BootError};
 use forgemesh_node::core::{Reply, Request};
 use forgemesh_node::job_file::JobFile;
 use forgemesh_protocol::canon::CanonError;
+use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::id::JobId;
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::problem::Problems;
@@ -32,8 +34,6 @@ use crate::witness::{Known, Violation, Witness};
 
 /// What the clock calls the start: 2026-01-01, in milliseconds since 1970.
 pub const EPOCH_MS: u64 = 1_767_225_600_000;
-/// The machine that is the hub.
-const HUB: usize = 0;
 /// Between two questions about a node's queues.
 const PROBE: Duration = Duration::from_secs(10);
 /// Clients with keys of their own.
@@ -60,6 +60,8 @@ pub enum Broken {
     Boot(#[from] BootError),
     #[error("a store refused a batch: {0}")]
     Refused(CommitError),
+    #[error("the replica of machine {machine}: {failure}")]
+    Replica { machine: usize, failure: Failure },
     #[error("the disk of machine {machine} is damaged and was never harmed: {detail}")]
     Damaged { machine: usize, detail: String },
     #[error("the log has what no restarted node can read: {0}")]
@@ -104,6 +106,7 @@ pub enum Answer {
 pub fn run(scenario: &Scenario) -> Result<Report, Broken> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     let local = LocalSet::new();
+    raft::seed(scenario.seed);
     runtime.block_on(local.run_until(simulate(scenario)))
 }
 
@@ -146,7 +149,7 @@ impl World {
         let secrets: Vec<SecretKey> =
             (0..scenario.machines.max(1)).map(|_| SecretKey::from_bytes(&keys.bytes())).collect();
         let clients: Vec<SecretKey> = (0..CLIENTS).map(|_| SecretKey::from_bytes(&keys.bytes())).collect();
-        let (genesis, _) = boot::found(&secrets[HUB], "simnet".to_owned(), [7; 16], limits::BEACON_LINKS);
+        let genesis = founded(&secrets[..scenario.hubs.clamp(1, secrets.len())]);
         let liars = scenario.liars.iter().map(|(machine, _)| secrets[*machine].public().id());
         let known = Known { liars: liars.collect(), ..Known::default() };
         let witness = Witness::new(genesis.clone(), known);
@@ -155,8 +158,9 @@ impl World {
         let machine = |(number, secret): (usize, &SecretKey)| {
             let misdeed =
                 scenario.liars.iter().find(|(liar, _)| *liar == number).map(|(_, misdeed)| *misdeed);
-            let (is_hub, bug) = (number == HUB, scenario.bug.filter(|_| number == HUB));
-            Machine::new(Make { number, secret: secret.clone(), misdeed, bug, is_hub }, ground.clone())
+            let is_member = ground.genesis.member(&secret.public()).is_some();
+            let bug = scenario.bug.filter(|_| is_member);
+            Machine::new(Make { number, secret: secret.clone(), misdeed, bug, is_member }, ground.clone())
         };
         let machines: Result<Vec<Machine>, OpenError> = secrets.iter().enumerate().map(machine).collect();
         let machines = Rc::new(machines?);
@@ -175,7 +179,7 @@ impl World {
             let secret = clients[number % CLIENTS].clone();
             let (at_ms, cancel_ms) = (arrival.at_ms, arrival.cancel_ms);
             let client = Client { number, at_ms, cancel_ms, envelope, secret };
-            asking.spawn_local(client.ask(machines[HUB].clone(), ground.clone()));
+            asking.spawn_local(client.ask(Rc::clone(&machines), ground.clone()));
         }
         Ok(World { ground, machines, tasks, clients: asking, answers: Vec::new(), heartbeats })
     }
@@ -230,13 +234,18 @@ impl World {
         // Everything that ran on the disk goes first; then it is opened as a stranger would.
         self.clients.shutdown().await;
         self.tasks.shutdown().await;
-        let storage = self.machines[HUB].disk().after(Unsynced::Lost).open()?;
         let witness = &self.ground.witness;
-        witness.look(Moment::Over { storage: &storage, unfinished: &unfinished });
+        let open = |number: usize| Ok((number, self.machines[number].disk().after(Unsynced::Lost).open()?));
+        let storages: Vec<(usize, Storage)> =
+            witness.living().into_iter().map(open).collect::<Result<_, OpenError>>()?;
+        witness.look(Moment::Over { storages: &storages, unfinished: &unfinished });
         if let Some(violation) = witness.violation() {
             return Err(Broken::Invariant(violation));
         }
-        let jobs = jobs(&storage, &self.ground)?;
+        let jobs = match storages.first() {
+            Some((_, storage)) => jobs(storage, &self.ground)?,
+            None => Vec::new(),
+        };
         Ok(self.report(scenario, jobs))
     }
 
@@ -256,6 +265,7 @@ impl World {
         Report {
             seed: scenario.seed,
             machines: scenario.machines as u64,
+            hubs: scenario.hubs as u64,
             virtual_ms: self.ground.trace.elapsed_ms(),
             heartbeats: self.heartbeats.get(),
             submitted: scenario.jobs.len() as u64,
@@ -277,6 +287,15 @@ impl World {
             jobs,
         }
     }
+}
+
+/// A mesh whose hub members have these keys.
+fn founded(members: &[SecretKey]) -> Genesis {
+    let one = |secret| boot::found(secret, "simnet".to_owned(), [7; 16], limits::BEACON_LINKS).0;
+    let mut alone = members.iter().map(one);
+    let mut genesis = alone.next().expect("invariant: a hub has a member");
+    genesis.hub.extend(alone.flat_map(|genesis| genesis.hub));
+    genesis
 }
 
 fn panicked(error: tokio::task::JoinError) -> Broken {

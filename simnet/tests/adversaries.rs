@@ -25,8 +25,16 @@ fn mix(verify: &str) -> String {
 fn outcome(misdeed: Option<Misdeed>, envelope: String) -> JobReport {
     let jobs = vec![Arrival { at_ms: 0, envelope, cancel_ms: None }];
     let liars = misdeed.into_iter().map(|misdeed| (0, misdeed)).collect();
-    let scenario =
-        Scenario { seed: 3, span_ms: 1_000, machines: 1, jobs, faults: Vec::new(), liars, bug: None };
+    let scenario = Scenario {
+        seed: 3,
+        span_ms: 1_000,
+        machines: 1,
+        hubs: 1,
+        jobs,
+        faults: Vec::new(),
+        liars,
+        bug: None,
+    };
     let mut report = run(&scenario).expect("it comes to an end");
     report.jobs.pop().expect("one job")
 }

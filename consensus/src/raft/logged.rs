@@ -235,7 +235,8 @@ impl Ballot {
         canon::to_bytes(&self)
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Ballot, LoggedError> {
+    /// A member's vote as it stands in its folder, strictly.
+    pub fn decode(bytes: &[u8]) -> Result<Ballot, LoggedError> {
         let ballot: Ballot = canon::from_bytes(bytes, limits::RAFT_HEAD_BYTES)?;
         ballot.check().map(|()| ballot)
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use forgemesh_consensus::command::{Command, Entry};
 use forgemesh_consensus::machine::{Applied, Hub, Rejected};
+use forgemesh_consensus::raft::Committed;
 use forgemesh_kernel::job::Job;
+use forgemesh_node::core::archive::LedgerEnd;
 use forgemesh_node::core::beacon::BeaconChain;
 use forgemesh_node::core::hub::Found;
 use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered, Reply, Request};
@@ -27,6 +29,9 @@ use crate::world::Broken;
 const KEY: [u8; 32] = [0x11; 32];
 /// The core's clock, which stands still.
 const NOW: Now = Now { wall_ms: 1_767_225_600_000, up_ms: 0 };
+
+/// The term in which it leads.
+const TERM: u64 = 1;
 
 /// The core and the machine beside it.
 pub struct Rig {
@@ -59,14 +64,19 @@ impl Rig {
         };
         let mirror = Hub::new(genesis);
         let identity = Identity { node: secret.public().id(), mesh: mirror.mesh(), secret: secret.clone() };
-        let found = Found { compacted: 0, members: BTreeMap::new(), beacon };
-        let recovered =
-            Recovered { leader: identity.node, hub: Some((mirror.clone(), found)), outbox: Vec::new() };
+        let (members, unsigned, node) = (BTreeMap::new(), Vec::new(), identity.node);
+        let found = Found { compacted: 0, members, beacon, unsigned };
+        let ledger = LedgerEnd { entries: 0, head: Hash::ZERO };
+        let hub = Some((mirror.clone(), found));
+        let genesis = mirror.genesis().clone();
+        let recovered = Recovered { genesis, ledger, hub, outbox: Vec::new() };
         let core = Core::new(identity, recovered, 4, "cpu/rig".to_owned());
         let storage = Arc::new(Disk::blank(0)?.open()?);
         let conduct = conduct(misdeed);
         let (signed, replies, applied) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Rig { core, conduct, storage, mirror, secret, signed, replies, applied })
+        let mut rig = Rig { core, conduct, storage, mirror, secret, signed, replies, applied };
+        rig.hand(Input::Led { term: TERM, leader: Some(node) })?;
+        Ok(rig)
     }
 
     /// Hands the core an input, and all that follows from it.
@@ -86,8 +96,12 @@ impl Rig {
                         let done = self.conduct.perform(work, &self.storage);
                         inputs.push_back(Input::Worked { ticket, done });
                     }
+                    Output::Propose(command) => inputs.push_back(self.commit(command)),
                     Output::Reply { reply, .. } => self.replies.push(reply),
-                    Output::Send { .. } | Output::Progress(_) | Output::Asked(_) => {}
+                    Output::Snapshot { .. }
+                    | Output::Send { .. }
+                    | Output::Progress(_)
+                    | Output::Asked(_) => {}
                 }
             }
         }
@@ -97,11 +111,6 @@ impl Rig {
     /// Reads what was written as a restarted node would: what it cannot read is lost.
     fn follow(&mut self, write: &Write) -> Result<(), Broken> {
         match write {
-            Write::AppendLog { entry, .. } => {
-                let entry = Entry::decode(entry).map_err(Broken::Log)?;
-                let applied = self.mirror.apply(&entry);
-                self.applied.push((entry.command, applied));
-            }
             Write::PutOutbox { attestation, .. } => {
                 let attested = canon::from_bytes(attestation, limits::COMMAND_BYTES).map_err(Broken::Log)?;
                 self.signed.push(attested);
@@ -109,6 +118,15 @@ impl Rig {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The log of one member: what it proposes is agreed on.
+    fn commit(&mut self, command: Command) -> Input {
+        let index = self.mirror.state().next;
+        let entry = Entry { index, term: TERM, at_ms: NOW.wall_ms, command };
+        let applied = self.mirror.apply(&entry);
+        self.applied.push((entry.command.clone(), applied));
+        Input::Committed(vec![Committed::Entry(entry)])
     }
 
     /// Submits a job and lets it run to its end.

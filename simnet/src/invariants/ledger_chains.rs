@@ -12,17 +12,12 @@ use forgemesh_protocol::ledger::LedgerEntry;
 use super::{Invariant, Moment, View};
 
 /// The invariant.
+#[derive(Default)]
 pub struct LedgerChains {
-    next: u64,
-    head: Hash,
-    /// What the log implies for jobs that are not in the books yet: the entry's digest, and the paths of the stages.
+    /// The end of each machine's books.
+    ends: BTreeMap<usize, (u64, Hash)>,
+    /// What the log implies for each final job: the entry's digest, and the paths of the stages.
     implied: BTreeMap<JobId, (Hash, u64)>,
-}
-
-impl Default for LedgerChains {
-    fn default() -> LedgerChains {
-        LedgerChains { next: 0, head: Hash::ZERO, implied: BTreeMap::new() }
-    }
 }
 
 impl Invariant for LedgerChains {
@@ -34,18 +29,25 @@ impl Invariant for LedgerChains {
         if let Some(finished) = view.finished() {
             self.implied.insert(finished.record.id, (finished.entry.hash(), executed(finished)));
         }
-        let Moment::Entered { entry } = &view.moment else { return Ok(false) };
-        if (entry.seq, entry.prev) != (self.next, self.head) {
-            return Err(format!("ledger entry {} does not follow entry {}", entry.seq, self.next));
+        if let Moment::Replaced { machine } = &view.moment {
+            self.ends.remove(machine);
         }
-        (self.next, self.head) = (entry.seq + 1, entry.hash());
+        let Moment::Entered { machine, entry } = &view.moment else { return Ok(false) };
+        let end = self.ends.entry(*machine).or_insert((0, Hash::ZERO));
+        if (entry.seq, entry.prev) != *end {
+            return Err(format!(
+                "ledger entry {} of machine {machine} does not follow the one before",
+                entry.seq
+            ));
+        }
+        *end = (entry.seq + 1, entry.hash());
         self.conserves(entry).map(|()| true)
     }
 }
 
 impl LedgerChains {
-    fn conserves(&mut self, entry: &LedgerEntry) -> Result<(), String> {
-        let Some((implied, paths)) = self.implied.remove(&entry.job) else {
+    fn conserves(&self, entry: &LedgerEntry) -> Result<(), String> {
+        let Some(&(implied, paths)) = self.implied.get(&entry.job) else {
             return Err(format!("job {} is in the books and not final in the log", entry.job));
         };
         let shares: u64 = entry.providers.iter().map(|provider| provider.verified_paths).sum();

@@ -1,4 +1,4 @@
-//! A job becomes final once: one end in the log, one entry in the books, whatever crashes lie between, and the two say
+//! A job becomes final once: one end in the log, one entry in the books of each machine, whatever crashes lie between, and the two say
 //! the same. Source: design/architecture.md, "A job's way", 9 and 10; design/trust.md, "The quorum's part".
 
 use std::collections::BTreeMap;
@@ -12,7 +12,8 @@ use super::{Invariant, Moment, View};
 #[derive(Default)]
 pub struct OneFinalResult {
     ended: BTreeMap<JobId, Option<Hash>>,
-    entered: BTreeMap<JobId, Option<Hash>>,
+    /// By machine.
+    entered: BTreeMap<(usize, JobId), Option<Hash>>,
 }
 
 impl Invariant for OneFinalResult {
@@ -21,22 +22,25 @@ impl Invariant for OneFinalResult {
     }
 
     fn check(&mut self, view: &View<'_>) -> Result<bool, String> {
-        let (seen, place, job, result) = match (view.finished(), &view.moment) {
+        let (twice, place, job) = match (view.finished(), &view.moment) {
             (Some(finished), _) => {
-                let result = finished.result.as_ref().map(|result| result.result_hash);
-                (&mut self.ended, "the log", finished.record.id, result)
+                let (job, result) =
+                    (finished.record.id, finished.result.as_ref().map(|result| result.result_hash));
+                (self.ended.insert(job, result).is_some(), "the log".to_owned(), job)
             }
-            (None, Moment::Entered { entry }) => {
+            (None, Moment::Entered { machine, entry }) => {
                 if self.ended.get(&entry.job).is_some_and(|result| *result != entry.result_hash) {
                     return Err(format!("log and books end job {} differently", entry.job));
                 }
-                (&mut self.entered, "the books", entry.job, entry.result_hash)
+                let twice = self.entered.insert((*machine, entry.job), entry.result_hash).is_some();
+                (twice, format!("the books of machine {machine}"), entry.job)
+            }
+            (None, Moment::Replaced { machine }) => {
+                self.entered.retain(|(other, _), _| other != machine);
+                return Ok(false);
             }
             _ => return Ok(false),
         };
-        match seen.insert(job, result) {
-            Some(_) => Err(format!("job {job} became final twice in {place}")),
-            None => Ok(true),
-        }
+        if twice { Err(format!("job {job} became final twice in {place}")) } else { Ok(true) }
     }
 }

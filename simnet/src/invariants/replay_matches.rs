@@ -23,17 +23,23 @@ impl Invariant for ReplayMatches {
     }
 
     fn check(&mut self, view: &View<'_>) -> Result<bool, String> {
-        let Moment::Over { storage, .. } = &view.moment else { return Ok(false) };
-        let mut before = None;
-        loop {
-            let page = storage.jobs(before, 100).map_err(|error| error.to_string())?;
-            let Some(last) = page.last() else { return Ok(true) };
-            before = Some(last.seq);
-            for row in &page {
-                let file =
-                    JobFile::decode(&row.record).map_err(|error| format!("job {}: {error}", row.id))?;
-                verify(storage, &file, view).map_err(|detail| format!("job {}: {detail}", row.id))?;
-            }
+        let Moment::Over { storages, .. } = &view.moment else { return Ok(false) };
+        storages.iter().try_for_each(|(machine, storage)| {
+            verify_all(storage, view).map_err(|detail| format!("machine {machine}: {detail}"))
+        })?;
+        Ok(true)
+    }
+}
+
+fn verify_all(storage: &Storage, view: &View<'_>) -> Result<(), String> {
+    let mut before = None;
+    loop {
+        let page = storage.jobs(before, 100).map_err(|error| error.to_string())?;
+        let Some(last) = page.last() else { return Ok(()) };
+        before = Some(last.seq);
+        for row in &page {
+            let file = JobFile::decode(&row.record).map_err(|error| format!("job {}: {error}", row.id))?;
+            verify(storage, &file, view).map_err(|detail| format!("job {}: {detail}", row.id))?;
         }
     }
 }

@@ -1,0 +1,145 @@
+//! What the hub has agreed on, told from its members' disks alone: an entry is agreed on once a majority has durably
+//! appended it while the durable vote of each was of the entry's own term, and with it all that stands before it. An
+//! entry of an earlier term that a later leader spreads does not count by itself (Ongaro and Ousterhout 2014, section
+//! 5.4.2 and figure 8).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::durable::{Durable, Kept};
+
+/// The log as a majority has it.
+pub struct Agreement {
+    majority: usize,
+    /// From index 0 on, without a gap.
+    agreed: Vec<Kept>,
+    /// Who has appended the entry of an index and a term in that term.
+    held: BTreeMap<(u64, u64), BTreeSet<usize>>,
+}
+
+impl Agreement {
+    /// Among so many members, on nothing yet.
+    pub fn among(members: usize) -> Agreement {
+        Agreement { majority: members / 2 + 1, agreed: Vec::new(), held: BTreeMap::new() }
+    }
+
+    /// How many entries are agreed on.
+    pub fn length(&self) -> u64 {
+        self.agreed.len() as u64
+    }
+
+    /// The entry that is agreed on at `index`.
+    pub fn entry(&self, index: u64) -> Option<&Kept> {
+        self.agreed.get(usize::try_from(index).ok()?)
+    }
+
+    /// The last entry of a member's log has become durable: what is agreed on now and was not before. The error is a log
+    /// that begins after it.
+    pub fn appended(&mut self, member: usize, durable: &Durable) -> Result<Vec<Kept>, u64> {
+        let Some(last) = durable.entries.back() else { return Ok(Vec::new()) };
+        let (index, known) = (durable.next() - 1, self.length());
+        if index < known || durable.vote.is_none_or(|vote| vote.term != last.term) {
+            return Ok(Vec::new());
+        }
+        let held = self.held.entry((index, last.term)).or_default();
+        held.insert(member);
+        if held.len() < self.majority {
+            return Ok(Vec::new());
+        }
+        let news: Option<Vec<Kept>> = (known..=index).map(|index| durable.entry(index).cloned()).collect();
+        let news = news.ok_or(durable.first)?;
+        self.agreed.extend(news.iter().cloned());
+        self.held = self.held.split_off(&(index + 1, 0));
+        Ok(news)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forgemesh_consensus::raft::{Ballot, Logged, Payload};
+    use forgemesh_storage::{Batch, MetaKey, Write};
+
+    use super::*;
+
+    /// Members with disks, counted from 1 as in the paper.
+    struct World {
+        disks: BTreeMap<usize, Durable>,
+        agreement: Agreement,
+    }
+
+    impl World {
+        fn of(members: usize) -> World {
+            let disks = (1..=members).map(|member| (member, Durable::default())).collect();
+            World { disks, agreement: Agreement::among(members) }
+        }
+
+        fn vote(&mut self, members: &[usize], term: u64) {
+            for member in members {
+                self.disks.get_mut(member).expect("a member").vote =
+                    Some(Ballot { term, member: None, elected: false });
+            }
+        }
+
+        fn append(&mut self, members: &[usize], index: u64, term: u64) -> usize {
+            let mut news = 0;
+            for member in members {
+                let disk = self.disks.get_mut(member).expect("a member");
+                let mut batch = Batch::new();
+                batch.truncate_log(index);
+                batch.append_log(index, Logged { index, term, payload: Payload::Blank }.encode());
+                *disk = disk.after(&batch).expect("entries");
+                news += self.agreement.appended(*member, disk).expect("whole logs").len();
+            }
+            news
+        }
+    }
+
+    #[test]
+    fn a_majority_in_its_own_term_agrees() {
+        let mut world = World::of(3);
+        world.vote(&[1, 2], 1);
+        assert_eq!(world.append(&[1], 0, 1), 0);
+        assert_eq!(world.append(&[1], 1, 1), 0);
+        assert_eq!(world.append(&[2], 0, 1), 1);
+        assert_eq!(world.append(&[3], 1, 1), 0, "its vote is of no term");
+        assert_eq!(world.append(&[2], 1, 1), 1);
+        assert_eq!(World::of(1).append(&[1], 0, 1), 0);
+        let mut alone = World::of(1);
+        alone.vote(&[1], 4);
+        assert_eq!(alone.append(&[1], 0, 4), 1);
+    }
+
+    /// Figure 8: (a) to (c) spread the entry of term 2 to a majority in term 4, and (d) takes it back all the same; after
+    /// (e), with an entry of term 4 on a majority, it stays.
+    #[test]
+    fn an_earlier_terms_entry_is_agreed_on_with_one_of_the_leaders_own_term_alone() {
+        let mut world = World::of(5);
+        world.vote(&[1, 2, 3, 4, 5], 1);
+        assert_eq!(world.append(&[1, 2, 3, 4, 5], 0, 1), 1);
+        world.vote(&[1, 2], 2);
+        assert_eq!(world.append(&[1, 2], 1, 2), 0);
+        world.vote(&[3, 4, 5], 3);
+        assert_eq!(world.append(&[5], 1, 3), 0);
+        world.vote(&[1, 2, 3], 4);
+        assert_eq!(world.append(&[3], 1, 2), 0, "on three of five, and not agreed on");
+        assert_eq!(world.agreement.length(), 1);
+        assert_eq!(world.append(&[1, 2], 2, 4), 0);
+        assert_eq!(world.append(&[3], 2, 4), 2);
+        assert_eq!(world.agreement.entry(1).map(|kept| kept.term), Some(2));
+    }
+
+    #[test]
+    fn a_disk_follows_its_writes() {
+        let mut batch = Batch::new();
+        for index in 0..5 {
+            batch.append_log(index, Logged { index, term: 1, payload: Payload::Blank }.encode());
+        }
+        batch.truncate_log(4).purge_log(1).put_snapshot(2, vec![1]);
+        batch.push(Write::PutMeta { key: MetaKey::RaftPurged, value: vec![] });
+        let disk = Durable::default().after(&batch).expect("entries");
+        assert_eq!((disk.first, disk.next(), disk.entries.len()), (3, 4, 1));
+        assert!(disk.entry(2).is_none() && disk.entry(3).is_some());
+        let mut batch = Batch::new();
+        batch.put_snapshot(9, vec![1]);
+        assert_eq!(disk.after(&batch).map(|disk| (disk.first, disk.next())), Ok((10, 10)));
+    }
+}
