@@ -157,3 +157,57 @@ fn key(node: NodeId) -> RecordKey {
 fn is_empty(kad: &mut Kademlia) -> bool {
     kad.kbuckets().all(|bucket| bucket.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use forgemesh_protocol::keys::SecretKey;
+    use libp2p::kad::ProviderRecord;
+
+    use super::*;
+
+    fn peer(seed: u8) -> PeerId {
+        identity::peer_of(&SecretKey::from_bytes(&[seed; 32]).public()).unwrap()
+    }
+
+    fn node(seed: u8) -> NodeId {
+        SecretKey::from_bytes(&[seed; 32]).public().id()
+    }
+
+    #[test]
+    fn a_peer_speaks_for_its_own_node_alone() {
+        let mut kad = kad::Behaviour::new(peer(1), MemoryStore::new(peer(1)));
+        let mut directory = Directory::new(node(1));
+        let (good, bad): (Multiaddr, Multiaddr) =
+            ("/ip4/9.8.7.6/tcp/1".parse().unwrap(), "/ip4/9.8.7.6/tcp/2".parse().unwrap());
+        let mut tell = |about: NodeId, provider: PeerId| {
+            let record = ProviderRecord::new(key(about), provider, vec![good.clone(), bad.clone()]);
+            let request = InboundRequest::AddProvider { record: Some(record) };
+            directory.event(&mut kad, Event::InboundRequest { request }, |address| *address == good);
+            kad.store_mut().providers(&key(about))
+        };
+        assert!(tell(node(2), peer(3)).is_empty());
+        assert!(tell(node(2), PeerId::random()).is_empty());
+        let stored = tell(node(2), peer(2));
+        assert_eq!((stored.len(), &stored[0].addresses), (1, &vec![good.clone()]));
+    }
+
+    #[test]
+    fn an_answer_that_names_another_key_is_no_answer() {
+        let mut kad = kad::Behaviour::new(peer(1), MemoryStore::new(peer(1)));
+        let mut directory = Directory::new(node(1));
+        let now = Instant::now();
+        assert!(directory.search(&mut kad, node(2), None, now).is_empty());
+        assert!(directory.searches.is_empty(), "nobody can be asked yet");
+        kad.add_address(&peer(9), "/ip4/9.8.7.6/tcp/1".parse().unwrap());
+        directory.search(&mut kad, node(2), None, now);
+        let id = *directory.searches.keys().next().unwrap();
+        let mut answer = |provider: PeerId| {
+            let providers = [provider].into();
+            let found = GetProvidersOk::FoundProviders { key: key(node(2)), providers };
+            directory.progress(id, QueryResult::GetProviders(Ok(found)), false)
+        };
+        assert!(answer(peer(3)).hints.is_empty() && answer(PeerId::random()).searched.is_none());
+        let found = answer(peer(2));
+        assert_eq!((found.hints, found.searched), (vec![(peer(2), Vec::new())], Some(node(2))));
+    }
+}
