@@ -126,7 +126,7 @@ impl Rig {
         let entry = Entry { index, term: TERM, at_ms: NOW.wall_ms, command };
         let applied = self.mirror.apply(&entry);
         self.applied.push((entry.command.clone(), applied));
-        Input::Committed(vec![Committed::Entry(entry)])
+        Input::Committed(vec![Committed::Entry(Box::new(entry))])
     }
 
     /// Submits a job and lets it run to its end.
