@@ -342,7 +342,9 @@ impl Core {
                 }
             }
             Input::Message { from, message: Message::Books { from: entry } } => {
-                archive.asked(&mut cx, from, entry);
+                if hub.as_ref().is_some_and(|hub| hub.machine().admits(&from)) {
+                    archive.asked(&mut cx, from, entry);
+                }
             }
             Input::Message { from, message: Message::Book { file } } => {
                 if cx.members.contains(&from) {
@@ -541,7 +543,7 @@ fn deliver(
             | Message::Withdraw(_)
             | Message::Expel(_)),
             Some(hub),
-        ) => {
+        ) if hub.machine().admits(&from) => {
             gateway::requested(cx, hub, from, message);
         }
         (Message::Signed { job, signature }, Some(hub)) if member => hub.signed(cx, job, signature),

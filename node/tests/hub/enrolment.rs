@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use forgemesh_consensus::command::Command;
 use forgemesh_node::core::{EnrolmentCommand, Reply, Request};
+use forgemesh_node::ports::Work;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::enrolment::{Expulsion, Invitation, Join, secret_digest};
 use forgemesh_protocol::keys::{Signable, Signed};
@@ -66,6 +67,27 @@ fn a_stranger_gets_neither_answer_nor_work_until_a_ticket_admits_it() {
     assert!(bench.sent.is_empty(), "{:?}", bench.sent);
     assert_eq!(bench.log.len(), before);
     assert!(bench.job(&job).is_some_and(|record| record.attested.is_empty()));
+}
+
+#[test]
+fn a_stranger_reads_no_books_and_submits_nothing() {
+    let mut bench = Bench::closed();
+    let agent = Agent::new(10, 1);
+    let job = bench.submit(&mix(4, r#"{"verify":"none"}"#));
+    bench.cancel(job);
+    let before = bench.log.len();
+    let books = |bench: &Bench| bench.works.iter().any(|(_, work)| matches!(work, Work::Books { .. }));
+    bench.from(&agent, Message::Books { from: 0 });
+    assert!(!books(&bench));
+    let Command::Submit { submission } = bench.log[0].command.clone() else { panic!("the first entry") };
+    let repeated = Signed { body: submission.body.clone(), ..submission };
+    bench.from(&agent, Message::Submit(Box::new(repeated)));
+    assert_eq!(bench.log.len(), before);
+    invite(&mut bench);
+    let asked = join(&bench, &agent, &SECRET);
+    ask(&mut bench, &agent, &asked);
+    bench.from(&agent, Message::Books { from: 0 });
+    assert!(books(&bench), "who is admitted has the books");
 }
 
 #[test]
