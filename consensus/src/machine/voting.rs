@@ -1,6 +1,7 @@
 //! Votes on a stage's reduction: a majority of equal ones opens the next stage or ends the job.
 
 use forgemesh_kernel::planner;
+use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::keys::{KeyError, Signed};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::state::State;
@@ -46,7 +47,13 @@ impl Hub {
         check_outcome(job, &vote.outcome)?;
         job.votes.push(signed.clone());
         let equal = job.votes.iter().filter(|other| other.body == *vote).count();
-        if equal <= self.genesis.hub.len() / 2 {
+        let members = self.genesis.hub.len();
+        if equal <= members / 2 {
+            if !may_agree(job, vote.stage, members) {
+                let detail = "the hub's members came to different results, none of them that of a majority";
+                let failure = Failure::new(FailureCode::VerificationMismatch, detail);
+                return Ok(self.finish(vote.job, Err(failure)));
+            }
             return Ok(Applied::event(Event::Voted { job: vote.job }));
         }
         match &vote.outcome {
@@ -60,6 +67,15 @@ impl Hub {
             Outcome::Failed(failure) => Ok(self.finish(vote.job, Err(failure.clone()))),
         }
     }
+}
+
+/// Can the votes that are still to come make a majority of equal ones?
+fn may_agree(job: &JobRecord, stage: u64, members: usize) -> bool {
+    let votes: Vec<&ReductionVote> =
+        job.votes.iter().map(|vote| &vote.body).filter(|vote| vote.stage == stage).collect();
+    let equal = |vote: &&ReductionVote| votes.iter().filter(|other| *other == vote).count();
+    let most = votes.iter().map(equal).max().unwrap_or(0);
+    most + members.saturating_sub(votes.len()) > members / 2
 }
 
 /// What can be derived of an outcome is derived here, not believed.

@@ -76,6 +76,26 @@ fn a_majority_of_equal_votes_decides_and_nobody_votes_twice() {
     assert_eq!(bench.finished[0].result.as_ref(), Some(&right));
 }
 
+/// A tie is never settled: when no majority can come any more, the job ends without a result.
+#[test]
+fn members_that_cannot_agree_end_the_job() {
+    for members in [3u8, 5] {
+        let (mut bench, id) = verified(members);
+        let right = bench.result(&id);
+        // Two at most agree; with five members the fourth vote already decides it.
+        let digests: &[u8] = if members == 3 { &[1, 2, 3] } else { &[1, 2, 3, 4] };
+        for (member, digest) in digests.iter().enumerate() {
+            let outcome = Outcome::Final(FinalResult { result_hash: Hash([*digest; 32]), ..right.clone() });
+            let command = bench.vote(&id, member, outcome);
+            let last = member + 1 == digests.len();
+            let expected = if last { Event::Finished { job: id } } else { Event::Voted { job: id } };
+            assert_eq!(bench.accept(command), expected, "{members} members, vote {member}");
+        }
+        let failure = bench.finished[0].failure.as_ref().expect("no result");
+        assert_eq!(failure.code, FailureCode::VerificationMismatch);
+    }
+}
+
 #[test]
 fn a_vote_is_awaited_only_when_its_stage_is_verified() {
     let mut bench = Bench::new(1);
