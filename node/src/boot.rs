@@ -21,7 +21,7 @@ use forgemesh_storage::{Batch, CommitError, MetaKey, ReadError, Storage};
 
 use crate::core::archive::LedgerEnd;
 use crate::core::beacon::BeaconChain;
-use crate::core::books::books;
+use crate::core::books::{shelve, signed};
 use crate::core::hub::Found;
 use crate::core::{Core, Identity, Recovered};
 use crate::driver::Driver;
@@ -135,7 +135,7 @@ fn record(
     unrecorded: &[FinishedJob],
 ) -> Result<(), BootError> {
     for finished in unrecorded {
-        let (_, mut batch) = books(finished, hub.genesis(), secret);
+        let mut batch = shelve(&signed(finished, hub.genesis(), secret));
         if hub.genesis().hub.len() > 1 {
             batch.put_kv(UNSIGNED_NAMESPACE, &finished.record.id.to_string(), Vec::new());
         }

@@ -37,6 +37,7 @@ use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::wire::{Attested, Message};
 use forgemesh_storage::Batch;
 
+use crate::job_file::JobFile;
 use crate::ports::{Done, Work};
 use availability::Availability;
 
@@ -151,12 +152,13 @@ pub(crate) struct Context<'a> {
     pub replies: &'a mut VecDeque<gateway::Settled>,
 }
 
-/// A final job on its way into the books.
+/// On its way into the books.
 #[derive(Debug)]
-pub(crate) struct Entered {
-    pub finished: Box<FinishedJob>,
-    pub batch: Batch,
-    pub after: AfterStore,
+pub(crate) enum Entered {
+    /// A final job.
+    Final { finished: Box<FinishedJob>, batch: Batch, after: AfterStore },
+    /// A record whose receipt has the signatures that it needs.
+    Signed { file: Box<JobFile>, progress: Box<Progress> },
 }
 
 /// Numbers batches and pieces of work, and remembers what waits for each.
@@ -391,8 +393,13 @@ impl Core {
             while let Some(message) = cx.inbox.pop_front() {
                 deliver(&mut cx, hub.as_mut(), agent, checker, node, message);
             }
-            for Entered { finished, batch, after } in std::mem::take(cx.finished) {
-                let ready = archive.enter(&finished, batch, after);
+            for entered in std::mem::take(cx.finished) {
+                let ready = match entered {
+                    Entered::Final { finished, batch, after } => archive.enter(&finished, batch, after),
+                    Entered::Signed { file, progress } => {
+                        archive.signed(&file, progress).into_iter().collect()
+                    }
+                };
                 ready.into_iter().for_each(|(batch, after)| cx.store(batch, after));
             }
             while let Some(settled) = cx.replies.pop_front() {

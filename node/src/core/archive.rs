@@ -14,8 +14,8 @@ use forgemesh_protocol::wire::Message;
 use forgemesh_storage::Batch;
 
 use super::books::shelve;
-use super::{AfterStore, AfterWork, Context, Now, Queue};
-use crate::job_file::JobFile;
+use super::{AfterStore, AfterWork, Context, Now, Progress, Queue};
+use crate::job_file::{JobFile, UNSIGNED_NAMESPACE};
 use crate::ports::{Done, Work};
 
 /// Where the books on this node's disk end.
@@ -55,10 +55,26 @@ impl ArchiveRole {
         after: AfterStore,
     ) -> Vec<(Batch, AfterStore)> {
         let entry = &finished.entry;
-        if entry.seq >= self.end.entries {
-            self.waiting.insert(entry.seq, (entry.hash(), batch, after));
+        if entry.seq < self.end.entries {
+            // An earlier life has entered it, or another member's books: what waits for it goes on.
+            return vec![(Batch::new(), after)];
         }
+        self.waiting.insert(entry.seq, (entry.hash(), batch, after));
         self.next_in_order()
+    }
+
+    /// The receipt of a record has become complete, which may still wait for what comes before it in the ledger. Says what
+    /// can be stored now.
+    pub fn signed(&mut self, file: &JobFile, progress: Box<Progress>) -> Option<(Batch, AfterStore)> {
+        if let Some((_, batch, after)) = self.waiting.get_mut(&file.finished.entry.seq) {
+            (*batch, *after) = (shelve(file), AfterStore::Recorded(Some(progress)));
+            return None;
+        }
+        let id = file.finished.record.id;
+        let mut batch = Batch::new();
+        batch.put_job(id.0, file.encode());
+        batch.delete_kv(UNSIGNED_NAMESPACE, &id.to_string());
+        Some((batch, AfterStore::Signed(progress)))
     }
 
     fn next_in_order(&mut self) -> Vec<(Batch, AfterStore)> {

@@ -7,12 +7,10 @@ use forgemesh_storage::Batch;
 
 use crate::job_file::{JobFile, SWEEP_NAMESPACE, pointer_key};
 
-/// The record with this member's signature under the receipt, and the batch that enters it all.
-pub(crate) fn books(finished: &FinishedJob, genesis: &Genesis, secret: &SecretKey) -> (JobFile, Batch) {
+/// The record with this member's signature under the receipt.
+pub(crate) fn signed(finished: &FinishedJob, genesis: &Genesis, secret: &SecretKey) -> JobFile {
     let receipt = finished.statement(genesis).sign(secret);
-    let file = JobFile { finished: finished.clone(), receipt };
-    let batch = shelve(&file);
-    (file, batch)
+    JobFile { finished: finished.clone(), receipt }
 }
 
 /// The batch that enters a record.

@@ -31,7 +31,7 @@ use self::leading::Lead;
 use self::reducing::Reducing;
 use self::signing::Signing;
 use super::beacon::BeaconChain;
-use super::books::books;
+use super::books::{shelve, signed};
 use super::fetcher::Fetcher;
 use super::gateway::{Matter, Settled};
 use super::scheduler::Scheduler;
@@ -242,7 +242,7 @@ impl HubRole {
             self.members.remove(&attested.digest);
             self.copying.remove(&attested.digest);
         }
-        let (file, mut batch) = books(finished, self.machine.genesis(), &cx.identity.secret);
+        let mut file = signed(finished, self.machine.genesis(), &cx.identity.secret);
         self.unrecorded += 1;
         let progress = Progress {
             job: id,
@@ -254,12 +254,13 @@ impl HubRole {
             recorded: true,
         };
         cx.out.push(Output::Progress(Progress { recorded: false, ..progress.clone() }));
-        let signed = self.sign(cx, &file, &progress);
+        let signed = self.sign(cx, &mut file, &progress);
+        let mut batch = shelve(&file);
         if !signed {
             batch.put_kv(UNSIGNED_NAMESPACE, &id.to_string(), Vec::new());
         }
         let after = AfterStore::Recorded(signed.then(|| Box::new(progress)));
-        cx.finished.push(Entered { finished: Box::new(finished.clone()), batch, after });
+        cx.finished.push(Entered::Final { finished: Box::new(finished.clone()), batch, after });
     }
 
     /// A final job is in the books; `progress`, if its receipt is complete.

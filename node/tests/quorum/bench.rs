@@ -53,6 +53,9 @@ pub struct Bench {
     pub sent: Vec<(usize, usize, Message)>,
     /// Messages that are lost: from, to.
     pub cut: Vec<(usize, usize)>,
+    /// A member that hears of a committed entry when the next one is, or when nothing else is to be done.
+    pub late: Option<usize>,
+    later: Option<Input>,
     folder: tempfile::TempDir,
     nonce: u8,
 }
@@ -95,6 +98,8 @@ impl Bench {
             queue: VecDeque::new(),
             sent: Vec::new(),
             cut: Vec::new(),
+            late: None,
+            later: None,
             folder: tempfile::tempdir().expect("a folder"),
             nonce: 0,
         };
@@ -198,7 +203,8 @@ impl Bench {
     pub fn run(&mut self, most_ms: u64, mut done: impl FnMut(&Bench) -> bool) {
         let end_ms = self.now_ms + most_ms;
         while !done(self) {
-            match self.queue.pop_front() {
+            let late = |bench: &mut Bench| Some((bench.late?, bench.later.take()?));
+            match self.queue.pop_front().or_else(|| late(self)) {
                 Some((node, input)) => self.step(node, input),
                 None => {
                     let up = (0..self.nodes.len()).filter(|i| self.nodes[*i].up);
@@ -251,7 +257,9 @@ impl Bench {
         let entry = Entry { index: self.log.len() as u64, term: self.term, at_ms: self.now_ms, command };
         self.log.push(entry.clone());
         for i in 0..self.genesis.hub.len() {
-            self.queue.push_back((i, Input::Committed(vec![Committed::Entry(Box::new(entry.clone()))])));
+            let committed = Input::Committed(vec![Committed::Entry(Box::new(entry.clone()))]);
+            let due = if self.late == Some(i) { self.later.replace(committed) } else { Some(committed) };
+            self.queue.extend(due.map(|due| (i, due)));
         }
     }
 

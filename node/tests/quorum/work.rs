@@ -90,3 +90,19 @@ fn nobody_checks_its_own_work_while_there_is_another() {
     }
     assert!(by_leader > 0, "a leader executed something too");
 }
+
+/// Its record is written with what the others have signed before it, and stays whole.
+#[test]
+fn a_member_that_hears_last_of_the_end_has_a_whole_receipt_too() {
+    let mut bench = Bench::new(3, 0, 1);
+    bench.late = Some(2);
+    bench.elect(0);
+    let job = bench.submit(0, INSURANCE);
+    bench.run(60_000, |bench| bench.finished(2, &job).is_some());
+    let end_ms = bench.now_ms + 5_000;
+    bench.run(10_000, |bench| bench.now_ms >= end_ms);
+    for member in 0..3 {
+        let signatures = bench.finished(member, &job).expect("books").receipt.signatures.len();
+        assert!(signatures >= 2, "member {member} has {signatures}");
+    }
+}

@@ -3,15 +3,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::keys::PublicKey;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::receipt::ReceiptSignature;
+use forgemesh_protocol::receipt::{Receipt, ReceiptSignature};
 use forgemesh_protocol::wire::Message;
-use forgemesh_storage::Batch;
 
 use super::HubRole;
-use crate::core::{AfterStore, AfterWork, Context, Progress};
-use crate::job_file::{JobFile, UNSIGNED_NAMESPACE};
+use crate::core::{AfterWork, Context, Entered, Progress};
+use crate::job_file::JobFile;
 use crate::ports::{Done, Work};
 
 /// Receipts on their way to a majority.
@@ -58,21 +59,22 @@ impl HubRole {
         self.machine.genesis().hub.len() / 2 + 1
     }
 
-    /// This member's receipt is on its way to the disk: the others get its signature. True if that is all it needs.
-    pub(super) fn sign(&mut self, cx: &mut Context<'_>, file: &JobFile, progress: &Progress) -> bool {
+    /// This member's receipt is on its way to the disk, with what others have signed already: they get its signature. True
+    /// if that is all it needs.
+    pub(super) fn sign(&mut self, cx: &mut Context<'_>, file: &mut JobFile, progress: &Progress) -> bool {
         let job = file.finished.record.id;
         for signature in &file.receipt.signatures {
             let message = Message::Signed { job, signature: signature.clone() };
             self.others(cx).into_iter().for_each(|member| cx.send(member, message.clone()));
         }
-        if self.majority() <= 1 {
+        let early = self.signing.early.remove(&job).unwrap_or_default();
+        self.signing.early_order.retain(|other| *other != job);
+        early.into_iter().for_each(|signature| add(self.machine.genesis(), &mut file.receipt, signature));
+        if file.receipt.signatures.len() >= self.majority() {
             return true;
         }
         let (file, progress) = (file.clone(), progress.clone());
-        let early = self.signing.early.remove(&job).unwrap_or_default();
-        self.signing.early_order.retain(|other| *other != job);
         self.signing.collecting.insert(job, Collecting { file, progress, asked_ms: cx.now.up_ms });
-        early.into_iter().for_each(|signature| self.signed(cx, job, signature));
         false
     }
 
@@ -96,30 +98,21 @@ impl HubRole {
     pub fn signed(&mut self, cx: &mut Context<'_>, job: JobId, signature: ReceiptSignature) {
         let majority = self.majority();
         let genesis = self.machine.genesis();
-        let Some(member) = genesis.hub.iter().find(|member| member.key.id() == signature.keyid) else {
+        if !genesis.hub.iter().any(|member| member.key.id() == signature.keyid) {
             return;
-        };
+        }
         let Some(collecting) = self.signing.collecting.get_mut(&job) else {
             if self.machine.job(&job).is_some() {
                 self.signing.keep_early(job, signature);
             }
             return;
         };
-        let receipt = &mut collecting.file.receipt;
-        let known = receipt.signatures.iter().any(|other| other.keyid == signature.keyid);
-        if known || member.key.verify_raw(&receipt.signed_message(), &signature.sig).is_err() {
-            return;
-        }
-        receipt.signatures.push(signature);
-        receipt.signatures.sort_by_key(|signature| signature.keyid);
-        if receipt.signatures.len() < majority {
+        add(genesis, &mut collecting.file.receipt, signature);
+        if collecting.file.receipt.signatures.len() < majority {
             return;
         }
         if let Some(Collecting { file, progress, .. }) = self.signing.collecting.remove(&job) {
-            let mut batch = Batch::new();
-            batch.put_job(job.0, file.encode());
-            batch.delete_kv(UNSIGNED_NAMESPACE, &job.to_string());
-            cx.store(batch, AfterStore::Signed(Box::new(progress)));
+            cx.finished.push(Entered::Signed { file: Box::new(file), progress: Box::new(progress) });
         }
     }
 
@@ -148,5 +141,16 @@ impl HubRole {
         if let Some(signature) = file.receipt.signatures.iter().find(|signature| signature.keyid == own) {
             cx.send(to, Message::Signed { job, signature: signature.clone() });
         }
+    }
+}
+
+/// Adds a member's signature, if it is good and new.
+fn add(genesis: &Genesis, receipt: &mut Receipt, signature: ReceiptSignature) {
+    let member = genesis.hub.iter().find(|member| member.key.id() == signature.keyid);
+    let known = receipt.signatures.iter().any(|other| other.keyid == signature.keyid);
+    let good = |key: &PublicKey| key.verify_raw(&receipt.signed_message(), &signature.sig).is_ok();
+    if !known && member.is_some_and(|member| good(&member.key)) {
+        receipt.signatures.push(signature);
+        receipt.signatures.sort_by_key(|signature| signature.keyid);
     }
 }
