@@ -110,12 +110,8 @@ impl Rig {
 
     /// Reads what was written as a restarted node would: what it cannot read is lost.
     fn follow(&mut self, write: &Write) -> Result<(), Broken> {
-        match write {
-            Write::PutOutbox { attestation, .. } => {
-                let attested = canon::from_bytes(attestation, limits::COMMAND_BYTES).map_err(Broken::Log)?;
-                self.signed.push(attested);
-            }
-            _ => {}
+        if let Write::PutOutbox { attestation, .. } = write {
+            self.signed.push(canon::from_bytes(attestation, limits::COMMAND_BYTES).map_err(Broken::Log)?);
         }
         Ok(())
     }
