@@ -2,10 +2,10 @@
 //!
 //! A blob's address is its digest, so it does not matter who sends it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forgemesh_protocol::hash::Hash;
-use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::limits;
 
 /// Blobs asked for in one message.
@@ -17,6 +17,8 @@ const ROUNDS: usize = 5;
 
 /// One blob.
 struct Wanted {
+    /// The open jobs that need it.
+    jobs: BTreeSet<JobId>,
     /// Who may have it, the likeliest first.
     sources: Vec<NodeId>,
     /// How often anybody was asked.
@@ -39,9 +41,15 @@ pub(crate) struct Fetcher {
 }
 
 impl Fetcher {
-    /// This blob is wanted, and these nodes may have it.
-    pub fn want(&mut self, blob: Hash, sources: Vec<NodeId>) {
-        self.wanted.entry(blob).or_insert(Wanted { sources, asks: 0, due_ms: 0, asked: false });
+    /// A job needs this blob, and these nodes may have it.
+    pub fn want(&mut self, job: JobId, blob: Hash, sources: Vec<NodeId>) {
+        let new = Wanted { jobs: BTreeSet::new(), sources, asks: 0, due_ms: 0, asked: false };
+        self.wanted.entry(blob).or_insert(new).jobs.insert(job);
+    }
+
+    /// The job is over: what only it needed is wanted no longer.
+    pub fn forget(&mut self, job: &JobId) {
+        self.wanted.retain(|_, wanted| !wanted.jobs.remove(job) || !wanted.jobs.is_empty());
     }
 
     /// A blob is on its way to the disk; true if it was wanted.

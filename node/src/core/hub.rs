@@ -128,10 +128,21 @@ impl HubRole {
         // Its bytes were checked by the log, which got them from another member.
         let Ok(machine) = Hub::restore(self.machine.genesis().clone(), state) else { return };
         self.compacted = machine.state().next;
-        self.machine = machine;
+        let before = std::mem::replace(&mut self.machine, machine);
+        let open = &self.machine.state().open;
+        let over = before.state().open.keys().filter(|job| !open.contains_key(job)).copied();
+        over.collect::<Vec<JobId>>().iter().for_each(|job| self.forget(job));
+        self.copying.clear();
         self.touched = self.machine.state().open.keys().copied().collect();
         self.members.clear();
         self.copy_all(cx);
+    }
+
+    /// A job is over.
+    fn forget(&mut self, job: &JobId) {
+        self.scheduler.forget(job);
+        self.reducing.forget(job);
+        self.fetcher.forget(job);
     }
 
     fn applied(&mut self, cx: &mut Context<'_>, entry: &Entry, applied: Result<Applied, Rejected>) {
@@ -235,8 +246,7 @@ impl HubRole {
                 cx.send(agent, Message::Over { job: id });
             }
         }
-        self.scheduler.forget(&id);
-        self.reducing.forget(&id);
+        self.forget(&id);
         let set_aside = finished.record.set_aside.iter().map(|set_aside| &set_aside.batch);
         for attested in finished.record.batches.iter().chain(set_aside) {
             self.members.remove(&attested.digest);

@@ -199,6 +199,11 @@ impl Bench {
         id
     }
 
+    /// A client asks a node something.
+    pub fn ask(&mut self, node: usize, request: Request) {
+        self.queue.push_back((node, Input::Request { token: 2, request }));
+    }
+
     /// Takes steps until `done`; at most so many virtual milliseconds pass.
     pub fn run(&mut self, most_ms: u64, mut done: impl FnMut(&Bench) -> bool) {
         let end_ms = self.now_ms + most_ms;

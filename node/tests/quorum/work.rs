@@ -1,7 +1,7 @@
 //! A job among several members: everybody reduces, a majority of equal votes decides, and everybody has the same books.
 
 use forgemesh_consensus::command::Command;
-use forgemesh_node::core::Reply;
+use forgemesh_node::core::{Reply, Request};
 use forgemesh_protocol::wire::Message;
 
 use super::bench::Bench;
@@ -105,4 +105,20 @@ fn a_member_that_hears_last_of_the_end_has_a_whole_receipt_too() {
         let signatures = bench.finished(member, &job).expect("books").receipt.signatures.len();
         assert!(signatures >= 2, "member {member} has {signatures}");
     }
+}
+
+#[test]
+fn a_member_that_lacks_blobs_does_not_want_them_for_ever() {
+    let mut bench = Bench::new(3, 0, 1);
+    bench.elect(0);
+    bench.cut = vec![(0, 2), (1, 2), (3, 2)];
+    let job = bench.submit(0, INSURANCE);
+    bench.run(60_000, |bench| bench.finished(2, &job).is_some());
+    assert!(
+        bench.sent.iter().any(|(from, _, message)| *from == 2 && matches!(message, Message::Fetch { .. }))
+    );
+    bench.ask(2, Request::Queues);
+    bench.run(1_000, |bench| !bench.nodes[2].replies.is_empty());
+    let [Reply::Queues(queues)] = &bench.nodes[2].replies[..] else { panic!("{:?}", bench.nodes[2].replies) };
+    assert!(queues.iter().all(|queue| queue.length <= queue.bound), "{queues:?}");
 }

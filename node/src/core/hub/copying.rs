@@ -48,7 +48,9 @@ impl HubRole {
             Some(bytes) => self.claims_here(cx, batch, bytes),
             None => {
                 let (members, sources) = (copying.members, self.sources(cx, copying.agent));
-                self.fetcher.want(members, sources);
+                if let Some(job) = self.job_of(&batch) {
+                    self.fetcher.want(job, members, sources);
+                }
             }
         }
     }
@@ -70,9 +72,9 @@ impl HubRole {
     /// What the claims name was looked for on this node's disk.
     pub fn looked_up(&mut self, cx: &mut Context<'_>, batch: Hash, done: Done) {
         let Some(copying) = self.copying.remove(&batch) else { return };
-        if let Done::LookedUp { missing } = done {
+        if let (Done::LookedUp { missing }, Some(job)) = (done, self.job_of(&batch)) {
             let sources = self.sources(cx, copying.agent);
-            missing.into_iter().for_each(|blob| self.fetcher.want(blob, sources.clone()));
+            missing.into_iter().for_each(|blob| self.fetcher.want(job, blob, sources.clone()));
         }
     }
 

@@ -137,7 +137,7 @@ impl HubRole {
         let Some(sources) = sources.filter(|sources| !sources.is_empty() && !blobs.is_empty()) else {
             return self.lost(cx, job, &batches, detail);
         };
-        blobs.iter().for_each(|&blob| self.fetcher.want(blob, sources.clone()));
+        blobs.iter().for_each(|&blob| self.fetcher.want(job, blob, sources.clone()));
         let blobs = blobs.into_iter().collect();
         self.reducing.lacking.insert(job, Lacking { batches, blobs, detail });
     }
