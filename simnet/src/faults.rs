@@ -8,6 +8,7 @@ pub mod crash;
 pub mod disk_error;
 pub mod disk_full;
 pub mod execution;
+pub mod leader_isolation;
 pub mod partition;
 pub mod pause;
 pub mod rot;
@@ -46,6 +47,8 @@ pub enum What {
     Clock { machine: usize, by_ms: i64 },
     /// Nothing passes from here to there.
     Cut { from: Side, to: Side },
+    /// Whoever leads the hub then is cut off: hears nobody, is heard by nobody, or both.
+    Isolate { deaf: bool, mute: bool },
     /// All links get worse.
     Weather(Weather),
     /// Little can be written, or nothing.
@@ -71,6 +74,7 @@ pub enum Class {
     Pause,
     Clock,
     Partition,
+    LeaderIsolation,
     Weather,
     DiskFull,
     DiskError,
@@ -132,12 +136,13 @@ pub fn way(draws: &mut Draws) -> Unsynced {
 pub type Drawer = fn(&Field, &mut Draws) -> Vec<Fault>;
 
 /// Every class with how it draws.
-pub const CLASSES: [(Class, &str, Drawer); 11] = [
+pub const CLASSES: [(Class, &str, Drawer); 12] = [
     (Class::Crash, "crash", crash::draw),
     (Class::Churn, "churn", churn::draw),
     (Class::Pause, "pause", pause::draw),
     (Class::Clock, "clock", clock::draw),
     (Class::Partition, "partition", partition::draw),
+    (Class::LeaderIsolation, "leader_isolation", leader_isolation::draw),
     (Class::Weather, "weather", weather::draw),
     (Class::DiskFull, "disk_full", disk_full::draw),
     (Class::DiskError, "disk_error", disk_error::draw),
@@ -155,6 +160,7 @@ impl What {
             What::Pause { .. } => Class::Pause,
             What::Clock { .. } => Class::Clock,
             What::Cut { .. } => Class::Partition,
+            What::Isolate { .. } => Class::LeaderIsolation,
             What::Weather(_) => Class::Weather,
             What::DiskFull { .. } => Class::DiskFull,
             What::DiskError { .. } => Class::DiskError,
@@ -168,7 +174,8 @@ impl What {
 impl Fault {
     /// It begins. What strikes at once is counted here, the rest when it shows.
     pub fn begin(&self, machines: &[Machine], board: &Switchboard, witness: &Witness) {
-        if self.strikes_now(machines) {
+        let leader = leader_isolation::leader(machines, witness);
+        if self.strikes_now(machines, leader) {
             witness.struck(self.what.class());
         }
         match &self.what {
@@ -178,6 +185,11 @@ impl Fault {
             What::Pause { machine } => pause::begin(&machines[*machine], self.for_ms),
             What::Clock { machine, by_ms } => machines[*machine].step_clock(*by_ms),
             What::Cut { from, to } => partition::begin(board, *from, *to, self.for_ms),
+            What::Isolate { deaf, mute } => {
+                leader.into_iter().for_each(|leader| {
+                    leader_isolation::begin(board, leader, *deaf, *mute, self.for_ms);
+                });
+            }
             What::Weather(weather) => board.set_weather(*weather),
             What::DiskFull { machine, room } => disk_full::begin(&machines[*machine], *room),
             What::MidWrite { machine, changes, way } => crash::mid_write(&machines[*machine], *changes, *way),
@@ -191,7 +203,7 @@ impl Fault {
     }
 
     /// Does it reach something that lives, as soon as it begins?
-    fn strikes_now(&self, machines: &[Machine]) -> bool {
+    fn strikes_now(&self, machines: &[Machine], leader: Option<usize>) -> bool {
         let lives = |machine: &usize| machines[*machine].is_alive();
         match &self.what {
             What::Away { .. } if self.at_ms == 0 => true,
@@ -203,6 +215,7 @@ impl Fault {
                 Side::One(machine) => lives(machine),
                 Side::All => true,
             }),
+            What::Isolate { .. } => leader.is_some_and(|leader| lives(&leader)),
             What::Weather(_) => (0..machines.len()).any(|machine| lives(&machine)),
             What::Fuse { .. }
             | What::DiskFull { .. }
@@ -226,6 +239,7 @@ impl Fault {
             | What::Pause { .. }
             | What::Clock { .. }
             | What::Cut { .. }
+            | What::Isolate { .. }
             | What::DiskError { .. }
             | What::Rot { .. }
             | What::BlobLoss { .. } => {}

@@ -31,10 +31,11 @@ use crate::witness::Known;
 pub enum Moment<'a> {
     /// An entry is agreed on, and the observer has applied it.
     Applied { entry: &'a Entry, outcome: &'a Result<Applied, Rejected> },
-    /// A member has durably appended an entry; what is agreed on at that index, if something is.
-    Logged { machine: usize, index: u64, bytes: &'a [u8], agreed: Option<&'a Kept> },
-    /// A member takes back the entries from here on; so many are agreed on.
-    Truncated { machine: usize, from: u64, agreed: u64 },
+    /// A member has durably appended an entry; what is agreed on at that index, if something is; a member that has another
+    /// entry of the same index and term.
+    Logged { machine: usize, index: u64, kept: &'a Kept, agreed: Option<&'a Kept>, differs: Option<usize> },
+    /// A member takes back the entries from here on; the first of them that is agreed on.
+    Truncated { machine: usize, from: u64, agreed: Option<u64> },
     /// The state after this entry takes the place of all before it; so many are agreed on.
     Snapshot { machine: usize, index: u64, agreed: u64 },
     /// This node leads in this term: it says so, or a member has noted it.
@@ -57,7 +58,7 @@ pub enum Moment<'a> {
     Beat { machine: usize, waiting: Waiting, parcels: usize },
     /// What a node says of the queues within it.
     Queues { machine: usize, queues: &'a [Queue] },
-    /// The world was healed and given time; the disks of the living members are opened as a stranger would.
+    /// The world was healed and given time; the disks of the members in good order are opened as a stranger would.
     Over { storages: &'a [(usize, Storage)], unfinished: &'a [String] },
 }
 

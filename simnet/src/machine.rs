@@ -151,7 +151,7 @@ impl Machine {
 
     async fn one_life(&self, life: u64, trace: Trace) -> Result<End, Broken> {
         let Inner { make, ground, .. } = &*self.0;
-        let bugs = planted::bugs(make.bug, self.draws("bug", life));
+        let bugs = planted::bugs(make.bug, self.0.node, self.draws("bug", life));
         let disk = self.0.disk.borrow().clone();
         if bugs.borrow().lies() {
             disk.lie();
@@ -189,13 +189,14 @@ impl Machine {
             trace: trace.clone(),
             fuse: fuse.clone(),
             gauge,
-            bugs,
+            bugs: Bugs::clone(&bugs),
             observer: Observer { witness: ground.witness.clone(), machine: make.number },
             waiting: Default::default(),
             unwritten: Vec::new(),
             ills: self.0.ills.clone(),
         };
-        let mesh = ground.board.plug_in(self.0.node, make.number, trace.clone(), ground.witness.clone());
+        let mesh =
+            ground.board.plug_in(self.0.node, make.number, trace.clone(), ground.witness.clone(), bugs);
         let membership = Membership::Joined(ground.genesis.clone());
         let parts = Parts { secret: make.secret.clone(), membership, mesh, executor, store };
         let driver = match boot(&storage, parts) {

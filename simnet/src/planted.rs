@@ -1,8 +1,10 @@
 //! Deliberate bugs, one a file: each sits between a node and one of its ports and breaks one promise, so that the
 //! invariant that watches over the promise can be seen to fail. No scenario has one but the table of planted bugs.
 
+pub mod altered_entry;
 pub mod blind_checker;
 pub mod boastful_executor;
+pub mod double_count;
 pub mod double_entry;
 pub mod early_store;
 pub mod failing_reduction;
@@ -10,14 +12,19 @@ pub mod false_accuser;
 pub mod forgotten_artifact;
 pub mod greedy_books;
 pub mod hunt;
+pub mod lost_vote;
 pub mod lying_disk;
 pub mod mute_store;
+pub mod second_statement;
+pub mod stale_leader;
 pub mod wrong_reduction;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use forgemesh_node::ports::{Done, Work};
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::wire::Message;
 use forgemesh_storage::Batch;
 
 use crate::draws::Draws;
@@ -54,6 +61,16 @@ pub trait Tamper {
         done
     }
 
+    /// The answer that it hears at once to a message that it sends, though nobody has given it.
+    fn forged(&mut self, _: &Message) -> Option<Message> {
+        None
+    }
+
+    /// What else it says to whom it sends a message.
+    fn besides(&mut self, _: &Message) -> Option<Message> {
+        None
+    }
+
     /// Does the disk lie about its syncs?
     fn lies(&self) -> bool {
         false
@@ -71,50 +88,70 @@ pub type Bugs = Rc<RefCell<Box<dyn Tamper>>>;
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bug {
+    AlteredEntry,
     BlindChecker,
     BoastfulExecutor,
+    DoubleCount,
     DoubleEntry,
     EarlyStore,
     FailingReduction,
     FalseAccuser,
     ForgottenArtifact,
     GreedyBooks,
+    LostVote,
     LyingDisk,
     MuteStore,
+    SecondStatement,
+    StaleLeader,
     WrongReduction,
 }
 
 impl Bug {
     /// All of them, with their names and the invariants that must catch them.
-    pub const ALL: [(Bug, &'static str, &'static str); 11] = [
+    pub const ALL: [(Bug, &'static str, &'static str); 16] = [
+        (Bug::AlteredEntry, "altered_entry", "log_safety"),
         (Bug::BlindChecker, "blind_checker", "result_correct"),
         (Bug::BoastfulExecutor, "boastful_executor", "queues_bounded"),
+        (Bug::DoubleCount, "double_count", "acknowledged_kept"),
         (Bug::DoubleEntry, "double_entry", "one_final_result"),
         (Bug::EarlyStore, "early_store", "acknowledged_kept"),
         (Bug::FailingReduction, "failing_reduction", "failed_for_cause"),
         (Bug::FalseAccuser, "false_accuser", "honest_unblamed"),
         (Bug::ForgottenArtifact, "forgotten_artifact", "replay_matches"),
         (Bug::GreedyBooks, "greedy_books", "ledger_chains"),
+        (Bug::LostVote, "lost_vote", "acknowledged_kept"),
         (Bug::LyingDisk, "lying_disk", "acknowledged_kept"),
         (Bug::MuteStore, "mute_store", "progress"),
+        (Bug::SecondStatement, "second_statement", "one_receipt"),
+        (Bug::StaleLeader, "stale_leader", "one_leader"),
         (Bug::WrongReduction, "wrong_reduction", "result_correct"),
     ];
+
+    /// Does it do harm among several members of the hub alone?
+    pub fn needs_quorum(self) -> bool {
+        matches!(self, Bug::AlteredEntry | Bug::DoubleCount | Bug::StaleLeader)
+    }
 }
 
 /// The bug of one life of a machine.
-pub fn bugs(bug: Option<Bug>, draws: Draws) -> Bugs {
+pub fn bugs(bug: Option<Bug>, node: NodeId, draws: Draws) -> Bugs {
     let tamper: Box<dyn Tamper> = match bug {
         None => Box::new(Faithful),
+        Some(Bug::AlteredEntry) => Box::new(altered_entry::AlteredEntry(draws)),
         Some(Bug::BlindChecker) => Box::new(blind_checker::BlindChecker),
         Some(Bug::BoastfulExecutor) => Box::new(boastful_executor::BoastfulExecutor),
+        Some(Bug::DoubleCount) => Box::new(double_count::DoubleCount),
         Some(Bug::DoubleEntry) => Box::new(double_entry::DoubleEntry),
         Some(Bug::EarlyStore) => Box::new(early_store::EarlyStore(draws)),
         Some(Bug::FailingReduction) => Box::new(failing_reduction::FailingReduction),
         Some(Bug::FalseAccuser) => Box::new(false_accuser::FalseAccuser(draws)),
         Some(Bug::ForgottenArtifact) => Box::new(forgotten_artifact::ForgottenArtifact(draws)),
         Some(Bug::GreedyBooks) => Box::new(greedy_books::GreedyBooks(draws)),
+        Some(Bug::LostVote) => Box::new(lost_vote::LostVote),
         Some(Bug::LyingDisk) => Box::new(lying_disk::LyingDisk),
         Some(Bug::MuteStore) => Box::new(mute_store::MuteStore(draws)),
+        Some(Bug::SecondStatement) => Box::new(second_statement::SecondStatement(draws)),
+        Some(Bug::StaleLeader) => Box::new(stale_leader::StaleLeader::new(node)),
         Some(Bug::WrongReduction) => Box::new(wrong_reduction::WrongReduction),
     };
     Rc::new(RefCell::new(tamper))

@@ -32,6 +32,8 @@ pub struct Scenario {
 #[derive(Clone, Debug, Default)]
 pub struct Wish {
     pub machines: Option<usize>,
+    /// Members of the hub.
+    pub hubs: Option<usize>,
     pub span_ms: Option<u64>,
     pub jobs: Option<u64>,
     /// Names of the classes of fault; none means that the seed decides.
@@ -47,12 +49,12 @@ impl Scenario {
     pub fn random(seed: u64, wish: &Wish) -> Scenario {
         let mut draws = Draws::new(seed, "scenario");
         let drawn = draws.between(4, 12) as usize;
-        let machines = wish.machines.unwrap_or(drawn);
+        let machines = wish.machines.unwrap_or(drawn.max(wish.hubs.unwrap_or(1)));
+        let hubs = hubs(seed, machines, wish);
         let span_ms = wish.span_ms.unwrap_or(SPAN_MS);
         let some = draws.between(2, 6);
         let jobs = wish.jobs.unwrap_or_else(|| some.max(some * (span_ms / (2 * SPAN_MS)).min(50)));
         let jobs = workload::draw(&mut Draws::new(seed, "jobs"), jobs, span_ms, machines as u64);
-        let hubs = 1;
         let field = Field { machines, span_ms, hubs, arrivals: jobs.iter().map(|job| job.at_ms).collect() };
         let mut faults = Vec::new();
         for (_, name, draw) in CLASSES {
@@ -64,7 +66,7 @@ impl Scenario {
             }
         }
         faults.sort_by_key(|fault| fault.at_ms);
-        let liars = liars(seed, machines, wish.bug);
+        let liars = liars(seed, machines, hubs, wish.bug);
         let mut scenario = Scenario { seed, span_ms, machines, hubs, jobs, faults, liars, bug: wish.bug };
         scenario.provoke();
         scenario
@@ -117,16 +119,32 @@ impl Scenario {
     }
 }
 
+/// One member, three or five: as wished, or in two, two and one of five worlds; an odd number in any case that the
+/// machines allow, and more than one where a bug is one of the quorum.
+fn hubs(seed: u64, machines: usize, wish: &Wish) -> usize {
+    let drawn = match Draws::new(seed, "hubs").between(0, 4) {
+        0 | 1 => 1,
+        2 | 3 => 3,
+        _ => 5,
+    };
+    let least = if wish.bug.is_some_and(Bug::needs_quorum) { 3 } else { 1 };
+    let most = machines.max(1) - usize::from(machines.max(1).is_multiple_of(2));
+    wish.hubs.unwrap_or(drawn.max(least)).clamp(1, most)
+}
+
 /// One world in eight has an agent that lies; so has the one whose checker is blind.
-fn liars(seed: u64, machines: usize, bug: Option<Bug>) -> Vec<(usize, Misdeed)> {
+fn liars(seed: u64, machines: usize, hubs: usize, bug: Option<Bug>) -> Vec<(usize, Misdeed)> {
     let mut draws = Draws::new(seed, "liars");
     let misdeed = Misdeed::ALL[draws.between(0, Misdeed::ALL.len() as u64 - 1) as usize];
     let lies = draws.between(0, 7) == 0;
-    let last = machines.saturating_sub(1) as u64;
+    // A member of the hub that lies would be no agent's misdeed alone.
+    let agents = hubs..machines;
     match bug {
         Some(Bug::BlindChecker) => (0..machines).map(|machine| (machine, Misdeed::OtherSeed)).collect(),
         Some(_) => Vec::new(),
-        None if lies && last > 0 => vec![(draws.between(1, last) as usize, misdeed)],
+        None if lies && !agents.is_empty() => {
+            vec![(draws.between(agents.start as u64, agents.end as u64 - 1) as usize, misdeed)]
+        }
         None => Vec::new(),
     }
 }

@@ -19,6 +19,7 @@ use tokio::time::{Duration, Instant, sleep_until};
 use crate::draws::Draws;
 use crate::letter;
 use crate::limits;
+use crate::planted::Bugs;
 use crate::trace::Trace;
 use crate::witness::Witness;
 
@@ -127,7 +128,14 @@ impl Switchboard {
 
     /// A machine's end of all its links, for one life. What arrived while it was down is gone; what is still on its way
     /// arrives, though it was sent to an earlier life.
-    pub fn plug_in(&self, node: NodeId, machine: usize, trace: Trace, witness: Witness) -> Endpoint {
+    pub fn plug_in(
+        &self,
+        node: NodeId,
+        machine: usize,
+        trace: Trace,
+        witness: Witness,
+        bugs: Bugs,
+    ) -> Endpoint {
         let mut board = self.0.borrow_mut();
         let now = Instant::now();
         let inbox = board.inboxes.entry(node).or_default();
@@ -136,7 +144,7 @@ impl Switchboard {
         let gone = std::mem::replace(&mut inbox.parcels, on_their_way).len() as u64;
         let arrived = Rc::clone(&inbox.arrived);
         board.counts.nobody += gone;
-        Endpoint { board: self.clone(), node, machine, arrived, trace, witness }
+        Endpoint { board: self.clone(), node, machine, arrived, trace, witness, bugs }
     }
 
     /// What the links do from now on.
@@ -240,6 +248,7 @@ pub struct Endpoint {
     arrived: Rc<Notify>,
     trace: Trace,
     witness: Witness,
+    bugs: Bugs,
 }
 
 impl Endpoint {
@@ -267,8 +276,18 @@ impl Endpoint {
 
 impl Mesh for Endpoint {
     fn send(&mut self, to: NodeId, message: Message) {
-        self.witness.sent(self.machine, self.node, &message);
-        self.board.0.borrow_mut().post(self.node, to, letter::encode(&message));
+        let (besides, forged) = {
+            let mut bugs = self.bugs.borrow_mut();
+            (bugs.besides(&message), bugs.forged(&message))
+        };
+        for message in [Some(message), besides].into_iter().flatten() {
+            self.witness.sent(self.machine, self.node, &message);
+            self.board.0.borrow_mut().post(self.node, to, letter::encode(&message));
+        }
+        if let Some(message) = forged {
+            let parcel = Parcel { from: to, bytes: letter::encode(&message) };
+            self.board.0.borrow_mut().put(self.node, Instant::now(), parcel);
+        }
     }
 
     async fn next(&mut self) -> (NodeId, Message) {

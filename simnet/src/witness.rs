@@ -163,6 +163,7 @@ impl Witness {
         match write {
             Write::AppendLog { index, entry } => return self.appended(machine, *index, entry),
             Write::TruncateLog { from } => {
+                let agreed = self.seen.borrow().takes_back(machine, *from);
                 self.look(Moment::Truncated { machine, from: *from, agreed });
                 self.seen.borrow_mut().count("truncations");
             }
@@ -214,8 +215,13 @@ impl Witness {
         let Ok(news) = news else {
             return self.look(Moment::Unreadable { machine, what: "the beginning of the log" });
         };
-        let agreed = self.seen.borrow().agreement.entry(index).cloned();
-        self.look(Moment::Logged { machine, index, bytes, agreed: agreed.as_ref() });
+        let (kept, agreed, differs) = {
+            let seen = self.seen.borrow();
+            let kept = seen.disks.get(&machine).and_then(|disk| disk.durable.entry(index)).cloned();
+            (kept, seen.agreement.entry(index).cloned(), seen.differs(machine, index))
+        };
+        let kept = kept.expect("invariant: it was appended just now");
+        self.look(Moment::Logged { machine, index, kept: &kept, agreed: agreed.as_ref(), differs });
         news.iter().for_each(|kept| self.agreed(kept));
     }
 
@@ -360,11 +366,10 @@ impl Witness {
         self.seen.borrow().leader.map(|(_, leader)| leader)
     }
 
-    /// Members that are not gone for good.
-    pub fn living(&self) -> Vec<usize> {
+    /// Members whose disks are in good order.
+    pub fn sound(&self) -> Vec<usize> {
         let seen = self.seen.borrow();
-        let living = seen.disks.iter().filter(|(_, disk)| disk.is_member && !disk.is_gone);
-        living.map(|(machine, _)| *machine).collect()
+        seen.disks.iter().filter(|(_, disk)| disk.is_sound()).map(|(machine, _)| *machine).collect()
     }
 
     /// A fault has struck.
@@ -429,12 +434,12 @@ impl Witness {
         self.seen.borrow().events.clone()
     }
 
-    /// Jobs that are open in the log, or acknowledged and not in the books of every living member with a whole receipt.
+    /// Jobs that are open in the log, or acknowledged and not in the books of every sound member with a whole receipt.
     pub fn unfinished(&self) -> Vec<String> {
         let seen = self.seen.borrow();
         let open = seen.mirror.state().open.values();
         let mut out: Vec<String> = open.map(|job| format!("{} is {:?}", job.id, job.state)).collect();
-        for (machine, disk) in seen.disks.iter().filter(|(_, disk)| disk.is_member && !disk.is_gone) {
+        for (machine, disk) in seen.disks.iter().filter(|(_, disk)| disk.is_sound()) {
             let missing = seen.known.acknowledged.difference(&disk.recorded);
             let missing = missing.filter(|job| !seen.mirror.state().open.contains_key(job));
             out.extend(
@@ -474,6 +479,13 @@ impl Witness {
     }
 }
 
+impl Disk {
+    /// Is it a member's, in good order?
+    fn is_sound(&self) -> bool {
+        self.is_member && !self.is_gone && !self.is_rotten
+    }
+}
+
 impl Seen {
     fn count(&mut self, event: &'static str) {
         *self.events.entry(event).or_default() += 1;
@@ -481,6 +493,22 @@ impl Seen {
 
     fn disk(&mut self, machine: usize) -> &mut Disk {
         self.disks.entry(machine).or_default()
+    }
+
+    /// The first entry from `from` on that a machine has and that is agreed on.
+    fn takes_back(&self, machine: usize, from: u64) -> Option<u64> {
+        let durable = &self.disks.get(&machine)?.durable;
+        let end = durable.next().min(self.agreement.length());
+        (from..end).find(|index| durable.entry(*index) == self.agreement.entry(*index))
+    }
+
+    /// A machine that has another entry of this index and of the same term.
+    fn differs(&self, machine: usize, index: u64) -> Option<usize> {
+        let own = self.disks.get(&machine)?.durable.entry(index)?;
+        let other = self.disks.iter().filter(|(_, disk)| !disk.is_rotten).find(|(_, disk)| {
+            disk.durable.entry(index).is_some_and(|kept| kept.term == own.term && kept.bytes != own.bytes)
+        });
+        other.map(|(machine, _)| *machine)
     }
 
     /// Keeps the mirror as it is now and then.

@@ -237,7 +237,7 @@ impl World {
         let witness = &self.ground.witness;
         let open = |number: usize| Ok((number, self.machines[number].disk().after(Unsynced::Lost).open()?));
         let storages: Vec<(usize, Storage)> =
-            witness.living().into_iter().map(open).collect::<Result<_, OpenError>>()?;
+            witness.sound().into_iter().map(open).collect::<Result<_, OpenError>>()?;
         witness.look(Moment::Over { storages: &storages, unfinished: &unfinished });
         if let Some(violation) = witness.violation() {
             return Err(Broken::Invariant(violation));

@@ -55,7 +55,7 @@ fn wrong_usage_is_refused_with_its_cure() {
         (["--faults", "earthquake"], "there are crash"),
         (["--hours", "0"], "write hours"),
         (["--only", "a"], "write for instance"),
-        (["--bug", "moth"], "there are blind_checker"),
+        (["--bug", "moth"], "there are altered_entry"),
         (["--nodes", "0"], "is not in"),
         (["--only", "100000"], "seed 1 has 0 to "),
         (["--only-jobs", "0,100000"], "seed 1 has 0 to "),

@@ -26,6 +26,9 @@ pub struct Arguments {
     #[arg(long, allow_negative_numbers = true,
         value_parser = |text: &str| whole(text, "number of machines", 1, limits::MACHINES))]
     pub nodes: Option<u64>,
+    /// Members of the hub among them: 1, 3 or 5; without it the seed decides
+    #[arg(long, allow_negative_numbers = true, value_parser = hub)]
+    pub hub: Option<u64>,
     /// Virtual hours in which clients ask and faults strike, before the world is healed [default: two minutes]
     #[arg(long, allow_negative_numbers = true, value_parser = hours)]
     pub hours: Option<f64>,
@@ -92,6 +95,11 @@ fn seeds(text: &str) -> Result<Seeds, String> {
     if seeds.first < seeds.end { Ok(seeds) } else { Err(cure()) }
 }
 
+fn hub(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| [1, 3, 5].contains(number));
+    number.ok_or_else(|| format!("a hub does not have `{text}` members here; write 1, 3 or 5"))
+}
+
 fn hours(text: &str) -> Result<f64, String> {
     let cure = || {
         format!("`{text}` is no time; write hours above 0 and up to {}, for instance 2 or 0.5", limits::HOURS)
@@ -141,6 +149,7 @@ impl Arguments {
             seed,
             &Wish {
                 machines: self.nodes.map(|nodes| nodes as usize),
+                hubs: self.hub.map(|hubs| hubs as usize),
                 span_ms: self.hours.map(|hours| (hours * 3_600_000.0) as u64),
                 jobs: self.jobs,
                 classes: self.faults.clone(),
@@ -152,6 +161,12 @@ impl Arguments {
     /// The arguments, if every number that they name is one of the seed's scenario; else the process ends.
     pub fn parsed() -> Arguments {
         let arguments = Arguments::parse();
+        if let (Some(hub), Some(nodes)) = (arguments.hub, arguments.nodes)
+            && hub > nodes
+        {
+            let cure = format!("--hub {hub} needs as many machines; write --nodes {hub} or more");
+            Arguments::command().error(ErrorKind::ValueValidation, cure).exit();
+        }
         if arguments.only.is_some() || arguments.only_jobs.is_some() {
             let whole = arguments.scenario(arguments.seed);
             let within = |name, given: &Option<Numbers>, len| within(name, given, len, arguments.seed);
@@ -183,6 +198,7 @@ impl Arguments {
             line.extend(value.map(|value| format!(" --{name} {value}")));
         };
         add("nodes", self.nodes.map(|nodes| nodes.to_string()));
+        add("hub", self.hub.map(|hub| hub.to_string()));
         add("hours", self.hours.map(|hours| hours.to_string()));
         add("jobs", self.jobs.map(|jobs| jobs.to_string()));
         add("bug", self.bug_name().map(str::to_owned));

@@ -45,7 +45,10 @@ pub fn json(value: &impl Serialize) -> String {
 }
 
 fn text(report: &Report, wall_s: f64) -> String {
-    let mut out = format!("seed {}: {} machines, everything held\n", report.seed, report.machines);
+    let mut out = format!(
+        "seed {}: {} machines, {} of them the hub, everything held\n",
+        report.seed, report.machines, report.hubs
+    );
     let mut row = |name: &str, value: String| out.push_str(&format!("  {name:<12} {value}\n"));
     let failed: u64 = report.failed.values().sum();
     let mut jobs = format!("{} submitted, {} finalized", report.submitted, report.finalized);

@@ -9,7 +9,8 @@ use crate::machine::Machine;
 pub fn draw(field: &Field, draws: &mut Draws) -> Vec<Fault> {
     let count = field.count(draws, 3);
     let one = |_| {
-        let machine = field.agent(draws)?;
+        // A mesh with one hub member is nothing without it for as long.
+        let machine = if field.hubs > 1 { field.machine(draws) } else { field.agent(draws)? };
         let at_ms = if draws.between(0, 2) == 0 { 0 } else { field.time(draws) };
         let for_ms = draws.between(1_000, field.span_ms.clamp(2_000, 600_000));
         Some(Fault { at_ms, for_ms, what: What::Away { machine } })

@@ -1,6 +1,7 @@
-//! What is agreed on stays: no member takes such an entry back, no member ever has another one at its index, no member's
-//! snapshot stands for one that is not agreed on. Source: Ongaro and Ousterhout 2014, section 5.4, "Leader Completeness"
-//! and "State Machine Safety".
+//! An entry is the same wherever its index and term are; and what is agreed on stays: no member takes such an entry back,
+//! none gets another one at its index from a leader of the same or a later term, no member's snapshot stands for one that
+//! is not agreed on. (A deposed leader may append to its own end until it hears of it, and takes that back.) Source:
+//! Ongaro and Ousterhout 2014, sections 5.3, "Log Matching", and 5.4, "Leader Completeness".
 
 use super::{Invariant, Moment, View};
 
@@ -14,12 +15,20 @@ impl Invariant for LogSafety {
 
     fn check(&mut self, view: &View<'_>) -> Result<bool, String> {
         match &view.moment {
-            Moment::Logged { machine, index, bytes, agreed: Some(agreed) } if *agreed.bytes != **bytes => {
-                Err(format!("machine {machine} has another entry {index} than is agreed on"))
+            Moment::Logged { machine, index, differs: Some(other), .. } => {
+                Err(format!("machines {other} and {machine} have two entries {index} of one term"))
+            }
+            Moment::Logged { machine, index, kept, agreed: Some(agreed), .. }
+                if kept.term >= agreed.term && kept != agreed =>
+            {
+                Err(format!(
+                    "machine {machine} gets another entry {index} than is agreed on, of term {}",
+                    kept.term
+                ))
             }
             Moment::Logged { agreed, .. } => Ok(agreed.is_some()),
-            Moment::Truncated { machine, from, agreed } if from < agreed => Err(format!(
-                "machine {machine} takes back its log from entry {from} on, and {agreed} entries are agreed on"
+            Moment::Truncated { machine, from, agreed: Some(index) } => Err(format!(
+                "machine {machine} takes back its log from entry {from} on, and entry {index} is agreed on"
             )),
             Moment::Snapshot { machine, index, agreed } if index >= agreed => Err(format!(
                 "machine {machine} has a snapshot after entry {index}, and {agreed} entries are agreed on"

@@ -53,7 +53,7 @@ impl OneReceipt {
         Err(format!("machine {machine} has a second statement of job {job}"))
     }
 
-    /// Every living member has all of the books.
+    /// Every member in good order has all of the books.
     fn whole(&mut self, machine: usize, storage: &Storage) -> Result<(), String> {
         let entries = storage.ledger_len().map_err(|error| error.to_string())?;
         let all = self.books.len() as u64;

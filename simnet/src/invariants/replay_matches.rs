@@ -1,5 +1,5 @@
 //! What is on the disk convinces a stranger: the receipt verifies offline and follows from the record, the artifacts
-//! are there, the reduction of the stored accumulators and a replay of the contract both give the stated result.
+//! are there where a vote says so, the reduction of the stored accumulators and a replay of the contract both give the stated result.
 //! Source: design/trust.md, "evidence"; design/determinism.md; node/src/evidence.rs.
 
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use forgemesh_node::evidence::{self, Report};
 use forgemesh_node::job_file::JobFile;
 use forgemesh_node::ports::{Done, Work};
 use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::keys::PublicKey;
 use forgemesh_protocol::vote::Outcome;
 use forgemesh_storage::Storage;
 
@@ -25,13 +26,14 @@ impl Invariant for ReplayMatches {
     fn check(&mut self, view: &View<'_>) -> Result<bool, String> {
         let Moment::Over { storages, .. } = &view.moment else { return Ok(false) };
         storages.iter().try_for_each(|(machine, storage)| {
-            verify_all(storage, view).map_err(|detail| format!("machine {machine}: {detail}"))
+            let member = view.mirror.genesis().hub.get(*machine).map(|member| member.key);
+            verify_all(storage, member, view).map_err(|detail| format!("machine {machine}: {detail}"))
         })?;
         Ok(true)
     }
 }
 
-fn verify_all(storage: &Storage, view: &View<'_>) -> Result<(), String> {
+fn verify_all(storage: &Storage, member: Option<PublicKey>, view: &View<'_>) -> Result<(), String> {
     let mut before = None;
     loop {
         let page = storage.jobs(before, 100).map_err(|error| error.to_string())?;
@@ -39,12 +41,17 @@ fn verify_all(storage: &Storage, view: &View<'_>) -> Result<(), String> {
         before = Some(last.seq);
         for row in &page {
             let file = JobFile::decode(&row.record).map_err(|error| format!("job {}: {error}", row.id))?;
-            verify(storage, &file, view).map_err(|detail| format!("job {}: {detail}", row.id))?;
+            verify(storage, &file, member, view).map_err(|detail| format!("job {}: {detail}", row.id))?;
         }
     }
 }
 
-fn verify(storage: &Storage, file: &JobFile, view: &View<'_>) -> Result<(), String> {
+fn verify(
+    storage: &Storage,
+    file: &JobFile,
+    member: Option<PublicKey>,
+    view: &View<'_>,
+) -> Result<(), String> {
     let (mut report, finished) = (Report::default(), &file.finished);
     let mesh = view.mirror.mesh();
     let examined = evidence::examine(&file.receipt.to_bytes(), Some(mesh), &mut report);
@@ -59,8 +66,10 @@ fn verify(storage: &Storage, file: &JobFile, view: &View<'_>) -> Result<(), Stri
     if replayed != Ok(result.result_hash) && !lies {
         return Err(format!("a replay gives {replayed:?}, stated is {}", result.result_hash));
     }
-    // What was not to be kept may be gone.
-    if !finished.record.terms.artifacts.persist {
+    // What was not to be kept may be gone; and who has not voted has not vouched for having them.
+    let (last, votes) = (finished.record.run().number, &finished.record.votes);
+    let voted = votes.iter().any(|vote| vote.body.stage == last && Some(vote.key) == member);
+    if !voted || !finished.record.terms.artifacts.persist {
         return Ok(());
     }
     let mut files = BTreeMap::new();
