@@ -18,6 +18,7 @@ mod message;
 mod network;
 mod recent;
 mod runtime;
+mod sealed;
 mod serve;
 mod snapshot;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use config::{Member, Timing, Types};
 pub use event::{ChangeError, Committed, Event, Failure};
 pub use logged::{Ballot, Logged, LoggedError, Members, Payload, Place, Proposal};
 pub use runtime::{Runtime, seed};
+pub use sealed::Sealed;
 pub use snapshot::Head;
 
 use crate::command::Command;
@@ -171,11 +173,13 @@ impl Replica {
             self.proposed.pop_front();
         }
         let leads = self.metrics.borrow().state == ServerState::Leader;
-        let fits = leads && canon::to_bytes(&command).len() <= limits::COMMAND_BYTES;
-        if !fits || self.proposed.len() >= limits::RAFT_PROPOSALS {
+        if !leads || self.proposed.len() >= limits::RAFT_PROPOSALS {
             return false;
         }
-        let proposal = Proposal { at_ms, command: Arc::new(command) };
+        let proposal = Proposal { at_ms, command: Sealed::from(command) };
+        if proposal.command.length() > limits::COMMAND_BYTES {
+            return false;
+        }
         match at_once(self.raft.client_write_ff(proposal)) {
             Some(Ok(settled)) => {
                 self.proposed.push_back(settled);

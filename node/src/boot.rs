@@ -237,7 +237,7 @@ fn replay(
             return Ok((hub, compacted, unrecorded));
         }
         for (_, bytes) in page {
-            let entry = match Committed::from(Logged::decode(&bytes)?) {
+            let entry = match Committed::try_from(Logged::decode(&bytes)?)? {
                 Committed::Entry(entry) => *entry,
                 Committed::Other { index, term } => {
                     hub.pass_over(index, term);

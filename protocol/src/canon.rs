@@ -4,7 +4,8 @@
 //! Owns both encoders and the one strict decoder. Must never let a CBOR float through (floats travel as
 //! their bits, see [`F64`]), nor accept bytes that differ from their own re-encoding.
 
-use ciborium::Value;
+mod encoder;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -26,12 +27,11 @@ pub enum CanonError {
 
 /// The canonical CBOR of `value`: definite lengths, shortest integers, map keys sorted by their bytes.
 pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut tree =
-        Value::serialized(value).expect("invariant: protocol types have text keys and no 128-bit integers");
-    sort_maps(&mut tree);
-    let mut out = Vec::new();
-    ciborium::into_writer(&tree, &mut out).expect("invariant: writing to a vector cannot fail");
-    out
+    let mut encoder = encoder::Encoder::default();
+    value
+        .serialize(&mut encoder)
+        .expect("invariant: protocol types have keys of text or bytes and no floats");
+    encoder.out
 }
 
 /// Decodes at most `limit` bytes and accepts them only if they are their own canonical form.
@@ -57,26 +57,6 @@ pub fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
 pub fn first_difference(a: &[u8], b: &[u8]) -> Option<usize> {
     let common = a.iter().zip(b).position(|(x, y)| x != y);
     common.or_else(|| (a.len() != b.len()).then_some(a.len().min(b.len())))
-}
-
-fn sort_maps(value: &mut Value) {
-    match value {
-        Value::Map(entries) => {
-            for (_, entry) in entries.iter_mut() {
-                sort_maps(entry);
-            }
-            // The head of a string grows with its length and byte strings come before text, so sorting by
-            // encoded bytes (RFC 8949, section 4.2.1) is this.
-            entries.sort_by_cached_key(|(key, _)| match key {
-                Value::Bytes(bytes) => (2, bytes.len(), bytes.clone()),
-                Value::Text(text) => (3, text.len(), text.clone().into_bytes()),
-                _ => panic!("invariant: every map of the protocol has keys of text or bytes"),
-            });
-        }
-        Value::Array(items) => items.iter_mut().for_each(sort_maps),
-        Value::Float(_) => panic!("invariant: floats are encoded as F64, by their bits"),
-        _ => {}
-    }
 }
 
 /// A finite f64: its bits as an unsigned integer in CBOR, a number in JSON. −0 becomes +0.
@@ -149,7 +129,41 @@ impl<'de> Deserialize<'de> for Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use ciborium::Value;
+
     use super::*;
+
+    /// The same by another way: a tree whose maps are sorted by the lengths and the bytes of their keys, and ciborium's
+    /// writer.
+    fn by_tree<T: Serialize>(value: &T) -> Vec<u8> {
+        let mut tree = Value::serialized(value).unwrap();
+        sort_maps(&mut tree);
+        let mut out = Vec::new();
+        ciborium::into_writer(&tree, &mut out).unwrap();
+        out
+    }
+
+    fn sort_maps(value: &mut Value) {
+        match value {
+            Value::Map(entries) => {
+                for (_, entry) in entries.iter_mut() {
+                    sort_maps(entry);
+                }
+                // The head of a string grows with its length and byte strings come before text, so sorting by
+                // encoded bytes (RFC 8949, section 4.2.1) is this.
+                entries.sort_by_cached_key(|(key, _)| match key {
+                    Value::Bytes(bytes) => (2, bytes.len(), bytes.clone()),
+                    Value::Text(text) => (3, text.len(), text.clone().into_bytes()),
+                    _ => panic!("invariant: every map of the protocol has keys of text or bytes"),
+                });
+            }
+            Value::Array(items) => items.iter_mut().for_each(sort_maps),
+            Value::Float(_) => panic!("invariant: floats are encoded as F64, by their bits"),
+            _ => {}
+        }
+    }
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -196,5 +210,85 @@ mod tests {
         let mut bytes = b"\xa3aa\x40ab".to_vec();
         bytes.extend_from_slice(b"\x1b\x7f\xf8\x00\x00\x00\x00\x00\x00ilong_name\x00");
         assert!(matches!(from_bytes::<Sample>(&bytes, 100), Err(CanonError::Malformed { .. })));
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Any {
+        Unit,
+        Newtype(Box<Any>),
+        Tuple(u8, i16, char),
+        Struct {
+            zz: Option<u64>,
+            a: (),
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            left_out: Option<bool>,
+            b: (bool, i64),
+        },
+        Seq(Vec<Any>),
+        Map(BTreeMap<String, Any>),
+        Keyed(BTreeMap<Bytes, String>),
+        Json(serde_json::Value),
+    }
+
+    /// splitmix64.
+    fn draw(state: &mut u64) -> u64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn any(state: &mut u64, depth: u32) -> Any {
+        let number = |state: &mut u64| draw(state) >> (draw(state) % 64);
+        let text = |state: &mut u64| "é".repeat((draw(state) % 40) as usize) + &draw(state).to_string();
+        let few = |state: &mut u64| (0..draw(state) % 5).map(|_| ()).collect::<Vec<()>>();
+        let kind = if depth == 0 { draw(state) % 3 } else { draw(state) % 8 };
+        match kind {
+            0 => Any::Unit,
+            1 => Any::Tuple(number(state) as u8, number(state) as i16, '\u{1f600}'),
+            2 => Any::Struct {
+                zz: (draw(state) % 2 == 0).then(|| number(state)),
+                a: (),
+                left_out: (draw(state) % 2 == 0).then_some(true),
+                b: (draw(state) % 2 == 0, number(state) as i64),
+            },
+            3 => Any::Newtype(Box::new(any(state, depth - 1))),
+            4 => Any::Seq(few(state).into_iter().map(|()| any(state, depth - 1)).collect()),
+            5 => Any::Map(few(state).into_iter().map(|()| (text(state), any(state, depth - 1))).collect()),
+            6 => Any::Keyed(
+                few(state).into_iter().map(|()| (Bytes(text(state).into_bytes()), text(state))).collect(),
+            ),
+            _ => Any::Json(
+                serde_json::json!({ text(state): [number(state), -(number(state) as i32 as i64)], "": null }),
+            ),
+        }
+    }
+
+    #[test]
+    fn the_encoder_writes_what_a_sorted_tree_does() {
+        for seed in 0..20_000 {
+            let mut state = seed;
+            let value = any(&mut state, 5);
+            assert_eq!(to_bytes(&value), by_tree(&value), "seed {seed}: {value:?}");
+        }
+        for number in [0, 23, 24, 255, 256, 65_535, 65_536, u64::from(u32::MAX), 1 << 32, u64::MAX] {
+            assert_eq!(to_bytes(&number), by_tree(&number), "{number}");
+            let negative = (number as i64).wrapping_neg();
+            assert_eq!(to_bytes(&negative), by_tree(&negative), "{negative}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "floats are encoded as F64")]
+    fn a_float_is_not_encoded() {
+        to_bytes(&0.5);
+    }
+
+    #[test]
+    #[should_panic(expected = "keys of text or bytes")]
+    fn a_key_is_no_number() {
+        to_bytes(&BTreeMap::from([(1, 2)]));
     }
 }

@@ -3,15 +3,17 @@
 //! Must never verify leniently (`verify` accepts any message under the identity key; `verify_strict` does
 //! not), and must never admit a weak key.
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use ed25519_dalek::Signer as _;
+use ed25519_dalek::{Signer as _, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::canon::{self, Bytes};
 use crate::hash::{Domain, Hash};
 use crate::id::{MeshId, NodeId};
-use crate::limits::PROTOCOL_VERSION;
+use crate::limits::{self, PROTOCOL_VERSION};
 
 /// Why a key or a signature was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,8 +67,7 @@ pub struct PublicKey([u8; 32]);
 impl PublicKey {
     /// Accepts a key that is on the curve and not of small order.
     pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, KeyError> {
-        let key = ed25519_dalek::VerifyingKey::from_bytes(&bytes).map_err(|_| KeyError::WeakKey)?;
-        if key.is_weak() { Err(KeyError::WeakKey) } else { Ok(PublicKey(bytes)) }
+        point(&bytes).map(|_| PublicKey(bytes))
     }
 
     /// The 32 bytes.
@@ -81,10 +82,49 @@ impl PublicKey {
 
     /// Strict verification of bytes that carry their own domain.
     pub fn verify_raw(&self, message: &[u8], signature: &Signature) -> Result<(), KeyError> {
-        let key = ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| KeyError::WeakKey)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.0).update(&signature.0).update(message);
+        let checked = *hasher.finalize().as_bytes();
+        if CHECKED.with_borrow(|known| known.contains(&checked)) {
+            return Ok(());
+        }
+        let key = point(&self.0)?;
         key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0))
-            .map_err(|_| KeyError::BadSignature)
+            .map_err(|_| KeyError::BadSignature)?;
+        CHECKED.with_borrow_mut(|known| {
+            if known.len() >= limits::SIGNATURES_CHECKED {
+                known.clear();
+            }
+            known.insert(checked);
+        });
+        Ok(())
     }
+}
+
+thread_local! {
+    /// The points of keys that this thread has met: to find one takes as long as half a verification, and a mesh has few.
+    static POINTS: RefCell<BTreeMap<[u8; 32], VerifyingKey>> = RefCell::default();
+    /// Digests of key, signature and message that this thread has found to be true: what arrives is checked then, once more
+    /// when the log applies it, and again in the books.
+    static CHECKED: RefCell<BTreeSet<[u8; 32]>> = RefCell::default();
+}
+
+/// The point that a key stands for, if it is on the curve and not of small order.
+fn point(bytes: &[u8; 32]) -> Result<VerifyingKey, KeyError> {
+    POINTS.with_borrow_mut(|points| {
+        if let Some(key) = points.get(bytes) {
+            return Ok(*key);
+        }
+        let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::WeakKey)?;
+        if key.is_weak() {
+            return Err(KeyError::WeakKey);
+        }
+        if points.len() >= limits::KEYS_MET {
+            points.clear();
+        }
+        points.insert(*bytes, key);
+        Ok(key)
+    })
 }
 
 impl fmt::Debug for PublicKey {
@@ -174,6 +214,21 @@ fn message(domain: Domain, mesh: MeshId, digest: Hash) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What was found true once stays so for that key, that message and that signature alone.
+    #[test]
+    fn a_true_signature_vouches_for_no_other() {
+        let (one, two) = (SecretKey::from_bytes(&[1; 32]), SecretKey::from_bytes(&[2; 32]));
+        let signature = one.sign_raw(b"message");
+        for _ in 0..2 {
+            assert_eq!(one.public().verify_raw(b"message", &signature), Ok(()));
+            assert_eq!(two.public().verify_raw(b"message", &signature), Err(KeyError::BadSignature));
+            assert_eq!(one.public().verify_raw(b"massage", &signature), Err(KeyError::BadSignature));
+            let mut other = signature;
+            other.0[40] ^= 1;
+            assert_eq!(one.public().verify_raw(b"message", &other), Err(KeyError::BadSignature));
+        }
+    }
 
     #[test]
     fn the_identity_key_is_refused() {

@@ -174,6 +174,10 @@ pub const REQUEST_MS: u64 = 30_000;
 pub const NONCES: usize = 100_000;
 /// How long a submission may wait to be committed.
 pub const SUBMISSION_TTL_MS: u64 = 24 * 3600 * 1000;
+/// Public keys whose points a thread remembers.
+pub const KEYS_MET: usize = 1_024;
+/// True signatures that a thread remembers.
+pub const SIGNATURES_CHECKED: usize = 8_192;
 /// Members of the hub.
 pub const HUB_MEMBERS: usize = 5;
 /// Links of a member's beacon chain. One serves every batch that is committed to before it is revealed.

@@ -251,7 +251,9 @@ impl Witness {
         let disk = seen.disk(machine);
         let attempted = disk.attempted.take();
         if disk.is_rotten {
-            disk.durable = found;
+            // Whatever can be read; entries of the books that nobody has seen yet are looked at once it has booted.
+            let books = std::mem::take(&mut disk.durable.books);
+            disk.durable = Durable { books, ..found };
             return Ok(());
         }
         if found == disk.durable {
@@ -288,9 +290,9 @@ impl Witness {
 
     /// An entry is agreed on.
     fn agreed(&self, kept: &Kept) {
-        let Ok(logged) = Logged::decode(&kept.bytes) else { return };
+        let Ok(committed) = Logged::decode(&kept.bytes).and_then(Committed::try_from) else { return };
         let mut seen = self.seen.borrow_mut();
-        let entry = match Committed::from(logged) {
+        let entry = match committed {
             Committed::Other { index, term } => {
                 seen.mirror.pass_over(index, term);
                 return seen.remember();
@@ -468,7 +470,12 @@ impl Witness {
         (books.unwrap_or(0), seen.mirror.state().next)
     }
 
-    /// Ready when something was recorded.
+    /// A client has its answer.
+    pub fn answered(&self) {
+        self.recorded.notify_one();
+    }
+
+    /// Ready when something was recorded, or a client has its answer.
     pub async fn changed(&self) {
         self.recorded.notified().await;
     }
@@ -527,7 +534,7 @@ impl Seen {
         let mut hub = self.earlier.iter().rev().find(|hub| hub.state().next <= next)?.clone();
         while hub.state().next < next {
             let kept = self.agreement.entry(hub.state().next)?;
-            match Committed::from(Logged::decode(&kept.bytes).ok()?) {
+            match Logged::decode(&kept.bytes).and_then(Committed::try_from).ok()? {
                 Committed::Other { index, term } => hub.pass_over(index, term),
                 // One that was rejected changes nothing now either.
                 Committed::Entry(entry) => drop(hub.apply(&entry)),

@@ -193,6 +193,8 @@ impl World {
                 () = self.ground.witness.violated() => Ok(false),
                 Some(ended) = self.tasks.join_next() => ended.map_err(panicked).flatten().map(|()| false),
                 Some(answer) = self.clients.join_next() => {
+                    // It may have been all that was missing.
+                    self.ground.witness.answered();
                     answer.map_err(panicked).flatten().map(|answer| {
                         self.answers.push(answer);
                         false

@@ -9,7 +9,7 @@ use forgemesh_simnet::scenario::{Scenario, Wish};
 use forgemesh_simnet::shorten::shorten;
 use forgemesh_simnet::world::run;
 
-const AGAIN: &str = "cargo run --release -p forgemesh-simnet -- --seed";
+const AGAIN: &str = "cargo run -p forgemesh-simnet -- --seed";
 
 #[test]
 fn every_invariant_holds_under_every_class_of_fault() {
@@ -69,4 +69,20 @@ fn a_failing_scenario_is_shortened() {
         let held = run(&scenario.only(Some(&fewer), Some(&short.jobs)));
         assert!(held.err().is_none_or(|other| other.kind() != broken.kind()), "{left_out} is not needed");
     }
+}
+
+/// A disk error ends a life after an entry of the books is durable and before anybody hears of it; then bits of the disk
+/// rot. The observer once took the entry for one that it had looked at.
+#[test]
+fn an_entry_that_a_rotten_disk_kept_is_looked_at() {
+    let wish = Wish { hubs: Some(1), ..Wish::default() };
+    let scenario = Scenario::random(95, &wish).only(Some(&[1, 5, 7, 23]), Some(&[2, 3, 4, 5]));
+    run(&scenario).unwrap_or_else(|broken| panic!("{broken}"));
+}
+
+/// A client's answer is the last thing that is missing in this world, which once went on for two hours more.
+#[test]
+fn a_world_ends_with_its_last_answer() {
+    let report = run(&Scenario::random(18, &Wish::default())).unwrap_or_else(|broken| panic!("{broken}"));
+    assert!(report.virtual_ms < 3_600_000, "{} ms: {AGAIN} 18", report.virtual_ms);
 }

@@ -10,9 +10,8 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
 use super::config::{Entry, LogId, SnapshotMeta, StorageError, StoredMembership, Types};
 use super::event::{Committed, Event};
 use super::keep::{Keep, read_failed, write_failed};
-use super::logged::LoggedError;
+use super::logged::{Logged, LoggedError};
 use super::snapshot::Head;
-use crate::command;
 
 /// A replica's state machine.
 #[derive(Clone)]
@@ -42,7 +41,9 @@ impl RaftStateMachine<Types> for StateMachine {
             }
         }
         let answers = vec![(); entries.len()];
-        let committed = entries.into_iter().map(committed).collect();
+        let committed = entries.into_iter().map(|entry| Committed::try_from(Logged::from(&entry)));
+        let committed = committed.collect::<Result<Vec<Committed>, LoggedError>>();
+        let committed = committed.map_err(|error| read_failed(&error))?;
         self.0.give(Event::Apply(committed)).await.map_err(|error| write_failed(&error))?;
         Ok(answers)
     }
@@ -114,16 +115,5 @@ impl super::keep::Kept {
         batch.renew_snapshot(last.index, head.encode(state));
         self.snapshot = Some(head);
         Some(batch)
-    }
-}
-
-fn committed(entry: Entry) -> Committed {
-    let (index, term) = (entry.log_id.index, entry.log_id.leader_id.term);
-    match entry.payload {
-        EntryPayload::Normal(proposal) => {
-            let command = Arc::unwrap_or_clone(proposal.command);
-            Committed::Entry(Box::new(command::Entry { index, term, at_ms: proposal.at_ms, command }))
-        }
-        EntryPayload::Blank | EntryPayload::Membership(_) => Committed::Other { index, term },
     }
 }

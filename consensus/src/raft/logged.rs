@@ -2,17 +2,17 @@
 //! memory.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use forgemesh_protocol::canon::{self, CanonError};
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
 use openraft::{CommittedLeaderId, EntryPayload};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::config::{Entry, LogId, Member, Membership, Vote};
 use super::event::Committed;
-use crate::command::{self, Command};
+use super::sealed::Sealed;
+use crate::command;
 
 /// Why bytes of the replicated log were not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,22 +69,22 @@ pub enum Payload {
 pub struct Proposal {
     /// Milliseconds since 1970.
     pub at_ms: u64,
-    /// Shared: the same entry is in memory, on its way and being applied.
-    #[serde(serialize_with = "shared", deserialize_with = "unshared")]
-    pub command: Arc<Command>,
+    pub command: Sealed,
 }
 
-impl From<Logged> for Committed {
-    /// An entry that is known to be agreed on.
-    fn from(logged: Logged) -> Committed {
+impl TryFrom<Logged> for Committed {
+    type Error = LoggedError;
+
+    /// An entry that is known to be agreed on; its command is decoded here.
+    fn try_from(logged: Logged) -> Result<Committed, LoggedError> {
         let Logged { index, term, payload } = logged;
-        match payload {
+        Ok(match payload {
             Payload::Command(Proposal { at_ms, command }) => {
-                let command = Arc::unwrap_or_clone(command);
+                let command = command.into_command()?;
                 Committed::Entry(Box::new(command::Entry { index, term, at_ms, command }))
             }
             Payload::Blank | Payload::Members(_) => Committed::Other { index, term },
-        }
+        })
     }
 }
 
@@ -105,14 +105,6 @@ pub struct Ballot {
     pub term: u64,
     pub member: Option<NodeId>,
     pub elected: bool,
-}
-
-fn shared<S: Serializer>(command: &Arc<Command>, serializer: S) -> Result<S::Ok, S::Error> {
-    command.as_ref().serialize(serializer)
-}
-
-fn unshared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Command>, D::Error> {
-    Command::deserialize(deserializer).map(Arc::new)
 }
 
 impl Place {
@@ -149,7 +141,7 @@ impl Logged {
         canon::to_bytes(self)
     }
 
-    /// Strictly.
+    /// Strictly, but for what a command says: that is decoded by those who want to know.
     pub fn decode(bytes: &[u8]) -> Result<Logged, LoggedError> {
         let logged: Logged = canon::from_bytes(bytes, limits::LOGGED_BYTES)?;
         logged.place().check()?;

@@ -9,7 +9,7 @@ use openraft::raft::AppendEntriesRequest;
 use serde::{Deserialize, Serialize};
 
 use super::config::{Entry, LogId, Member, Types, Vote};
-use super::logged::{Ballot, Logged, LoggedError, Place};
+use super::logged::{Ballot, Logged, LoggedError, Payload, Place};
 
 /// One message. Any of them may be lost, repeated, delayed or overtaken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -158,7 +158,13 @@ impl Append {
 
     /// The request of this question, asked by `leader`.
     pub(super) fn request(self, leader: NodeId) -> Result<AppendEntriesRequest<Types>, LoggedError> {
-        let entries = self.entries.iter().map(|bytes| Logged::decode(&bytes.0));
+        let entries = self.entries.iter().map(|bytes| {
+            let logged = Logged::decode(&bytes.0)?;
+            if let Payload::Command(proposal) = &logged.payload {
+                proposal.command.command()?;
+            }
+            Ok(logged)
+        });
         let entries = entries.collect::<Result<Vec<Logged>, LoggedError>>()?;
         if !follow(self.term, self.previous, &entries) {
             return Err(LoggedError::Order);
@@ -188,7 +194,7 @@ fn follow(term: u64, previous: Option<Place>, entries: &[Logged]) -> bool {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::logged::{Members, Payload};
+    use super::super::logged::Members;
     use super::*;
 
     fn node(number: u8) -> NodeId {

@@ -193,7 +193,9 @@ impl Arguments {
 
     /// The line that runs a seed again in the same way.
     pub fn again(&self, seed: u64) -> String {
-        let mut line = format!("cargo run --release -p forgemesh-simnet -- --seed {seed}");
+        // What reads a rotten page checks more in a debug build, so a world may be another there.
+        let release = if cfg!(debug_assertions) { "" } else { " --release" };
+        let mut line = format!("cargo run{release} -p forgemesh-simnet -- --seed {seed}");
         let mut add = |name: &str, value: Option<String>| {
             line.extend(value.map(|value| format!(" --{name} {value}")));
         };

@@ -111,10 +111,12 @@ impl Board {
         self.status.send_modify(|status| status.last_failure = Some(reason));
     }
 
-    /// A peer did something wrong.
-    pub fn fault(&self, peer: &PeerId, fault: Fault) {
-        self.status
-            .send_modify(|status| status.last_fault = identity::node_of(peer).map(|node| (node, fault)));
+    /// A peer did something wrong. Who sees it counted sees what it was.
+    pub fn fault(&self, peer: &PeerId, fault: Fault, count: impl FnOnce()) {
+        self.status.send_modify(|status| {
+            status.last_fault = identity::node_of(peer).map(|node| (node, fault));
+            count();
+        });
     }
 
     fn show_links(&self, peer: PeerId) {

@@ -412,16 +412,19 @@ impl EventLoop {
 
     fn strike(&mut self, peer: PeerId, fault: Fault) {
         let now = Instant::now();
-        self.counters.strikes.fetch_add(1, Ordering::Relaxed);
-        if self.conduct.strike(peer, now) {
-            self.counters.bans.fetch_add(1, Ordering::Relaxed);
+        let is_banned = self.conduct.strike(peer, now);
+        if is_banned {
             let protocols = self.swarm.behaviour_mut();
             protocols.gate.ban(peer, now);
             protocols.kad.remove_peer(&peer);
             // An error says that it is gone already.
             let _ = self.swarm.disconnect_peer_id(peer);
         }
-        self.board.fault(&peer, fault);
+        let counters = &self.counters;
+        self.board.fault(&peer, fault, || {
+            counters.strikes.fetch_add(1, Ordering::Relaxed);
+            counters.bans.fetch_add(u64::from(is_banned), Ordering::Relaxed);
+        });
     }
 
     fn tick(&mut self) {

@@ -116,8 +116,9 @@ pub struct SwarmHandle {
 impl SwarmHandle {
     /// The network as it is now.
     pub fn status(&self) -> Status {
-        let status = self.status.borrow().clone();
-        Status { counts: self.counters.read(), ..status }
+        // The counters while it is borrowed: strikes are counted in one with the last fault.
+        let status = self.status.borrow();
+        Status { counts: self.counters.read(), ..status.clone() }
     }
 
     /// Waits until the network is as wanted. Counters alone wake nobody, but for strikes and bans.

@@ -1,0 +1,381 @@
+//! Deterministic CBOR (RFC 8949, section 4.2.1) written in one pass: each map's entries are put in order where they lie.
+
+use std::fmt::{self, Display};
+
+use serde::ser::{self, Serialize, Serializer};
+
+/// Why a value has no canonical bytes: its type breaks a rule of the protocol.
+#[derive(Debug)]
+pub(super) struct Unencodable(String);
+
+impl Display for Unencodable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unencodable {}
+
+impl ser::Error for Unencodable {
+    fn custom<T: Display>(reason: T) -> Self {
+        Unencodable(reason.to_string())
+    }
+}
+
+/// Major types of RFC 8949, section 3.1, in the head's upper three bits.
+const UNSIGNED: u8 = 0 << 5;
+const NEGATIVE: u8 = 1 << 5;
+const BYTES: u8 = 2 << 5;
+const TEXT: u8 = 3 << 5;
+const ARRAY: u8 = 4 << 5;
+const MAP: u8 = 5 << 5;
+const FALSE: u8 = 0xf4;
+const TRUE: u8 = 0xf5;
+const NULL: u8 = 0xf6;
+
+/// Bytes so far.
+#[derive(Default)]
+pub(super) struct Encoder {
+    pub out: Vec<u8>,
+    /// Where the entries of the maps that are open begin, the innermost last.
+    starts: Vec<usize>,
+    /// Room to put entries in order.
+    scratch: Vec<u8>,
+}
+
+impl Encoder {
+    fn head(&mut self, major: u8, number: u64) {
+        match number {
+            0..24 => self.out.push(major | number as u8),
+            24..=0xff => self.out.extend([major | 24, number as u8]),
+            0x100..=0xffff => {
+                self.out.push(major | 25);
+                self.out.extend((number as u16).to_be_bytes());
+            }
+            0x1_0000..=0xffff_ffff => {
+                self.out.push(major | 26);
+                self.out.extend((number as u32).to_be_bytes());
+            }
+            _ => {
+                self.out.push(major | 27);
+                self.out.extend(number.to_be_bytes());
+            }
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.head(TEXT, text.len() as u64);
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    /// An array or a map; where its length is not known yet, its head follows at the end.
+    fn open(&mut self, major: u8, length: Option<usize>) -> Open<'_> {
+        if let Some(length) = length {
+            self.head(major, length as u64);
+        }
+        let (content, starts) = (self.out.len(), self.starts.len());
+        Open { content, starts, announced: length, major, count: 0, encoder: self }
+    }
+
+    /// A map of one entry, whose value follows.
+    fn variant(&mut self, name: &str) {
+        self.head(MAP, 1);
+        self.text(name);
+    }
+
+    /// Puts the entries that begin at `starts[from..]` and end with the output in the order of their bytes. A key's encoding
+    /// is no prefix of another's, so that is the order of their keys.
+    fn sort(&mut self, from: usize) {
+        let end = self.out.len();
+        let entry = |i: usize| self.starts[i]..self.starts.get(i + 1).copied().unwrap_or(end);
+        let ordered = |i: usize| self.out[entry(i)] < self.out[entry(i + 1)];
+        if !(from..self.starts.len().saturating_sub(1)).all(ordered) {
+            let mut entries: Vec<_> = (from..self.starts.len()).map(entry).collect();
+            entries.sort_unstable_by(|a, b| self.out[a.clone()].cmp(&self.out[b.clone()]));
+            self.scratch.clear();
+            entries.into_iter().for_each(|entry| self.scratch.extend_from_slice(&self.out[entry]));
+            self.out[self.starts[from]..].copy_from_slice(&self.scratch);
+        }
+        self.starts.truncate(from);
+    }
+}
+
+/// An array or a map that is being written.
+pub(super) struct Open<'a> {
+    encoder: &'a mut Encoder,
+    major: u8,
+    /// Where what it holds begins; the head stands before it once the length is known.
+    content: usize,
+    /// How many entries of other maps had begun.
+    starts: usize,
+    announced: Option<usize>,
+    count: usize,
+}
+
+impl Open<'_> {
+    fn item<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Unencodable> {
+        self.count += 1;
+        item.serialize(&mut *self.encoder)
+    }
+
+    fn key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unencodable> {
+        self.count += 1;
+        let start = self.encoder.out.len();
+        self.encoder.starts.push(start);
+        key.serialize(&mut *self.encoder)?;
+        match self.encoder.out[start] >> 5 {
+            2 | 3 => Ok(()),
+            _ => Err(ser::Error::custom("every map of the protocol has keys of text or bytes")),
+        }
+    }
+
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unencodable> {
+        value.serialize(&mut *self.encoder)
+    }
+
+    fn close(self) -> Result<(), Unencodable> {
+        if self.major == MAP {
+            self.encoder.sort(self.starts);
+        }
+        match self.announced {
+            Some(announced) if announced == self.count => {}
+            Some(_) => return Err(ser::Error::custom("another number of items than announced")),
+            None => {
+                let content = self.encoder.out.split_off(self.content);
+                self.encoder.head(self.major, self.count as u64);
+                self.encoder.out.extend(content);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Serializer for &'a mut Encoder {
+    type Ok = ();
+    type Error = Unencodable;
+    type SerializeSeq = Open<'a>;
+    type SerializeTuple = Open<'a>;
+    type SerializeTupleStruct = Open<'a>;
+    type SerializeTupleVariant = Open<'a>;
+    type SerializeMap = Open<'a>;
+    type SerializeStruct = Open<'a>;
+    type SerializeStructVariant = Open<'a>;
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    fn serialize_bool(self, value: bool) -> Result<(), Unencodable> {
+        self.out.push(if value { TRUE } else { FALSE });
+        Ok(())
+    }
+
+    fn serialize_i8(self, value: i8) -> Result<(), Unencodable> {
+        self.serialize_i64(i64::from(value))
+    }
+
+    fn serialize_i16(self, value: i16) -> Result<(), Unencodable> {
+        self.serialize_i64(i64::from(value))
+    }
+
+    fn serialize_i32(self, value: i32) -> Result<(), Unencodable> {
+        self.serialize_i64(i64::from(value))
+    }
+
+    fn serialize_i64(self, value: i64) -> Result<(), Unencodable> {
+        match u64::try_from(value) {
+            Ok(value) => self.head(UNSIGNED, value),
+            // −1 − n, which is n with all bits turned.
+            Err(_) => self.head(NEGATIVE, !value as u64),
+        }
+        Ok(())
+    }
+
+    fn serialize_u8(self, value: u8) -> Result<(), Unencodable> {
+        self.serialize_u64(u64::from(value))
+    }
+
+    fn serialize_u16(self, value: u16) -> Result<(), Unencodable> {
+        self.serialize_u64(u64::from(value))
+    }
+
+    fn serialize_u32(self, value: u32) -> Result<(), Unencodable> {
+        self.serialize_u64(u64::from(value))
+    }
+
+    fn serialize_u64(self, value: u64) -> Result<(), Unencodable> {
+        self.head(UNSIGNED, value);
+        Ok(())
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<(), Unencodable> {
+        self.serialize_f64(f64::from(value))
+    }
+
+    fn serialize_f64(self, _: f64) -> Result<(), Unencodable> {
+        Err(ser::Error::custom("floats are encoded as F64, by their bits"))
+    }
+
+    fn serialize_char(self, value: char) -> Result<(), Unencodable> {
+        self.text(value.encode_utf8(&mut [0; 4]));
+        Ok(())
+    }
+
+    fn serialize_str(self, value: &str) -> Result<(), Unencodable> {
+        self.text(value);
+        Ok(())
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), Unencodable> {
+        self.head(BYTES, value.len() as u64);
+        self.out.extend_from_slice(value);
+        Ok(())
+    }
+
+    fn serialize_none(self) -> Result<(), Unencodable> {
+        self.out.push(NULL);
+        Ok(())
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Unencodable> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), Unencodable> {
+        self.serialize_none()
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Unencodable> {
+        self.serialize_none()
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, name: &'static str) -> Result<(), Unencodable> {
+        self.serialize_str(name)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Unencodable> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), Unencodable> {
+        self.variant(name);
+        value.serialize(self)
+    }
+
+    fn serialize_seq(self, length: Option<usize>) -> Result<Open<'a>, Unencodable> {
+        Ok(self.open(ARRAY, length))
+    }
+
+    fn serialize_tuple(self, length: usize) -> Result<Open<'a>, Unencodable> {
+        Ok(self.open(ARRAY, Some(length)))
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, length: usize) -> Result<Open<'a>, Unencodable> {
+        Ok(self.open(ARRAY, Some(length)))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        name: &'static str,
+        length: usize,
+    ) -> Result<Open<'a>, Unencodable> {
+        self.variant(name);
+        Ok(self.open(ARRAY, Some(length)))
+    }
+
+    fn serialize_map(self, length: Option<usize>) -> Result<Open<'a>, Unencodable> {
+        Ok(self.open(MAP, length))
+    }
+
+    fn serialize_struct(self, _: &'static str, length: usize) -> Result<Open<'a>, Unencodable> {
+        Ok(self.open(MAP, Some(length)))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        name: &'static str,
+        length: usize,
+    ) -> Result<Open<'a>, Unencodable> {
+        self.variant(name);
+        Ok(self.open(MAP, Some(length)))
+    }
+}
+
+macro_rules! arrays {
+    ($($trait:ident $method:ident,)*) => {$(
+        impl ser::$trait for Open<'_> {
+            type Ok = ();
+            type Error = Unencodable;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Unencodable> {
+                self.item(item)
+            }
+
+            fn end(self) -> Result<(), Unencodable> {
+                self.close()
+            }
+        }
+    )*};
+}
+
+arrays! {
+    SerializeSeq serialize_element,
+    SerializeTuple serialize_element,
+    SerializeTupleStruct serialize_field,
+    SerializeTupleVariant serialize_field,
+}
+
+macro_rules! structs {
+    ($($trait:ident)*) => {$(
+        impl ser::$trait for Open<'_> {
+            type Ok = ();
+            type Error = Unencodable;
+
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result<(), Unencodable> {
+                self.key(name)?;
+                self.value(value)
+            }
+
+            fn end(self) -> Result<(), Unencodable> {
+                self.close()
+            }
+        }
+    )*};
+}
+
+structs! { SerializeStruct SerializeStructVariant }
+
+impl ser::SerializeMap for Open<'_> {
+    type Ok = ();
+    type Error = Unencodable;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unencodable> {
+        self.key(key)
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unencodable> {
+        self.value(value)
+    }
+
+    fn end(self) -> Result<(), Unencodable> {
+        self.close()
+    }
+}
