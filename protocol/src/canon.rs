@@ -249,10 +249,10 @@ mod tests {
             0 => Any::Unit,
             1 => Any::Tuple(number(state) as u8, number(state) as i16, '\u{1f600}'),
             2 => Any::Struct {
-                zz: (draw(state) % 2 == 0).then(|| number(state)),
+                zz: (draw(state).is_multiple_of(2)).then(|| number(state)),
                 a: (),
-                left_out: (draw(state) % 2 == 0).then_some(true),
-                b: (draw(state) % 2 == 0, number(state) as i64),
+                left_out: (draw(state).is_multiple_of(2)).then_some(true),
+                b: (draw(state).is_multiple_of(2), number(state) as i64),
             },
             3 => Any::Newtype(Box::new(any(state, depth - 1))),
             4 => Any::Seq(few(state).into_iter().map(|()| any(state, depth - 1)).collect()),

@@ -258,7 +258,8 @@ impl Bench {
         }
     }
 
-    fn commit(&mut self, command: Command) {
+    /// The log takes a command.
+    pub fn commit(&mut self, command: Command) {
         let entry = Entry { index: self.log.len() as u64, term: self.term, at_ms: self.now_ms, command };
         self.log.push(entry.clone());
         for i in 0..self.genesis.hub.len() {

@@ -2,7 +2,10 @@
 
 use forgemesh_consensus::command::Command;
 use forgemesh_node::core::{Reply, Request};
+use forgemesh_protocol::keys::Signable;
+use forgemesh_protocol::state::State;
 use forgemesh_protocol::wire::Message;
+use forgemesh_storage::Batch;
 
 use super::bench::Bench;
 
@@ -121,4 +124,41 @@ fn a_member_that_lacks_blobs_does_not_want_them_for_ever() {
     bench.run(1_000, |bench| !bench.nodes[2].replies.is_empty());
     let [Reply::Queues(queues)] = &bench.nodes[2].replies[..] else { panic!("{:?}", bench.nodes[2].replies) };
     assert!(queues.iter().all(|queue| queue.length <= queue.bound), "{queues:?}");
+}
+
+/// The leader lacks what a batch claims and asks around; before everybody has said no, the batch is set aside.
+#[test]
+fn a_batch_that_is_set_aside_meanwhile_is_no_lost_evidence() {
+    let mut bench = Bench::new(3, 0, 1);
+    bench.elect(0);
+    let unchecked = INSURANCE.replace("}}", r#"},"policy":{"verify":"none"}}"#);
+    let job = bench.submit(0, &unchecked);
+    let attested = |bench: &Bench| {
+        bench.log.iter().find_map(|entry| match &entry.command {
+            Command::Attest { attestation } => Some(attestation.body.clone()),
+            _ => None,
+        })
+    };
+    bench.run(60_000, |bench| attested(bench).is_some());
+    let batch = attested(&bench).expect("attested");
+    bench.cut = vec![(1, 0), (2, 0), (3, 0)];
+    let claims = bench.nodes[0].storage.blob(&batch.members).expect("a disk").expect("claims");
+    let mut gone = Batch::new();
+    for claim in forgemesh_protocol::attestation::decode_claims(&claims).expect("claims") {
+        gone.delete_blob(claim.blob);
+    }
+    bench.nodes[0].storage.commit(&gone).expect("a disk");
+    let asks = |bench: &Bench| {
+        let fetch = |message: &Message| matches!(message, Message::Fetch { .. });
+        bench.sent.iter().filter(|(from, _, message)| *from == 0 && fetch(message)).count()
+    };
+    let before = asks(&bench);
+    bench.run(60_000, |bench| asks(bench) > before);
+    bench.commit(Command::Discard { job, attestation: batch.digest() });
+    let end_ms = bench.now_ms + 30_000;
+    bench.run(60_000, |bench| bench.now_ms >= end_ms);
+    bench.cut.clear();
+    bench.run(60_000, |bench| bench.finished(0, &job).is_some());
+    let record = bench.finished(0, &job).expect("books").finished.record;
+    assert_eq!((record.state, record.set_aside.len()), (State::Finalized, 1));
 }

@@ -255,13 +255,17 @@ impl HubRole {
     /// asks anew.
     pub(super) fn lost(&mut self, cx: &mut Context<'_>, job: JobId, batches: &[Hash], detail: String) {
         let Some(lead) = &mut self.lead else { return self.reduce_again(&job) };
-        let known = self.machine.job(&job).is_some_and(|record| {
-            batches.iter().all(|digest| record.batches.iter().any(|batch| batch.digest == *digest))
-        });
-        if !known || batches.is_empty() {
+        let Some(record) = self.machine.job(&job) else { return };
+        if batches.is_empty() {
             return self.give_up(cx, job, Failure::new(FailureCode::EvidenceLost, detail));
         }
-        for &attestation in batches {
+        let counts = |digest: &&Hash| record.batches.iter().any(|batch| batch.digest == **digest);
+        let known: Vec<Hash> = batches.iter().filter(counts).copied().collect();
+        if known.is_empty() {
+            // They were set aside while the others were asked: what counts now is another reduction's.
+            return self.reduce_again(&job);
+        }
+        for attestation in known {
             if lead.discarding.insert(attestation) {
                 cx.out.push(Output::Propose(Command::Discard { job, attestation }));
             }

@@ -33,7 +33,7 @@ pub(super) enum Size {
 /// Bytes of a message's body, near enough: that of a message that has none counts as nothing.
 pub(super) fn body_bytes(message: &Message) -> usize {
     match message {
-        Message::Blob { bytes } => bytes.0.len(),
+        Message::Blob { bytes } | Message::Book { file: bytes } | Message::Raft { bytes } => bytes.0.len(),
         Message::Attest(attested) => attested.members.0.len(),
         Message::Check(challenge) | Message::Open(challenge) => challenge.members.0.len(),
         Message::Opened { openings, .. } => openings.iter().map(|opening| opening.0.len()).sum(),
