@@ -372,7 +372,9 @@ fn check_reduction(
                 again.result_hash, result.result_hash
             ),
         ),
-        Ok(Done::Lacking { detail, .. }) => report.note("evidence.reduction", Status::Failed, detail),
+        Ok(Done::Lacking { detail, .. } | Done::Unfit { detail, .. }) => {
+            report.note("evidence.reduction", Status::Failed, detail)
+        }
         Ok(_) => {
             report.note("evidence.reduction", Status::Failed, "the accumulators do not reduce to a result")
         }

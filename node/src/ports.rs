@@ -89,8 +89,10 @@ pub enum Done {
     Checked { mismatches: Vec<Mismatch> },
     /// What follows from the reduction, and the artifacts' bytes.
     Reduced { outcome: Outcome, artifacts: Vec<Vec<u8>> },
-    /// Nothing follows: these blobs of these batches are not here, or are not what was claimed.
+    /// Nothing follows: these blobs of these batches are not here, or have rotted.
     Lacking { batches: Vec<Hash>, blobs: Vec<Hash>, detail: String },
+    /// Nothing will ever follow from these batches: their blobs are here, and are not what was claimed.
+    Unfit { batches: Vec<Hash>, detail: String },
     /// The blobs in the order asked for; none where there is none.
     Loaded { blobs: Vec<Option<Bytes>> },
     /// Which are not here.

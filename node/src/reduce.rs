@@ -3,7 +3,7 @@
 //! Every hub member runs this on the same record and must get the same bytes: nothing here may depend on the member,
 //! the clock, or the order in which blobs were found.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use forgemesh_consensus::job::{JobRecord, SetAside};
 use forgemesh_consensus::settle;
@@ -36,29 +36,48 @@ struct Execution {
 
 /// Why nothing was reduced.
 enum NotReduced {
-    /// These batches' blobs are missing, or are not what was claimed.
-    Lacking(Lack),
+    /// These batches' blobs are not what was claimed, or are missing.
+    Blobs(Bad),
     /// Anything else.
     Fault(String),
 }
 
 /// Batches that cannot be reduced, with the blobs at fault and what is wrong with the first.
 #[derive(Default)]
-struct Lack {
-    batches: BTreeSet<Hash>,
+struct Bad {
+    unfit: BTreeMap<Hash, String>,
+    lacking: BTreeMap<Hash, String>,
     blobs: Vec<Hash>,
-    detail: Option<String>,
 }
 
-impl Lack {
-    fn add(&mut self, batch: Hash, blob: Hash, detail: String) {
-        self.batches.insert(batch);
+impl Bad {
+    /// The bytes at this address are not what the batch claims: no other copy would be.
+    fn unfit(&mut self, batch: Hash, detail: String) {
+        self.unfit.entry(batch).or_insert(detail);
+    }
+
+    /// There is no such blob here, or it has rotted.
+    fn lacking(&mut self, batch: Hash, blob: Hash, detail: String) {
+        self.lacking.entry(batch).or_insert(detail);
         self.blobs.push(blob);
-        self.detail.get_or_insert(detail);
     }
 
     fn into_result(self) -> Result<(), NotReduced> {
-        if self.batches.is_empty() { Ok(()) } else { Err(NotReduced::Lacking(self)) }
+        if self.unfit.is_empty() && self.lacking.is_empty() { Ok(()) } else { Err(NotReduced::Blobs(self)) }
+    }
+
+    /// What is unfit comes first: nothing needs to be fetched to know it.
+    fn into_done(self) -> Done {
+        let of = |bad: BTreeMap<Hash, String>| {
+            let detail = bad.values().next().cloned().unwrap_or_default();
+            (bad.into_keys().collect(), detail)
+        };
+        if self.unfit.is_empty() {
+            let (batches, detail) = of(self.lacking);
+            return Done::Lacking { batches, blobs: self.blobs, detail };
+        }
+        let (batches, detail) = of(self.unfit);
+        Done::Unfit { batches, detail }
     }
 }
 
@@ -79,11 +98,7 @@ pub fn reduce(
     match try_reduce(record, jobs, reducers, storage) {
         Ok(done) => Ok(done),
         Err(NotReduced::Fault(detail)) => Err(detail),
-        Err(NotReduced::Lacking(lack)) => Ok(Done::Lacking {
-            batches: lack.batches.into_iter().collect(),
-            blobs: lack.blobs,
-            detail: lack.detail.unwrap_or_default(),
-        }),
+        Err(NotReduced::Blobs(bad)) => Ok(bad.into_done()),
     }
 }
 
@@ -173,19 +188,22 @@ pub fn pretty(value: &Value) -> Vec<u8> {
 }
 
 fn executions(record: &JobRecord, storage: &impl Blobs) -> Result<Vec<Execution>, NotReduced> {
-    let (mut out, mut lack) = (Vec::new(), Lack::default());
+    let (mut out, mut bad) = (Vec::new(), Bad::default());
     for batch in &record.batches {
         let attestation = &batch.attestation.body;
         let members = attestation.members;
         let claims = match storage.blob(&members) {
-            Ok(bytes) => decode_claims(&bytes).map_err(|error| format!("the claims blob: {error}")),
+            Ok(bytes) => decode_claims(&bytes),
             Err(BlobError::Disk(detail)) => return Err(NotReduced::Fault(detail)),
-            Err(gone) => Err(gone.to_string()),
+            Err(gone) => {
+                bad.lacking(batch.digest, members, gone.to_string());
+                continue;
+            }
         };
         let claims = match claims {
             Ok(claims) => claims,
-            Err(detail) => {
-                lack.add(batch.digest, members, detail);
+            Err(error) => {
+                bad.unfit(batch.digest, format!("the claims blob: {error}"));
                 continue;
             }
         };
@@ -194,7 +212,7 @@ fn executions(record: &JobRecord, storage: &impl Blobs) -> Result<Vec<Execution>
             out.push(Execution { batch: batch.digest, claim, agent, backend, stage: attestation.stage });
         }
     }
-    lack.into_result()?;
+    bad.into_result()?;
     out.sort_by_key(|execution| (execution.stage, execution.claim.shard));
     Ok(out)
 }
@@ -205,27 +223,31 @@ fn merge<'a>(
     executions: impl Iterator<Item = &'a Execution>,
     storage: &impl Blobs,
 ) -> Result<Accumulator, NotReduced> {
-    let (mut lack, mut fault) = (Lack::default(), None);
+    let (mut bad, mut fault) = (Bad::default(), None);
     let mut shard = |execution: &Execution| {
         let claim = &execution.claim;
-        let decoded = match storage.blob(&claim.blob) {
-            Ok(bytes) => job.decode(run, claim, &bytes).map_err(|error| error.to_string()),
+        let shard = claim.shard;
+        match storage.blob(&claim.blob) {
+            Ok(bytes) => {
+                let decoded = job.decode(run, claim, &bytes);
+                decoded.map_err(|error| bad.unfit(execution.batch, format!("shard {shard}: {error}"))).ok()
+            }
             Err(BlobError::Disk(detail)) => {
                 fault.get_or_insert(detail);
-                return None;
+                None
             }
-            Err(gone) => Err(gone.to_string()),
-        };
-        let wrong =
-            |detail| lack.add(execution.batch, claim.blob, format!("shard {}: {detail}", claim.shard));
-        decoded.map_err(wrong).ok()
+            Err(gone) => {
+                bad.lacking(execution.batch, claim.blob, format!("shard {shard}: {gone}"));
+                None
+            }
+        }
     };
     let empty = job.empty(run).map_err(|error| error.to_string())?;
     let total = Accumulator::merge_all(empty, executions.filter_map(&mut shard));
     if let Some(detail) = fault {
         return Err(NotReduced::Fault(detail));
     }
-    lack.into_result()?;
+    bad.into_result()?;
     Ok(total.map_err(|error| error.to_string())?)
 }
 

@@ -4,5 +4,6 @@
 mod quorum {
     mod bench;
     mod failover;
+    mod unfit;
     mod work;
 }

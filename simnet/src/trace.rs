@@ -134,6 +134,7 @@ pub fn done_digest(done: &Done) -> (&'static str, Hash) {
             ("reduced", digest(&(outcome, artifacts)))
         }
         Done::Lacking { batches, blobs, detail } => ("lacking", digest(&(batches, blobs, detail))),
+        Done::Unfit { batches, detail } => ("unfit", digest(&(batches, detail))),
         Done::Scrubbed { corrupt, next } => ("scrubbed", digest(&(corrupt, next))),
         Done::LookedUp { missing } => ("looked up", digest(missing)),
         Done::File { file } => ("file read", digest(&file.as_ref().map(|file| file.finished.entry.hash()))),

@@ -399,6 +399,7 @@ impl Witness {
                 seen.accumulators.insert(claim.blob);
             }
             Done::Lacking { .. } => seen.count("reductions_lacking"),
+            Done::Unfit { .. } => seen.count("reductions_unfit"),
             _ => {}
         }
     }

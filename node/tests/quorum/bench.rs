@@ -14,6 +14,7 @@ use forgemesh_node::core::hub::Found;
 use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered, Reply, Request};
 use forgemesh_node::job_file::JobFile;
 use forgemesh_node::perform::Performer;
+use forgemesh_node::ports::Done;
 use forgemesh_protocol::canon::{self, Bytes};
 use forgemesh_protocol::genesis::{Genesis, HubMember, Parameters};
 use forgemesh_protocol::hash::Hash;
@@ -56,6 +57,8 @@ pub struct Bench {
     /// A member that hears of a committed entry when the next one is, or when nothing else is to be done.
     pub late: Option<usize>,
     later: Option<Input>,
+    /// An agent that signs for accumulators which are none.
+    pub liar: Option<usize>,
     folder: tempfile::TempDir,
     nonce: u8,
 }
@@ -100,6 +103,7 @@ impl Bench {
             cut: Vec::new(),
             late: None,
             later: None,
+            liar: None,
             folder: tempfile::tempdir().expect("a folder"),
             nonce: 0,
         };
@@ -240,7 +244,12 @@ impl Bench {
                     self.queue.push_back((node, Input::Stored { token }));
                 }
                 Output::Work { ticket, work } => {
-                    let done = self.nodes[node].performer.perform(work, &self.nodes[node].storage);
+                    let mut done = self.nodes[node].performer.perform(work, &self.nodes[node].storage);
+                    if let (true, Done::Ran { claim, accumulator, .. }) = (self.liar == Some(node), &mut done)
+                    {
+                        accumulator.push(0);
+                        claim.blob = Hash::blob(accumulator);
+                    }
                     self.queue.push_back((node, Input::Worked { ticket, done }));
                 }
                 Output::Send { to, message } => {

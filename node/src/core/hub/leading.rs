@@ -100,6 +100,7 @@ impl HubRole {
             unheard,
         });
         self.touched.extend(self.machine.state().open.keys());
+        self.set_aside_unfit(cx);
         self.copy_all(cx);
     }
 
@@ -251,7 +252,7 @@ impl HubRole {
         }
     }
 
-    /// What batches claim cannot be had anywhere: they are given up, their shards executed again. Who does not lead
+    /// What batches claim cannot be had anywhere, or is not what they claim: they are given up, their shards executed again. Who does not lead
     /// asks anew.
     pub(super) fn lost(&mut self, cx: &mut Context<'_>, job: JobId, batches: &[Hash], detail: String) {
         let Some(lead) = &mut self.lead else { return self.reduce_again(&job) };

@@ -30,6 +30,8 @@ pub(super) struct Reducing {
     failed: BTreeMap<JobId, u32>,
     /// What a reduction lacks and has asked others for.
     lacking: BTreeMap<JobId, Lacking>,
+    /// Batches from which nothing follows, until the leader has them set aside.
+    unfit: BTreeMap<JobId, Unfit>,
 }
 
 struct Vote {
@@ -43,6 +45,11 @@ struct Lacking {
     detail: String,
 }
 
+struct Unfit {
+    batches: Vec<Hash>,
+    detail: String,
+}
+
 impl Reducing {
     /// The job is final.
     pub fn forget(&mut self, job: &JobId) {
@@ -50,6 +57,7 @@ impl Reducing {
         self.votes.remove(job);
         self.failed.remove(job);
         self.lacking.remove(job);
+        self.unfit.remove(job);
     }
 
     /// In how many milliseconds a vote is to be sent again.
@@ -94,6 +102,10 @@ impl HubRole {
                 quarantine(cx, &blobs);
                 return self.lacks(cx, job, batches, blobs, detail);
             }
+            Done::Unfit { batches, detail } => {
+                self.reducing.unfit.insert(job, Unfit { batches, detail });
+                return self.set_aside_unfit(cx);
+            }
             // A fault of this node's: it tries again, but not for ever.
             Done::Failed { detail } => {
                 let attempts = self.reducing.failed.entry(job).or_default();
@@ -118,6 +130,15 @@ impl HubRole {
     pub(super) fn reduce_again(&mut self, job: &JobId) {
         self.reducing.under_way.retain(|reduction| reduction.job != *job);
         self.touched.insert(*job);
+    }
+
+    /// Who leads has unfit batches set aside; who follows found the same, and waits for that: the record will be another.
+    pub(super) fn set_aside_unfit(&mut self, cx: &mut Context<'_>) {
+        if self.lead.is_some() {
+            for (job, Unfit { batches, detail }) in std::mem::take(&mut self.reducing.unfit) {
+                self.lost(cx, job, &batches, detail);
+            }
+        }
     }
 
     /// A reduction lacks blobs that batches claim: others may have them.
