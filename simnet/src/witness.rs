@@ -94,6 +94,8 @@ struct Disk {
     durable: Durable,
     /// What was being written last, if nobody heard that it is durable.
     attempted: Option<Batch>,
+    /// It was opened, and its node has not come to life on it yet: what that writes into the books nobody reports.
+    is_booting: bool,
     /// Jobs in its books, and those whose receipts lack signatures.
     recorded: BTreeSet<JobId>,
     unsigned: BTreeSet<String>,
@@ -256,6 +258,15 @@ impl Witness {
             disk.durable = Durable { books, ..found };
             return Ok(());
         }
+        if std::mem::replace(&mut disk.is_booting, true) && found.books.starts_with(&disk.durable.books) {
+            // A life that failed to begin may have entered some of them. They are looked at when one has begun.
+            let entered = Durable { books: found.books.clone(), ..disk.durable.clone() };
+            if entered == found {
+                drop(seen);
+                self.look(Moment::Opened { machine, lost: None });
+                return Ok(());
+            }
+        }
         if found == disk.durable {
             drop(seen);
             self.look(Moment::Opened { machine, lost: None });
@@ -280,7 +291,11 @@ impl Witness {
             self.written(machine, &Write::AppendLedger { seq: next, entry });
         }
         let unsigned = storage.kv_list(UNSIGNED_NAMESPACE, None, PAGE)?;
-        self.seen.borrow_mut().disk(machine).unsigned = unsigned.into_iter().map(|(key, _)| key).collect();
+        let unsigned = unsigned.into_iter().map(|(key, _)| key).collect();
+        let mut seen = self.seen.borrow_mut();
+        let disk = seen.disk(machine);
+        (disk.unsigned, disk.is_booting) = (unsigned, false);
+        drop(seen);
         if let Some(hub) = hub {
             let expected = self.seen.borrow().after(hub.state().next);
             self.look(Moment::Booted { machine, hub, expected: expected.as_ref() });

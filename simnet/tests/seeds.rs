@@ -80,6 +80,23 @@ fn an_entry_that_a_rotten_disk_kept_is_looked_at() {
     run(&scenario).unwrap_or_else(|broken| panic!("{broken}"));
 }
 
+/// A start fails after it has entered what an earlier life left out of the books: nobody reports that. The observer once
+/// took the entry for one that came from nowhere.
+#[test]
+fn what_a_failed_start_has_entered_is_no_surprise() {
+    let wish = Wish { hubs: Some(1), ..Wish::default() };
+    let scenario = Scenario::random(17_368, &wish).only(Some(&[3, 4]), Some(&[0]));
+    run(&scenario).unwrap_or_else(|broken| panic!("{broken}"));
+}
+
+/// A lone member's first life ends after its first entry and before its first vote.
+#[test]
+fn who_is_alone_agrees_with_itself_before_any_vote() {
+    let wish = Wish { hubs: Some(1), ..Wish::default() };
+    let scenario = Scenario::random(25_158, &wish).only(Some(&[0]), Some(&[]));
+    run(&scenario).unwrap_or_else(|broken| panic!("{broken}"));
+}
+
 /// A client's answer is the last thing that is missing in this world, which once went on for two hours more.
 #[test]
 fn a_world_ends_with_its_last_answer() {
