@@ -2,7 +2,7 @@
 
 use forgemesh_protocol::attestation::Attestation;
 use forgemesh_protocol::challenge::{CheckOutcome, Verdict, drawn_digest};
-use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::keys::{KeyError, Signed};
@@ -71,11 +71,10 @@ pub enum NotCredited {
 /// Checks everything that makes an attestation the next link of its agent's chain.
 pub fn check_chain(
     signed: &Signed<Attestation>,
-    genesis: &Genesis,
-    mesh: MeshId,
+    charters: &Charters,
     head: &ChainHead,
 ) -> Result<(), AttestationRefused> {
-    check_signer(signed, mesh)?;
+    check_signer(signed, charters.mesh())?;
     let attestation = &signed.body;
     if attestation.seq <= head.seq {
         return Err(AttestationRefused::Replayed { seq: attestation.seq });
@@ -86,18 +85,17 @@ pub fn check_chain(
     if attestation.prev != head.digest {
         return Err(AttestationRefused::ChainFork { seq: attestation.seq });
     }
-    check_shape(attestation, genesis, mesh, *head != ChainHead::EMPTY)
+    check_shape(attestation, charters, *head != ChainHead::EMPTY)
 }
 
 /// Checks everything about an attestation but its place in the chain. `known`: its agent has a chain already.
 pub fn check_form(
     signed: &Signed<Attestation>,
-    genesis: &Genesis,
-    mesh: MeshId,
+    charters: &Charters,
     known: bool,
 ) -> Result<(), AttestationRefused> {
-    check_signer(signed, mesh)?;
-    check_shape(&signed.body, genesis, mesh, known)
+    check_signer(signed, charters.mesh())?;
+    check_shape(&signed.body, charters, known)
 }
 
 fn check_signer(signed: &Signed<Attestation>, mesh: MeshId) -> Result<(), AttestationRefused> {
@@ -108,8 +106,7 @@ fn check_signer(signed: &Signed<Attestation>, mesh: MeshId) -> Result<(), Attest
 
 fn check_shape(
     attestation: &Attestation,
-    genesis: &Genesis,
-    mesh: MeshId,
+    charters: &Charters,
     known: bool,
 ) -> Result<(), AttestationRefused> {
     let shards = &attestation.shards;
@@ -124,7 +121,7 @@ fn check_shape(
         return Err(AttestationRefused::Backend);
     }
     // The table of chains grows only by agents that the hub has chosen.
-    if !known && !attestation.leases.iter().any(|lease| is_lent(lease, &attestation.agent, genesis, mesh)) {
+    if !known && !attestation.leases.iter().any(|lease| is_lent(lease, &attestation.agent, charters)) {
         return Err(AttestationRefused::Stranger);
     }
     Ok(())
@@ -135,8 +132,7 @@ fn check_shape(
 pub fn valid_leases<'a>(
     attestation: &'a Attestation,
     job: &JobRecord,
-    genesis: &Genesis,
-    mesh: MeshId,
+    charters: &Charters,
     now_ms: u64,
 ) -> Vec<&'a Lease> {
     let input = job.run().input_hash();
@@ -149,7 +145,7 @@ pub fn valid_leases<'a>(
         let lease = &signed.body;
         now_ms <= lease.expires_ms
             && lease.shards <= limits::LEASE_SHARDS
-            && is_lent(signed, &attestation.agent, genesis, mesh)
+            && is_lent(signed, &attestation.agent, charters)
     });
     valid.map(|signed| &signed.body).collect()
 }
@@ -174,9 +170,11 @@ pub fn check_shard(
     if covers { Ok(()) } else { Err(NotCredited::NoLease) }
 }
 
-/// Did a hub member lend this to `agent`?
-fn is_lent(signed: &Signed<Lease>, agent: &NodeId, genesis: &Genesis, mesh: MeshId) -> bool {
-    signed.body.agent == *agent && genesis.member(&signed.key).is_some() && signed.verify(mesh).is_ok()
+/// Did a hub member lend this to `agent`? It may have lost its seat since.
+fn is_lent(signed: &Signed<Lease>, agent: &NodeId, charters: &Charters) -> bool {
+    signed.body.agent == *agent
+        && charters.member(&signed.key).is_some()
+        && signed.verify(charters.mesh()).is_ok()
 }
 
 /// Why a reveal was refused.
@@ -235,22 +233,21 @@ pub fn check_verdict(
     signed: &Signed<Verdict>,
     job: &JobRecord,
     batch: &Batch,
-    genesis: &Genesis,
-    mesh: MeshId,
+    charters: &Charters,
 ) -> Result<(), VerdictRefused> {
-    signed.verify(mesh)?;
+    signed.verify(charters.mesh())?;
     let verdict = &signed.body;
     let signer = signed.key.id();
     if signer != verdict.checker {
         return Err(VerdictRefused::NotItsOwn { named: verdict.checker, signer });
     }
-    if genesis.member(&signed.key).is_none() {
+    if charters.member(&signed.key).is_none() {
         return Err(VerdictRefused::NotAChecker);
     }
     if batch.reveal.is_none() || batch.verdict.is_some() {
         return Err(VerdictRefused::NotAwaited);
     }
-    let drawn = job.challenged(batch, genesis.parameters.spotcheck_ppm);
+    let drawn = job.challenged(batch, charters.genesis().parameters.spotcheck_ppm);
     if verdict.drawn != drawn_digest(&drawn) {
         return Err(VerdictRefused::NotDrawn);
     }

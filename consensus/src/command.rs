@@ -4,6 +4,7 @@ use forgemesh_protocol::attestation::Attestation;
 use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::{self, CanonError};
 use forgemesh_protocol::challenge::Verdict;
+use forgemesh_protocol::charter::Charter;
 use forgemesh_protocol::enrolment::{Expulsion, Invitation, Join, Withdrawal};
 use forgemesh_protocol::failure::Failure;
 use forgemesh_protocol::hash::Hash;
@@ -59,6 +60,11 @@ pub enum Command {
     Enrol { join: Signed<Join> },
     /// A hub member removes a node.
     Expel { expulsion: Signed<Expulsion> },
+    /// An admitted key wants this charter to be the next.
+    Consent { charter: Signed<Charter> },
+    /// The leader has others sit in the hub: by the charter in force, or by one that a quorum wants and that comes in force
+    /// so.
+    Seat { charter: Hash, seated: Vec<NodeId> },
 }
 
 impl Entry {

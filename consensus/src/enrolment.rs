@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::enrolment::{Expulsion, Invitation, Join, Withdrawal, is_name, secret_digest};
-use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::keys::{KeyError, PublicKey, Signable, Signed};
@@ -99,21 +99,20 @@ impl Enrolment {
     }
 
     /// May this node work in the mesh?
-    pub fn admits(&self, node: &NodeId, genesis: &Genesis) -> bool {
-        genesis.parameters.open
+    pub fn admits(&self, node: &NodeId, charters: &Charters) -> bool {
+        charters.genesis().parameters.open
             || self.nodes.contains_key(node)
-            || genesis.hub.iter().any(|member| member.key.id() == *node)
+            || charters.current().node(node).is_some()
     }
 
     /// Enters an invitation.
     pub(crate) fn invite(
         &mut self,
         signed: &Signed<Invitation>,
-        genesis: &Genesis,
-        mesh: MeshId,
+        charters: &Charters,
         now_ms: u64,
     ) -> Result<Change, EnrolmentRefused> {
-        let by = check_member(signed, genesis, mesh)?;
+        let by = check_member(signed, charters)?;
         let Invitation { secret, expires_ms } = signed.body;
         if expires_ms <= now_ms || expires_ms - now_ms > limits::INVITATION_TTL_MS {
             return Err(EnrolmentRefused::Lifetime);
@@ -136,10 +135,9 @@ impl Enrolment {
     pub(crate) fn withdraw(
         &mut self,
         signed: &Signed<Withdrawal>,
-        genesis: &Genesis,
-        mesh: MeshId,
+        charters: &Charters,
     ) -> Result<Change, EnrolmentRefused> {
-        check_member(signed, genesis, mesh)?;
+        check_member(signed, charters)?;
         let invited = self.invitations.get_mut(&signed.body.secret).ok_or(EnrolmentRefused::NoInvitation)?;
         if invited.used_by.is_some() {
             return Err(EnrolmentRefused::Used);
@@ -205,10 +203,9 @@ impl Enrolment {
     pub(crate) fn expel(
         &mut self,
         signed: &Signed<Expulsion>,
-        genesis: &Genesis,
-        mesh: MeshId,
+        charters: &Charters,
     ) -> Result<Change, EnrolmentRefused> {
-        check_member(signed, genesis, mesh)?;
+        check_member(signed, charters)?;
         let Expulsion { node, admitted } = signed.body;
         let found = self.nodes.get(&node).filter(|found| found.index == admitted);
         found.ok_or(EnrolmentRefused::NoNode)?;
@@ -217,12 +214,8 @@ impl Enrolment {
     }
 }
 
-fn check_member<T: Signable>(
-    signed: &Signed<T>,
-    genesis: &Genesis,
-    mesh: MeshId,
-) -> Result<NodeId, EnrolmentRefused> {
-    genesis.member(&signed.key).ok_or(EnrolmentRefused::NotAMember)?;
-    signed.verify(mesh)?;
+fn check_member<T: Signable>(signed: &Signed<T>, charters: &Charters) -> Result<NodeId, EnrolmentRefused> {
+    charters.current().member(&signed.key).ok_or(EnrolmentRefused::NotAMember)?;
+    signed.verify(charters.mesh())?;
     Ok(signed.key.id())
 }

@@ -1,5 +1,7 @@
 //! The hub: the replicated state and the one function that changes it.
 
+mod beacon;
+mod seating;
 mod voting;
 
 use std::collections::BTreeMap;
@@ -7,7 +9,8 @@ use std::collections::BTreeMap;
 use forgemesh_protocol::attestation::Attestation;
 use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::{self, CanonError};
-use forgemesh_protocol::challenge::{CheckOutcome, Verdict, beacon_step};
+use forgemesh_protocol::challenge::{CheckOutcome, Verdict};
+use forgemesh_protocol::charter::{Charter, CharterError, Charters, Seating};
 use forgemesh_protocol::envelope::Verify;
 use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::genesis::Genesis;
@@ -27,9 +30,10 @@ use crate::adjudicate::{
 use crate::admission::{self, AdmissionError};
 use crate::command::{Command, Entry};
 use crate::enrolment::{Change, Enrolment, EnrolmentRefused};
-use crate::job::{Batch, JobRecord, Reason, Reveal};
+use crate::job::{Batch, JobRecord, Reason};
 use crate::settle::{self, FinishedJob};
 use crate::shard_set::ShardSet;
+pub use seating::SeatRefused;
 pub use voting::VoteRefused;
 
 /// What is replicated, and what a snapshot holds.
@@ -47,7 +51,7 @@ pub struct HubState {
     pub seen: BTreeMap<JobId, u64>,
     /// Each agent's last attestation.
     pub chains: BTreeMap<NodeId, ChainHead>,
-    /// Each hub member's last revealed link; the anchor before the first.
+    /// The last revealed link of everybody who ever sat in the hub; the anchor before the first.
     pub beacons: BTreeMap<NodeId, Beacon>,
     /// Turns at the beacon that went by without a link.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -61,6 +65,11 @@ pub struct HubState {
     /// Who was invited, who was admitted.
     #[serde(default, skip_serializing_if = "Enrolment::is_empty")]
     pub enrolment: Enrolment,
+    /// Who sits in the hub.
+    pub seating: Seating,
+    /// What charter each admitted key wants to be the next; the newest counts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub consents: BTreeMap<NodeId, Signed<Charter>>,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -78,7 +87,8 @@ pub struct Beacon {
 /// The state machine over its genesis.
 #[derive(Clone, Debug)]
 pub struct Hub {
-    genesis: Genesis,
+    /// Those of `state.seating`, checked.
+    charters: Charters,
     mesh: MeshId,
     state: HubState,
 }
@@ -137,6 +147,12 @@ pub enum Event {
     },
     /// Who belongs to the mesh has changed.
     Enrolment(Change),
+    /// Somebody wants another charter; so many want the same.
+    Consented {
+        count: u64,
+    },
+    /// Others sit in the hub.
+    Seated,
 }
 
 impl Event {
@@ -151,7 +167,11 @@ impl Event {
             | Event::Voted { job }
             | Event::StageOpened { job, .. }
             | Event::Finished { job } => *job,
-            Event::Revealed { .. } | Event::Passed | Event::Enrolment(_) => return None,
+            Event::Revealed { .. }
+            | Event::Passed
+            | Event::Enrolment(_)
+            | Event::Consented { .. }
+            | Event::Seated => return None,
         })
     }
 }
@@ -175,6 +195,8 @@ pub enum Rejected {
     Cancellation(#[from] CancelRefused),
     #[error("{0}")]
     Enrolment(#[from] EnrolmentRefused),
+    #[error("{0}")]
+    Seat(#[from] SeatRefused),
     #[error("job {0} is not open")]
     NotOpen(JobId),
     #[error("job {job} has not timed out: log time is {now_ms} ms")]
@@ -202,14 +224,16 @@ impl Hub {
             ledger_len: 0,
             ledger_head: Hash::ZERO,
             enrolment: Enrolment::default(),
+            seating: Seating::of(&genesis),
+            consents: BTreeMap::new(),
         };
-        Hub { mesh: genesis.mesh_id(), genesis, state }
+        Hub { mesh: genesis.mesh_id(), charters: Charters::new(genesis), state }
     }
 
     /// The state a snapshot holds.
-    pub fn restore(genesis: Genesis, snapshot: &[u8]) -> Result<Hub, CanonError> {
-        let state = canon::from_bytes(snapshot, limits::SNAPSHOT_BYTES)?;
-        Ok(Hub { mesh: genesis.mesh_id(), genesis, state })
+    pub fn restore(genesis: Genesis, snapshot: &[u8]) -> Result<Hub, RestoreError> {
+        let state: HubState = canon::from_bytes(snapshot, limits::SNAPSHOT_BYTES)?;
+        Ok(Hub { mesh: genesis.mesh_id(), charters: state.seating.charters(genesis)?, state })
     }
 
     /// The bytes of a snapshot.
@@ -224,7 +248,17 @@ impl Hub {
 
     /// The mesh's genesis.
     pub fn genesis(&self) -> &Genesis {
-        &self.genesis
+        self.charters.genesis()
+    }
+
+    /// Who may make up the hub, from the genesis to the charter in force.
+    pub fn charters(&self) -> &Charters {
+        &self.charters
+    }
+
+    /// Who makes it up.
+    pub fn seated(&self) -> &[NodeId] {
+        &self.state.seating.seated
     }
 
     /// The mesh's id.
@@ -269,32 +303,32 @@ impl Hub {
             Command::Cancel { cancellation } => self.cancel(cancellation),
             Command::Fail { job, failure } => self.fail(job, failure),
             Command::Invite { invitation } => {
-                self.enrolment(|e, genesis, mesh, now_ms| e.invite(invitation, genesis, mesh, now_ms))
+                self.enrolment(|e, charters, now_ms| e.invite(invitation, charters, now_ms))
             }
             Command::Withdraw { withdrawal } => {
-                self.enrolment(|e, genesis, mesh, _| e.withdraw(withdrawal, genesis, mesh))
+                self.enrolment(|e, charters, _| e.withdraw(withdrawal, charters))
             }
             Command::Enrol { join } => {
-                self.enrolment(|e, _, mesh, now_ms| e.enrol(join, mesh, now_ms, entry.index))
+                self.enrolment(|e, charters, now_ms| e.enrol(join, charters.mesh(), now_ms, entry.index))
             }
-            Command::Expel { expulsion } => {
-                self.enrolment(|e, genesis, mesh, _| e.expel(expulsion, genesis, mesh))
-            }
+            Command::Expel { expulsion } => self.enrolment(|e, charters, _| e.expel(expulsion, charters)),
+            Command::Consent { charter } => self.consent(charter),
+            Command::Seat { charter, seated } => self.seat(charter, seated),
         }
     }
 
     /// Changes who belongs to the mesh.
     fn enrolment(
         &mut self,
-        step: impl FnOnce(&mut Enrolment, &Genesis, MeshId, u64) -> Result<Change, EnrolmentRefused>,
+        step: impl FnOnce(&mut Enrolment, &Charters, u64) -> Result<Change, EnrolmentRefused>,
     ) -> Result<Applied, Rejected> {
-        let change = step(&mut self.state.enrolment, &self.genesis, self.mesh, self.state.now_ms)?;
+        let change = step(&mut self.state.enrolment, &self.charters, self.state.now_ms)?;
         Ok(Applied::event(Event::Enrolment(change)))
     }
 
     /// May this node work in the mesh?
     pub fn admits(&self, node: &NodeId) -> bool {
-        self.state.enrolment.admits(node, &self.genesis)
+        self.state.enrolment.admits(node, &self.charters)
     }
 
     fn submit(&mut self, submission: &Signed<Submission>) -> Result<Applied, Rejected> {
@@ -349,7 +383,7 @@ impl Hub {
     fn attest(&mut self, index: u64, signed: &Signed<Attestation>) -> Result<Applied, Rejected> {
         let attestation = &signed.body;
         let head = self.chain(&attestation.agent);
-        adjudicate::check_chain(signed, &self.genesis, self.mesh, &head)?;
+        adjudicate::check_chain(signed, &self.charters, &head)?;
         if !self.admits(&attestation.agent) {
             return Err(AttestationRefused::NotAdmitted.into());
         }
@@ -357,10 +391,10 @@ impl Hub {
         let digest = forgemesh_protocol::keys::Signable::digest(attestation);
         self.state.chains.insert(attestation.agent, ChainHead { seq: attestation.seq, digest });
         let waited = self.state.waiting_since_ms.is_some() && self.awaits_reveal();
-        let (genesis, mesh, now_ms) = (&self.genesis, self.mesh, self.state.now_ms);
+        let (charters, now_ms) = (&self.charters, self.state.now_ms);
         let mut credited = Vec::new();
         if let Some(job) = self.state.open.get_mut(&attestation.job) {
-            let leases = adjudicate::valid_leases(attestation, job, genesis, mesh, now_ms);
+            let leases = adjudicate::valid_leases(attestation, job, charters, now_ms);
             for &shard in &attestation.shards {
                 if adjudicate::check_shard(attestation, shard, job, &leases).is_ok() {
                     credited.push(shard);
@@ -392,68 +426,12 @@ impl Hub {
         Ok(Applied::event(Event::Attested { job, agent, seq, credited: credited.len() as u64 }))
     }
 
-    /// The hub member whose link is due: the members take turns in the order of genesis, by the number of links revealed
-    /// and turns passed so far.
-    pub fn beacon_member(&self) -> NodeId {
-        let revealed: u64 = self.state.beacons.values().map(|beacon| beacon.revealed).sum();
-        let turn = (revealed + self.state.passed) % self.genesis.hub.len() as u64;
-        self.genesis.hub[turn as usize].key.id()
-    }
-
-    /// Does a batch that is to be checked wait for its leaves to be drawn?
-    pub fn awaits_reveal(&self) -> bool {
-        let waits = |job: &JobRecord| {
-            job.batches.iter().any(|batch| batch.reveal.is_none() && !job.is_settled(batch))
-        };
-        self.state.open.values().any(waits)
-    }
-
-    fn reveal(&mut self, index: u64, member: &NodeId, value: &Hash) -> Result<Applied, Rejected> {
-        if *member != self.beacon_member() {
-            return Err(RevealRefused::WrongMember(*member).into());
-        }
-        if !self.awaits_reveal() {
-            return Err(RevealRefused::NotAwaited.into());
-        }
-        let beacon = self.state.beacons.get_mut(member).ok_or(RevealRefused::WrongMember(*member))?;
-        if beacon_step(value) != beacon.value {
-            return Err(RevealRefused::WrongLink.into());
-        }
-        let reveal = Reveal { member: *member, value: *value, ordinal: beacon.revealed, logged: index };
-        *beacon = Beacon { revealed: beacon.revealed + 1, value: *value };
-        let mut batches = 0;
-        for job in self.state.open.values_mut() {
-            let verify = job.terms.policy.verify != Verify::None;
-            for batch in job.batches.iter_mut().filter(|batch| verify && batch.reveal.is_none()) {
-                batch.reveal = Some(reveal);
-                batches += 1;
-            }
-        }
-        self.state.waiting_since_ms = None;
-        Ok(Applied::event(Event::Revealed { batches }))
-    }
-
-    /// A link that is kept back must not stop the mesh. Who lets a member be passed over shows it in the log.
-    fn pass(&mut self, member: &NodeId) -> Result<Applied, Rejected> {
-        if *member != self.beacon_member() {
-            return Err(RevealRefused::WrongMember(*member).into());
-        }
-        let since_ms = self.state.waiting_since_ms.filter(|_| self.awaits_reveal());
-        let since_ms = since_ms.ok_or(RevealRefused::NotAwaited)?;
-        if self.state.now_ms < since_ms.saturating_add(limits::PASS_MS) {
-            return Err(RevealRefused::TooSoon.into());
-        }
-        self.state.passed += 1;
-        self.state.waiting_since_ms = Some(self.state.now_ms);
-        Ok(Applied::event(Event::Passed))
-    }
-
     fn judge(&mut self, signed: &Signed<Verdict>) -> Result<Applied, Rejected> {
         let verdict = &signed.body;
         let job = self.state.open.get_mut(&verdict.job).ok_or(VerdictRefused::NotAwaited)?;
         let at = job.batches.iter().position(|batch| batch.digest == verdict.attestation);
         let at = at.ok_or(VerdictRefused::NotAwaited)?;
-        adjudicate::check_verdict(signed, job, &job.batches[at], &self.genesis, self.mesh)?;
+        adjudicate::check_verdict(signed, job, &job.batches[at], &self.charters)?;
         if verdict.outcome == CheckOutcome::Unable {
             job.batches[at].unable += 1;
             if job.batches[at].unable < limits::CHECK_ATTEMPTS {
@@ -535,11 +513,20 @@ impl Hub {
             prev: self.state.ledger_head,
             at_ms: self.state.now_ms,
         };
-        let finished = settle::settle(job, outcome, &self.genesis, at);
+        let finished = settle::settle(job, outcome, &self.charters, at);
         self.state.ledger_len += 1;
         self.state.ledger_head = finished.entry.hash();
         Applied { event: Event::Finished { job: id }, finished: Some(Box::new(finished)) }
     }
+}
+
+/// Why a snapshot does not become a machine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    #[error("{0}")]
+    Canon(#[from] CanonError),
+    #[error("{0}")]
+    Charter(#[from] CharterError),
 }
 
 impl Applied {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use forgemesh_kernel::job::Job;
 use forgemesh_protocol::canon::{self, Bytes, CanonError};
+use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::failure::Failure;
-use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::{Domain, Hash};
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::ledger::{ACCOUNTING_VERSION, LedgerEntry, Provider};
@@ -32,6 +32,13 @@ pub struct FinishedJob {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
     pub entry: LedgerEntry,
+    /// The version of the charter that was in force: whose signatures its receipt needs.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub charter: u64,
+}
+
+fn is_zero(version: &u64) -> bool {
+    *version == 0
 }
 
 /// Where in the ledger, and when.
@@ -54,8 +61,9 @@ impl FinishedJob {
     }
 
     /// The receipt's statement: the same bytes whoever computes it, whenever.
-    pub fn statement(&self, genesis: &Genesis) -> Statement {
-        statement(&self.record, self.result.as_ref(), self.failure.as_ref(), self.entry.at_ms, genesis)
+    pub fn statement(&self, charters: &Charters) -> Statement {
+        let (result, failure) = (self.result.as_ref(), self.failure.as_ref());
+        statement(&self.record, result, failure, self.entry.at_ms, charters, self.charter)
     }
 }
 
@@ -63,14 +71,15 @@ impl FinishedJob {
 pub(crate) fn settle(
     record: JobRecord,
     outcome: Result<FinalResult, Failure>,
-    genesis: &Genesis,
+    charters: &Charters,
     at: Place,
 ) -> FinishedJob {
     let (result, failure) = match outcome {
         Ok(result) => (Some(result), None),
         Err(failure) => (None, Some(failure)),
     };
-    let receipt = statement(&record, result.as_ref(), failure.as_ref(), at.at_ms, genesis).digest();
+    let charter = charters.current().version;
+    let receipt = statement(&record, result.as_ref(), failure.as_ref(), at.at_ms, charters, charter).digest();
     let entry = LedgerEntry {
         seq: at.seq,
         prev: at.prev,
@@ -88,7 +97,7 @@ pub(crate) fn settle(
         providers: if result.is_some() { providers(&record) } else { Vec::new() },
         charge_ucredits: 0,
     };
-    FinishedJob { record, result, failure, entry }
+    FinishedJob { record, result, failure, entry, charter }
 }
 
 /// Who executed how many paths that were verified and count.
@@ -137,13 +146,14 @@ pub fn verification(record: &JobRecord) -> Verification {
     Verification::new(record.terms.policy.verify, independence, leaves, checked, mismatches)
 }
 
-/// The receipt's statement: the same bytes whoever computes it, whenever.
+/// The receipt's statement: the same bytes whoever computes it, whenever. `charter`: the version that was in force.
 pub fn statement(
     record: &JobRecord,
     result: Option<&FinalResult>,
     failure: Option<&Failure>,
     finished_ms: u64,
-    genesis: &Genesis,
+    charters: &Charters,
+    charter: u64,
 ) -> Statement {
     let job =
         Job::of_contract(record.contract.clone()).expect("invariant: admission read this very contract");
@@ -152,7 +162,8 @@ pub fn statement(
         name: artifact.kind.file_name().to_owned(),
         digest: Digests { blake3: artifact.blake3, sha256: artifact.sha256 },
     };
-    let mesh_id = genesis.mesh_id();
+    let mesh_id = charters.mesh();
+    let amendments = charters.amendments().iter().take(usize::try_from(charter).unwrap_or(usize::MAX));
     let submission = &record.submission;
     let attestation = |batch: &crate::job::Batch| AttestationRef {
         agent: batch.attestation.body.agent,
@@ -197,7 +208,11 @@ pub fn statement(
                 },
             },
             protocol: limits::PROTOCOL_VERSION,
-            mesh: Mesh { id: mesh_id, genesis: Bytes(canon::to_bytes(genesis)) },
+            mesh: Mesh {
+                id: mesh_id,
+                genesis: Bytes(canon::to_bytes(charters.genesis())),
+                amendments: amendments.map(|amendment| Bytes(canon::to_bytes(amendment))).collect(),
+            },
             state: if failure.is_none() { State::Finalized } else { State::Failed },
             result: result.map(|r| ResultSummary { result_hash: r.result_hash, work: r.work.clone() }),
             failure: failure.cloned(),

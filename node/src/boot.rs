@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use forgemesh_consensus::job::JobRecord;
-use forgemesh_consensus::machine::Hub;
+use forgemesh_consensus::machine::{Hub, RestoreError};
 use forgemesh_consensus::raft::{self, Committed, Head, Logged, LoggedError, Start, StartError, Timing};
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon::{self, Bytes, CanonError};
+use forgemesh_protocol::charter::{CharterError, Charters, Seating};
 use forgemesh_protocol::genesis::{Genesis, GenesisError, HubMember, Parameters};
 use forgemesh_protocol::hash::{Domain, Hash, Hasher};
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
@@ -46,6 +47,14 @@ pub enum BootError {
         "the replicated log in the data folder is damaged, or of an earlier version of this program: {0}; finish its jobs with that version, restore a backup, or set FORGEMESH_HOME to another folder"
     )]
     Logged(#[from] LoggedError),
+    #[error(
+        "the snapshot in the data folder: {0}; restore a backup, or set FORGEMESH_HOME to another folder"
+    )]
+    Snapshot(#[from] RestoreError),
+    #[error(
+        "who sits in the hub, in the data folder: {0}; restore a backup, or set FORGEMESH_HOME to another folder"
+    )]
+    Charter(#[from] CharterError),
     #[error("{what} in the data folder: {error}; restore a backup, or set FORGEMESH_HOME to another folder")]
     Damaged { what: &'static str, error: CanonError },
     #[error(
@@ -62,6 +71,8 @@ pub enum BootError {
 pub struct Parts<M, E, S> {
     pub secret: SecretKey,
     pub membership: Membership,
+    /// Would its operator have it sit in the hub?
+    pub stand: bool,
     pub mesh: M,
     pub executor: E,
     pub store: S,
@@ -84,30 +95,85 @@ where
     E: ports::Executor,
     S: ports::Store,
 {
-    let Parts { secret, membership, mesh, executor, store } = parts;
+    let Parts { secret, membership, stand, mesh, executor, store } = parts;
     let genesis = mesh_of(storage, &secret, membership)?;
+    let mut seating = seating_of(storage, &genesis)?;
+    let mut charters = seating.charters(genesis.clone())?;
     let outbox = outbox(storage)?;
     let node = secret.public().id();
     let identity = Identity { node, mesh: genesis.mesh_id(), secret };
-    let hub = match genesis.member(&identity.secret.public()) {
-        Some(member) => {
-            let links = member.beacon_length;
-            let beacon = beacon_of(storage, &identity.secret, &genesis, links)?;
+    let candidacy = candidacy(storage, &identity.secret, &charters, stand)?;
+    let hub = match &candidacy {
+        Some(own) => {
+            let beacon = beacon_of(storage, &identity.secret, &genesis, own.beacon_length)?;
             let (hub, compacted, unrecorded) = replay(storage, node, genesis.clone())?;
             record(storage, &hub, &identity.secret, &unrecorded)?;
             sweep(storage, &hub, &outbox)?;
             let members = claims(storage, &hub)?;
             let unsigned = unsigned(storage)?;
+            if hub.state().seating.number > seating.number {
+                (charters, seating) = (hub.charters().clone(), hub.state().seating.clone());
+            }
             Some((hub, Found { compacted, members, beacon, unsigned }))
         }
         None => None,
     };
+    // The voters of a log that is empty: who is not among them waits to be made a member.
     let voters = genesis.hub.iter().map(|member| member.key.id()).collect();
     let log =
         hub.is_some().then(|| Start { node, voters, storage: storage.clone(), timing: Timing::default() });
-    let recovered = Recovered { genesis, ledger: ledger_end(storage)?, hub, outbox };
+    let ledger = ledger_end(storage)?;
+    let recovered = Recovered { charters, seating, candidacy, ledger, hub, outbox };
     let core = Core::new(identity, recovered, executor.capacity(), executor.backend());
     Ok(Driver::new(core, mesh, executor, store, log))
+}
+
+/// Who sits in the hub, as far as this data folder tells.
+fn seating_of(storage: &Storage, genesis: &Genesis) -> Result<Seating, BootError> {
+    let damaged = |error| BootError::Damaged { what: "who sits in the hub", error };
+    match storage.meta(MetaKey::Seating)? {
+        Some(bytes) => canon::from_bytes(&bytes, limits::SNAPSHOT_BYTES).map_err(damaged),
+        None => Ok(Seating::of(genesis)),
+    }
+}
+
+/// Who sits in the hub, as far as this data folder tells, for readers; none before its first start.
+pub fn seating(storage: &Storage) -> Result<Option<Seating>, BootError> {
+    genesis(storage)?.map(|genesis| seating_of(storage, &genesis)).transpose()
+}
+
+/// Who may sit there.
+pub fn charters(storage: &Storage, genesis: Genesis) -> Result<Charters, BootError> {
+    Ok(seating_of(storage, &genesis)?.charters(genesis)?)
+}
+
+/// This node's key and beacon chain, if it may sit in the hub: it was admitted once, or stands for it.
+fn candidacy(
+    storage: &Storage,
+    secret: &SecretKey,
+    charters: &Charters,
+    stand: bool,
+) -> Result<Option<HubMember>, BootError> {
+    let key = secret.public();
+    if let Some(member) = charters.member(&key) {
+        return Ok(Some(member.clone()));
+    }
+    if !stand {
+        return Ok(None);
+    }
+    let length = limits::BEACON_LENGTH;
+    let kept = storage.meta(MetaKey::Beacon)?.and_then(|b| BeaconChain::from_checkpoints(&b, length));
+    let beacon = match kept {
+        Some(beacon) => beacon,
+        None => {
+            let beacon = BeaconChain::new(beacon_seed(secret, &charters.genesis().nonce), length);
+            let mut batch = Batch::new();
+            batch.put_meta(MetaKey::Beacon, beacon.checkpoint_bytes());
+            storage.commit(&batch)?;
+            beacon
+        }
+    };
+    Ok(Some(HubMember { key, beacon_anchor: beacon.anchor(), beacon_length: length }))
 }
 
 /// The mesh of this data folder, for readers; none before its first start.
@@ -121,7 +187,7 @@ pub fn genesis(storage: &Storage) -> Result<Option<Genesis>, BootError> {
 /// The hub's state, with the whole log applied and the books complete, for readers; none before the first start.
 pub fn hub(storage: &Storage, secret: &SecretKey) -> Result<Option<Hub>, BootError> {
     let Some(genesis) = genesis(storage)? else { return Ok(None) };
-    genesis.member(&secret.public()).ok_or(BootError::ForeignKey)?;
+    charters(storage, genesis.clone())?.member(&secret.public()).ok_or(BootError::ForeignKey)?;
     let (hub, _, unrecorded) = replay(storage, secret.public().id(), genesis)?;
     record(storage, &hub, secret, &unrecorded)?;
     Ok(Some(hub))
@@ -135,8 +201,8 @@ fn record(
     unrecorded: &[FinishedJob],
 ) -> Result<(), BootError> {
     for finished in unrecorded {
-        let mut batch = shelve(&signed(finished, hub.genesis(), secret));
-        if hub.genesis().hub.len() > 1 {
+        let mut batch = shelve(&signed(finished, hub.charters(), secret));
+        if hub.charters().version(finished.charter).is_none_or(|charter| charter.seats > 1) {
             batch.put_kv(UNSIGNED_NAMESPACE, &finished.record.id.to_string(), Vec::new());
         }
         storage.commit(&batch)?;
@@ -218,11 +284,10 @@ fn replay(
     node: NodeId,
     genesis: Genesis,
 ) -> Result<(Hub, u64, Vec<FinishedJob>), BootError> {
-    let damaged = |what| move |error| BootError::Damaged { what, error };
     let mut hub = match storage.snapshot()? {
         Some((_, bytes)) => {
             let (_, state) = Head::split(&bytes)?;
-            Hub::restore(genesis, state).map_err(damaged("the snapshot"))?
+            Hub::restore(genesis, state)?
         }
         None => Hub::new(genesis),
     };

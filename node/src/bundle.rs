@@ -183,7 +183,8 @@ fn check_evidence(examined: &Examined, entries: &BTreeMap<String, Vec<u8>>, repo
         result.as_ref(),
         predicate.failure.as_ref(),
         finished_ms,
-        &examined.genesis,
+        &examined.charters,
+        examined.charters.current().version,
     );
     let same = again.digest() == examined.statement.digest();
     report.expect(
@@ -228,7 +229,7 @@ fn check_signed(
     entries: &BTreeMap<String, Vec<u8>>,
     report: &mut Report,
 ) {
-    let mesh = examined.genesis.mesh_id();
+    let mesh = examined.charters.mesh();
     let set_aside = record.set_aside.iter().map(|set_aside| set_aside.batch.digest);
     // A batch is in the record once: what was set aside does not count as well.
     let mut seen: BTreeSet<Hash> = set_aside.collect();
@@ -237,7 +238,7 @@ fn check_signed(
         let name = format!("evidence.attestation.{}", batch.digest.short());
         let leases = body.leases.iter().all(|lease| {
             lease.verify(mesh).is_ok()
-                && examined.genesis.member(&lease.key).is_some()
+                && examined.charters.member(&lease.key).is_some()
                 && lease.body.agent == body.agent
         });
         let input = record.stage_run(body.stage).and_then(StageRun::input_hash);
@@ -259,7 +260,7 @@ fn check_signed(
                 && verdict.body.attestation == batch.digest
                 && verdict.body.job == record.id
                 && verdict.body.outcome == CheckOutcome::Agreed
-                && examined.genesis.member(&verdict.key).is_some()
+                && examined.charters.member(&verdict.key).is_some()
         });
         let signed = batch.attestation.verify(mesh).is_ok();
         report.expect(
@@ -273,7 +274,7 @@ fn check_signed(
     let votes = record.votes.iter().all(|vote| {
         vote.verify(mesh).is_ok()
             && vote.body.job == record.id
-            && examined.genesis.member(&vote.key).is_some()
+            && examined.charters.member(&vote.key).is_some()
     });
     report.expect(
         "evidence.votes",
@@ -289,7 +290,7 @@ fn check_set_aside(examined: &Examined, record: &JobRecord, report: &mut Report)
         return;
     }
     let (batches, agents) = (record.set_aside.len(), record.convicted.len());
-    match cause::contradiction(record, &examined.genesis) {
+    match cause::contradiction(record, &examined.charters) {
         None => {
             let detail = format!("{batches} batches do not count, {agents} agents convicted");
             report.note("evidence.set_aside", Status::Ok, detail);
@@ -303,7 +304,7 @@ fn check_draws(examined: &Examined, record: &JobRecord, report: &mut Report) {
     if record.terms.policy.verify == Verify::None {
         return report.note("evidence.draws", Status::Ok, "nothing was to be drawn");
     }
-    let ppm = examined.genesis.parameters.spotcheck_ppm;
+    let ppm = examined.charters.genesis().parameters.spotcheck_ppm;
     let (mut checked, mut links) = (0, BTreeMap::new());
     let as_drawn = record.batches.iter().filter(|batch| !batch.credited.is_empty()).all(|batch| {
         let after = batch.reveal.is_none_or(|reveal| batch.logged < reveal.logged);
@@ -330,7 +331,7 @@ fn check_draws(examined: &Examined, record: &JobRecord, report: &mut Report) {
 
 /// From each member's furthest link one step at a time to its anchor: every other link lies on the way.
 fn lead_to_anchors(examined: &Examined, links: &BTreeMap<(NodeId, u64), Reveal>) -> bool {
-    examined.genesis.hub.iter().all(|member| {
+    examined.charters.ever().all(|member| {
         let own: Vec<&Reveal> = links.values().filter(|reveal| reveal.member == member.key.id()).collect();
         let Some(furthest) = own.last().filter(|reveal| reveal.ordinal < member.beacon_length) else {
             return own.is_empty();
@@ -345,7 +346,7 @@ fn lead_to_anchors(examined: &Examined, links: &BTreeMap<(NodeId, u64), Reveal>)
             link = beacon_step(&link);
         }
         link == member.beacon_anchor && met == own.len()
-    }) && links.keys().all(|(member, _)| examined.genesis.hub.iter().any(|known| known.key.id() == *member))
+    }) && links.keys().all(|(member, _)| examined.charters.ever().any(|known| known.key.id() == *member))
 }
 
 /// Reducing the accumulators again gives what was voted for, to the byte.

@@ -3,22 +3,22 @@
 
 use forgemesh_consensus::job::{Batch, JobRecord, Reason, SetAside};
 use forgemesh_protocol::challenge::{CheckOutcome, Verdict, drawn_digest};
+use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::envelope::Verify;
-use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::keys::Signable;
 use forgemesh_protocol::state::State;
 
 /// What is wrong with the batches that a record sets aside, or with its convictions; none if all have their cause.
-pub fn contradiction(record: &JobRecord, genesis: &Genesis) -> Option<&'static str> {
-    let mesh = genesis.mesh_id();
+pub fn contradiction(record: &JobRecord, charters: &Charters) -> Option<&'static str> {
+    let mesh = charters.mesh();
     for SetAside { batch, reason } in &record.set_aside {
         let body = &batch.attestation.body;
         let own = batch.attestation.key.id() == body.agent && body.digest() == batch.digest;
         if !own || body.job != record.id || batch.attestation.verify(mesh).is_err() {
             return Some("a batch that was set aside is not its agent's, or not of this job");
         }
-        let verdict = |outcome| is_shown(record, batch, outcome, genesis);
+        let verdict = |outcome| is_shown(record, batch, outcome, charters);
         let shown = match reason {
             Reason::False => verdict(CheckOutcome::Differs),
             Reason::Unopened => verdict(CheckOutcome::Unopened),
@@ -46,11 +46,11 @@ pub fn contradiction(record: &JobRecord, genesis: &Genesis) -> Option<&'static s
 }
 
 /// Is there a hub member's verdict of this outcome, on leaves drawn after the batch was committed to?
-fn is_shown(record: &JobRecord, batch: &Batch, outcome: CheckOutcome, genesis: &Genesis) -> bool {
+fn is_shown(record: &JobRecord, batch: &Batch, outcome: CheckOutcome, charters: &Charters) -> bool {
     let (Some(verdict), Some(reveal)) = (&batch.verdict, batch.reveal) else { return false };
     let body: &Verdict = &verdict.body;
-    let signed = verdict.verify(genesis.mesh_id()).is_ok()
-        && genesis.member(&verdict.key).is_some()
+    let signed = verdict.verify(charters.mesh()).is_ok()
+        && charters.member(&verdict.key).is_some()
         && body.checker == verdict.key.id();
     let about = body.attestation == batch.digest && body.job == record.id && body.outcome == outcome;
     if !signed
@@ -61,7 +61,7 @@ fn is_shown(record: &JobRecord, batch: &Batch, outcome: CheckOutcome, genesis: &
     {
         return false;
     }
-    let drawn = record.challenged(batch, genesis.parameters.spotcheck_ppm);
+    let drawn = record.challenged(batch, charters.genesis().parameters.spotcheck_ppm);
     if drawn.is_empty() {
         // The stage was to be planned anew, and the job ended before it was.
         return record.state == State::Failed && record.stage_run(batch.attestation.body.stage).is_none();

@@ -34,6 +34,8 @@ pub struct Config {
     pub hours: Vec<Range<u32>>,
     /// Takes no work until it is told to.
     pub paused: bool,
+    /// May be given a seat in the hub.
+    pub stand: bool,
 }
 
 /// Why the file was refused.
@@ -63,6 +65,8 @@ struct File {
     hours_utc: Vec<Spanned<String>>,
     #[serde(default)]
     paused: bool,
+    #[serde(default)]
+    stand: bool,
 }
 
 impl Config {
@@ -111,6 +115,7 @@ impl Config {
             ops: reader.each(file.ops, limits::HELLO_OPS, op)?,
             hours: reader.each(file.hours_utc, 24, hours)?,
             paused: file.paused,
+            stand: file.stand,
         })
     }
 
@@ -146,7 +151,8 @@ impl Config {
              # threads = 4                        # threads that compute; all cores without it\n\
              # ops = [\"mc@1/reserve.v1\"]          # operations that it executes; all without it\n\
              # hours_utc = [\"20:00-06:00\"]        # when it takes work; always without it\n\
-             # paused = true                      # takes no work until `forgemesh node resume`\n",
+             # paused = true                      # takes no work until `forgemesh node resume`\n\
+             # stand = true                       # hub members may promote it to one of them\n",
             list(listen),
             list(bootstrap)
         )

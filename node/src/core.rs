@@ -11,6 +11,7 @@ pub mod beacon;
 pub(crate) mod books;
 pub mod checker;
 mod client;
+mod deliver;
 mod fetcher;
 pub mod gateway;
 pub mod hub;
@@ -21,17 +22,19 @@ pub mod placement;
 mod relay;
 mod roster;
 mod scheduler;
+mod seating;
 pub mod status;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
-use forgemesh_consensus::adjudicate::ChainHead;
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::machine::Hub;
 pub use forgemesh_consensus::machine::Rejected;
 use forgemesh_consensus::raft::Committed;
 use forgemesh_consensus::settle::FinishedJob;
-use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::charter::{Charters, Seating};
+use forgemesh_protocol::genesis::HubMember;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::wire::{Attested, Message};
@@ -40,6 +43,7 @@ use forgemesh_storage::Batch;
 use crate::job_file::JobFile;
 use crate::ports::{Done, Work};
 use availability::Availability;
+use deliver::{deliver, stored, worked};
 
 pub use client::{Asked, EnrolmentCommand, Progress, Queue, Reply, Request};
 
@@ -70,6 +74,10 @@ pub enum Input {
     Led { term: u64, leader: Option<NodeId> },
     /// The log before here is too old to be had: this is the state after it.
     Restored { state: Vec<u8> },
+    /// Another member of the hub gave a sign of life.
+    Heard { from: NodeId },
+    /// The log's members are as this node wanted, or could not be made so.
+    Reseated { done: bool },
     /// The disk has too little room for new work, or has room again.
     DiskLow(bool),
     /// A deadline passed, or the node has just started.
@@ -95,6 +103,10 @@ pub enum Output {
     Progress(Progress),
     /// Another node asks something of this hub member, for a client of its own.
     Asked(Asked),
+    /// Make these nodes the members of the hub's log, with and without a vote; this node leads it.
+    Reseat { voters: BTreeSet<NodeId>, learners: BTreeSet<NodeId> },
+    /// Tell observers that others sit in the hub.
+    Seated(Arc<Charters>, Seating),
 }
 
 /// Who this node is and what it may do.
@@ -106,10 +118,14 @@ pub struct Identity {
 
 /// What a restarted node finds on its disk.
 pub struct Recovered {
-    pub genesis: Genesis,
+    /// Who may sit in the hub, and who does, as far as this node has heard.
+    pub charters: Charters,
+    pub seating: Seating,
+    /// This node's key and beacon chain, if it may sit there.
+    pub candidacy: Option<HubMember>,
     /// Where the books on the disk end.
     pub ledger: archive::LedgerEnd,
-    /// A hub member's machine with the whole log applied, and what it finds beside it.
+    /// The machine of who may sit in the hub, with the log that is here applied, and what is found beside it.
     pub hub: Option<(Hub, hub::Found)>,
     /// The agent's own attestations that are kept, oldest first.
     pub outbox: Vec<Attested>,
@@ -121,9 +137,9 @@ const STORES: u64 = 65_536;
 /// The node.
 pub struct Core {
     identity: Identity,
-    members: Vec<NodeId>,
+    seating: seating::SeatingRole,
     leader: Leader,
-    /// None in a node that only executes.
+    /// None in a node that may not sit in the hub. It rests in one that could and does not.
     hub: Option<hub::HubRole>,
     agent: agent::AgentRole,
     checker: checker::CheckerRole,
@@ -137,8 +153,11 @@ pub struct Core {
 /// What a role works with: who it is, what time it is, and where its outputs go.
 pub(crate) struct Context<'a> {
     pub identity: &'a Identity,
-    /// The hub's members.
-    pub members: &'a [NodeId],
+    /// The hub's members, and how often they have changed.
+    pub members: Arc<[NodeId]>,
+    pub seating: u64,
+    /// This node's key and beacon chain, if it could be a member and is not.
+    pub candidacy: Option<HubMember>,
     /// Who leads them, as far as is known.
     pub leader: Option<NodeId>,
     pub now: Now,
@@ -227,9 +246,15 @@ pub(crate) struct Reduction {
     pub job: JobId,
     pub stage: u64,
     pub set_aside: u64,
+    pub seating: u64,
 }
 
 impl Context<'_> {
+    /// Does this node sit in the hub?
+    pub fn sits(&self) -> bool {
+        self.members.contains(&self.identity.node)
+    }
+
     /// Sends a message to the hub's leader; lost, if nobody is known to lead.
     pub fn send_leader(&mut self, message: Message) {
         if let Some(leader) = self.leader {
@@ -268,12 +293,13 @@ impl Core {
     pub fn new(identity: Identity, recovered: Recovered, capacity: u64, backend: String) -> Core {
         let node = identity.node;
         let known = recovered.hub.as_ref().map_or(0, |(hub, _)| hub.state().ledger_len);
-        let head = recovered.hub.as_ref().map(|(hub, _)| hub.chain(&identity.node));
+        let sits = recovered.seating.seated.contains(&node);
+        let head = recovered.hub.as_ref().filter(|_| sits).map(|(hub, _)| hub.chain(&identity.node));
         Core {
             agent: agent::AgentRole::new(head, recovered.outbox, capacity, backend),
             hub: recovered.hub.map(|(hub, found)| hub::HubRole::new(hub, found, node)),
-            members: recovered.genesis.hub.iter().map(|member| member.key.id()).collect(),
-            archive: archive::ArchiveRole::new(recovered.genesis, recovered.ledger, known),
+            archive: archive::ArchiveRole::new(recovered.charters.clone(), recovered.ledger, known),
+            seating: seating::SeatingRole::new(recovered.charters, recovered.seating, recovered.candidacy),
             leader: Leader::default(),
             checker: checker::CheckerRole::default(),
             gateway: gateway::GatewayRole::default(),
@@ -287,12 +313,23 @@ impl Core {
     /// The one entrance: what follows from `input` at `now_ms` is appended to `out`.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let (mut inbox, mut replies) = (VecDeque::new(), VecDeque::new());
-        let Core { identity, members, leader, hub, agent, checker, gateway, keeper, archive, relay, tokens } =
+        let Core { identity, seating, leader, hub, agent, checker, gateway, keeper, archive, relay, tokens } =
             self;
         let (node, now_led) = (identity.node, leader.node);
         let (inbox, replies, finished) = (&mut inbox, &mut replies, &mut Vec::new());
-        let mut cx =
-            Context { identity, members, leader: now_led, now, tokens, out, inbox, finished, replies };
+        let mut cx = Context {
+            identity,
+            members: seating.members(),
+            seating: seating.seating().number,
+            candidacy: seating.candidacy().cloned(),
+            leader: now_led,
+            now,
+            tokens,
+            out,
+            inbox,
+            finished,
+            replies,
+        };
         match input {
             Input::Request { token, request: Request::Queues } => {
                 let mut queues = agent.queues();
@@ -320,7 +357,7 @@ impl Core {
                     leader: cx.leader,
                     up_ms: now.up_ms,
                     own: agent.standing(now),
-                    hub: hub.as_ref().map(|hub| hub.standing(now)),
+                    hub: hub.as_ref().filter(|_| cx.sits()).map(|hub| hub.standing(now)),
                 }));
                 cx.out.push(Output::Reply { token, reply });
             }
@@ -334,9 +371,18 @@ impl Core {
             {
                 relay.answered(&mut cx, number, *answer);
             }
-            Input::Request { token, request } => gateway.asked(&mut cx, hub.as_mut(), token, request),
+            Input::Request { token, request } => {
+                let hub = hub.as_mut().filter(|_| cx.sits());
+                gateway.asked(&mut cx, hub, token, request);
+            }
+            Input::Message { from, message: Message::Seating(told) } => {
+                if seating.told(&mut cx, &from, *told) {
+                    archive.follow(seating.charters());
+                }
+            }
             Input::Message { from, message: Message::Led { term, books } } if cx.members.contains(&from) => {
                 archive.told(books);
+                seating.heard_leader(now.up_ms);
                 if leader.follow(term, Some(from)) {
                     cx.leader = Some(from);
                     agent.led();
@@ -344,7 +390,7 @@ impl Core {
                 }
             }
             Input::Message { from, message: Message::Books { from: entry } } => {
-                if hub.as_ref().is_some_and(|hub| hub.machine().admits(&from)) {
+                if hub.as_ref().is_some_and(|hub| cx.sits() && hub.machine().admits(&from)) {
                     archive.asked(&mut cx, from, entry);
                 }
             }
@@ -354,12 +400,28 @@ impl Core {
                 }
             }
             Input::Message { from, message } => {
+                let known = match &message {
+                    Message::Hello(hello) => Some(hello.seating),
+                    Message::WhoSits { known } => Some(*known),
+                    _ => None,
+                };
+                if known.is_some_and(|known| known < cx.seating) {
+                    cx.send(from, Message::Seating(Box::new(seating.seating().clone())));
+                }
                 deliver(&mut cx, hub.as_mut(), agent, checker, from, message);
             }
+            Input::Heard { from } => {
+                if cx.leader == Some(from) {
+                    seating.heard_leader(now.up_ms);
+                }
+                hub.iter_mut().for_each(|hub| hub.heard_member(from, now.up_ms));
+            }
+            Input::Reseated { done } => hub.iter_mut().for_each(|hub| hub.reseated(&mut cx, done)),
             Input::Committed(entries) => {
                 hub.iter_mut().for_each(|hub| entries.iter().for_each(|entry| hub.committed(&mut cx, entry)));
             }
             Input::Led { term, leader: node } => {
+                seating.heard_leader(now.up_ms);
                 if leader.follow(term, node) {
                     cx.leader = node;
                     agent.led();
@@ -389,6 +451,13 @@ impl Core {
             }
             Input::Tick => {}
         }
+        if let Some(hub) = hub
+            && seating.follow(&mut cx, hub.machine())
+        {
+            archive.follow(seating.charters());
+        }
+        (cx.members, cx.seating) = (seating.members(), seating.seating().number);
+        cx.candidacy = seating.candidacy().cloned();
         loop {
             while let Some(message) = cx.inbox.pop_front() {
                 deliver(&mut cx, hub.as_mut(), agent, checker, node, message);
@@ -411,6 +480,7 @@ impl Core {
             keeper.advance(&mut cx);
             archive.advance(&mut cx);
             relay.advance(&mut cx);
+            seating.advance(&mut cx);
             if let Some(hub) = hub {
                 hub.advance(&mut cx);
             }
@@ -429,6 +499,7 @@ impl Core {
             .min(self.keeper.next_deadline(now))
             .min(self.archive.next_deadline(now))
             .min(self.relay.next_deadline(now))
+            .min(self.seating.next_deadline(now.up_ms))
     }
 
     /// The replicated state, for readers; none in a node that is no hub member.
@@ -441,9 +512,14 @@ impl Core {
         self.agent.make_available(available);
     }
 
-    /// Is this node a member of the hub?
-    pub fn is_member(&self, node: &NodeId) -> bool {
-        self.members.contains(node)
+    /// May this node send messages of the hub's log?
+    pub fn may_replicate(&self, node: &NodeId) -> bool {
+        self.seating.may_replicate(node, self.hub())
+    }
+
+    /// Who sits in the hub, as far as this node has heard, and by which charters.
+    pub fn seating(&self) -> (&Charters, &Seating) {
+        (self.seating.charters(), self.seating.seating())
     }
 
     /// The mesh the node belongs to.
@@ -461,107 +537,5 @@ impl Leader {
             *self = Leader { term, node };
         }
         news || lost
-    }
-}
-
-fn stored(
-    cx: &mut Context<'_>,
-    hub: Option<&mut hub::HubRole>,
-    agent: &mut agent::AgentRole,
-    after: AfterStore,
-) {
-    match (after, hub) {
-        (AfterStore::Outbox(attested), _) => agent.stored(cx, *attested),
-        (AfterStore::Artifacts(vote), Some(hub)) => hub.vote(cx, *vote),
-        (AfterStore::Recorded(progress), Some(hub)) => hub.recorded(cx, progress),
-        (AfterStore::Signed(progress), _) => cx.out.push(Output::Progress(*progress)),
-        (AfterStore::Nothing, _) | (_, None) => {}
-    }
-}
-
-fn worked(
-    cx: &mut Context<'_>,
-    hub: Option<&mut hub::HubRole>,
-    agent: &mut agent::AgentRole,
-    checker: &mut checker::CheckerRole,
-    after: AfterWork,
-    done: Done,
-) {
-    match (after, hub) {
-        (AfterWork::Shard(assignment), _) => agent.ran(cx, assignment, done),
-        (AfterWork::Opening { to, job, attestation }, _) => agent.opened(cx, to, job, attestation, done),
-        (AfterWork::Check(attestation), _) => checker.checked(cx, attestation, done),
-        (AfterWork::Reduction(reduction), Some(hub)) => hub.reduced(cx, reduction, done),
-        (AfterWork::Load { to, blobs }, _) => agent.loaded(cx, to, blobs, done),
-        (AfterWork::Claims(batch), Some(hub)) => hub.claims_read(cx, batch, done),
-        (AfterWork::Lookup(batch), Some(hub)) => hub.looked_up(cx, batch, done),
-        (AfterWork::Signature { to }, Some(hub)) => hub.file_read(cx, to, done),
-        (
-            AfterWork::Books { .. }
-            | AfterWork::Signature { .. }
-            | AfterWork::Scrub
-            | AfterWork::Reduction(_)
-            | AfterWork::Claims(_)
-            | AfterWork::Lookup(_),
-            _,
-        ) => {}
-    }
-}
-
-fn deliver(
-    cx: &mut Context<'_>,
-    hub: Option<&mut hub::HubRole>,
-    agent: &mut agent::AgentRole,
-    checker: &mut checker::CheckerRole,
-    from: NodeId,
-    message: Message,
-) {
-    let (leads, member) = (cx.leader == Some(from), cx.members.contains(&from));
-    match (message, hub) {
-        (Message::Lease(offer), _) if leads => agent.leased(cx, *offer),
-        (Message::Recall(holding), _) if leads => agent.recalled(&holding),
-        (Message::Over { job }, _) if leads => {
-            agent.over(&job);
-            checker.over(&job);
-        }
-        (Message::Logged { seq, digest }, _) if leads => {
-            agent.logged(cx, ChainHead { seq, digest });
-        }
-        (Message::Fetch { blobs }, _) if member => agent.fetch(cx, from, blobs),
-        (Message::Check(challenge), _) if leads => checker.challenged(cx, *challenge),
-        // Checkers are members of the hub.
-        (Message::Open(challenge), _) if member => agent.open(cx, from, *challenge),
-        (Message::Opened { job, attestation, openings }, _) => {
-            checker.opened(cx, from, job, attestation, openings);
-        }
-        (Message::Hello(hello), Some(hub)) => hub.heard(cx, from, &hello),
-        (Message::ShardFailed { job, stage, shard, attempt: _, detail }, Some(hub)) => {
-            hub.shard_failed(cx, from, job, stage, shard, detail);
-        }
-        (Message::Attest(attested), Some(hub)) => hub.attested(cx, from, *attested),
-        (Message::Blob { bytes }, Some(hub)) => hub.blob(cx, bytes),
-        (Message::NoBlob { blob }, Some(hub)) => hub.no_blob(cx, &from, &blob),
-        (Message::Checking { attestation }, Some(hub)) if member => hub.being_checked(cx, from, &attestation),
-        (Message::Judge(verdict), Some(hub)) => hub.judged(cx, *verdict),
-        (
-            message @ (Message::Submit(_)
-            | Message::Cancel(_)
-            | Message::Invite(_)
-            | Message::Withdraw(_)
-            | Message::Expel(_)),
-            Some(hub),
-        ) if hub.machine().admits(&from) => {
-            gateway::requested(cx, hub, from, message);
-        }
-        (Message::Signed { job, signature }, Some(hub)) if member => hub.signed(cx, job, signature),
-        (Message::Sign { job }, Some(hub)) if member => hub.asked_to_sign(cx, from, job),
-        (Message::Vote(vote), Some(hub)) if member => hub.voted(cx, *vote),
-        (Message::Reveal { value }, Some(hub)) if member => hub.revealed(cx, from, value),
-        (Message::Join(join), Some(hub)) => hub.join(cx, from, *join),
-        (Message::Ask { number, body }, Some(hub)) if hub.machine().admits(&from) => {
-            cx.out.push(Output::Asked(Asked { from, number, body }));
-        }
-        // For another role than this node has, or from somebody who may not say so.
-        _ => {}
     }
 }

@@ -4,13 +4,15 @@
 //! acknowledged before its batch is durable; after an error of the store nothing is done at all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use forgemesh_consensus::raft::{Event, Failure, Start, StartError};
-use forgemesh_protocol::id::MeshId;
+use forgemesh_protocol::charter::{Charters, Seating};
+use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
 use forgemesh_storage::CommitError;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Duration, Instant};
 
 use crate::core::availability::Availability;
@@ -53,6 +55,10 @@ pub struct Driver<M, E, S> {
     reports: broadcast::Sender<Progress>,
     replies: BTreeMap<u64, oneshot::Sender<Reply>>,
     next_call: u64,
+    /// The second in which each member of the log was last heard.
+    heard: BTreeMap<NodeId, u64>,
+    /// For observers.
+    seating: watch::Sender<Arc<Seated>>,
     /// Where questions of other nodes go, if anybody here answers them.
     desk: Option<mpsc::Sender<Asked>>,
 }
@@ -62,7 +68,15 @@ pub struct Driver<M, E, S> {
 pub struct Handle {
     caller: mpsc::Sender<Call>,
     reports: broadcast::Sender<Progress>,
+    seating: watch::Receiver<Arc<Seated>>,
     mesh: MeshId,
+}
+
+/// Who sits in the hub, as far as the node has heard, and by which charters.
+#[derive(Debug)]
+pub struct Seated {
+    pub charters: Arc<Charters>,
+    pub seating: Seating,
 }
 
 /// The node has stopped.
@@ -83,6 +97,11 @@ impl Handle {
         self.reports.subscribe()
     }
 
+    /// Who sits in the hub.
+    pub fn seated(&self) -> Arc<Seated> {
+        Arc::clone(&self.seating.borrow())
+    }
+
     /// The mesh the node belongs to.
     pub fn mesh(&self) -> MeshId {
         self.mesh
@@ -93,6 +112,8 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
     pub(crate) fn new(core: Core, mesh: M, executor: E, store: S, log: Option<Start>) -> Self {
         let (caller, calls) = mpsc::channel(REQUESTS);
         let (reports, _) = broadcast::channel(REPORTS);
+        let (charters, seating) = core.seating();
+        let seated = Seated { charters: Arc::new(charters.clone()), seating: seating.clone() };
         Driver {
             core,
             mesh,
@@ -104,13 +125,20 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             reports,
             replies: BTreeMap::new(),
             next_call: 0,
+            heard: BTreeMap::new(),
+            seating: watch::channel(Arc::new(seated)).0,
             desk: None,
         }
     }
 
     /// A way to reach this node.
     pub fn handle(&self) -> Handle {
-        Handle { caller: self.caller.clone(), reports: self.reports.clone(), mesh: self.core.mesh() }
+        Handle {
+            caller: self.caller.clone(),
+            reports: self.reports.clone(),
+            seating: self.seating.subscribe(),
+            mesh: self.core.mesh(),
+        }
     }
 
     /// What other nodes ask of this one, from its first step on. A question that finds no room is lost; it is asked again.
@@ -167,10 +195,15 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                 (ticket, done) = self.executor.next() => Input::Worked { ticket, done },
                 (from, message) = self.mesh.next() => match message {
                     Message::Raft { bytes } => {
-                        if self.core.is_member(&from) {
-                            log.receive(from, &bytes);
+                        if !self.core.may_replicate(&from) {
+                            continue;
                         }
-                        continue;
+                        log.receive(from, &bytes);
+                        let second = started.elapsed().as_secs();
+                        if self.heard.insert(from, second) == Some(second) {
+                            continue;
+                        }
+                        Input::Heard { from }
                     }
                     message => Input::Message { from, message },
                 },
@@ -202,13 +235,16 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                 log.forget();
                 Some(Input::Led { term, leader })
             }
-            Event::Confirmed { .. } | Event::Changed { .. } => None,
+            Event::Changed { token, result } => {
+                log.is_last_change(token).then_some(Input::Reseated { done: result.is_ok() })
+            }
+            Event::Confirmed { .. } => None,
             Event::Failed(failure) => return Err(failure.into()),
         })
     }
 
     fn step(&mut self, log: &mut Log, now: Now, input: Input) {
-        let mut out = Vec::new();
+        let (mut out, mut done) = (Vec::new(), None);
         self.core.handle(now, input, &mut out);
         for output in out {
             match output {
@@ -221,6 +257,14 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                 Output::Send { to, message } => self.mesh.send(to, message),
                 Output::Propose(command) => log.propose(command),
                 Output::Snapshot { index, state } => log.snapshot(index, state),
+                Output::Reseat { voters, learners } => {
+                    if log.change(voters, learners) {
+                        done = Some(Input::Reseated { done: true });
+                    }
+                }
+                Output::Seated(charters, seating) => {
+                    self.seating.send_replace(Arc::new(Seated { charters, seating }));
+                }
                 Output::Store { token, batch } => self.store.submit(Token::Core(token).number(), batch),
                 Output::Work { ticket, work } => self.executor.start(ticket, work),
                 Output::Progress(progress) => {
@@ -232,6 +276,9 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                     self.desk.iter().for_each(|desk| drop(desk.try_send(asked.clone())));
                 }
             }
+        }
+        if let Some(input) = done {
+            self.step(log, now, input);
         }
     }
 }

@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use forgemesh_kernel::job::Job;
 use forgemesh_kernel::registry;
 use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::charter::{Amendment, Charters};
 use forgemesh_protocol::contract::{ResultBody, Work};
 use forgemesh_protocol::envelope::{ArtifactKind, Verify, canonical_json};
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::MeshId;
 use forgemesh_protocol::keys::Signed;
+use forgemesh_protocol::limits;
 use forgemesh_protocol::receipt::{Digests, Receipt, Statement, Subject, Verification};
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
@@ -87,7 +89,7 @@ impl Report {
 pub struct Examined {
     pub receipt: Receipt,
     pub statement: Statement,
-    pub genesis: Genesis,
+    pub charters: Charters,
     pub job: Job,
 }
 
@@ -101,15 +103,15 @@ pub fn examine(file: &[u8], pinned: Option<MeshId>, report: &mut Report) -> Opti
         }
     };
     report.note("receipt.encoding", Status::Ok, format!("canonical; receipt {}", statement.digest()));
-    let genesis = check_mesh(&statement, pinned, report)?;
-    check_signatures(&receipt, &genesis, report);
+    let charters = check_mesh(&statement, pinned, report)?;
+    check_signatures(&receipt, &charters, report);
     let job = check_contract(&statement, report)?;
     check_submission(&statement, &job, report);
-    check_story(&statement, &job, genesis.parameters.spotcheck_ppm, report);
-    Some(Examined { receipt, statement, genesis, job })
+    check_story(&statement, &job, charters.genesis().parameters.spotcheck_ppm, report);
+    Some(Examined { receipt, statement, charters, job })
 }
 
-fn check_mesh(statement: &Statement, pinned: Option<MeshId>, report: &mut Report) -> Option<Genesis> {
+fn check_mesh(statement: &Statement, pinned: Option<MeshId>, report: &mut Report) -> Option<Charters> {
     let mesh = &statement.predicate.mesh;
     let genesis = match Genesis::decode(&mesh.genesis.0) {
         Ok(genesis) => genesis,
@@ -139,15 +141,35 @@ fn check_mesh(statement: &Statement, pinned: Option<MeshId>, report: &mut Report
             format!("the receipt is of mesh {id}, not of the pinned mesh {pinned}"),
         ),
     }
-    same.then_some(genesis)
+    if !same {
+        return None;
+    }
+    let read = |bytes: &Bytes| canon::from_bytes::<Amendment>(&bytes.0, limits::RECEIPT_BYTES);
+    let amendments: Result<Vec<Amendment>, _> = mesh.amendments.iter().map(read).collect();
+    let charters = match amendments {
+        Ok(amendments) => Charters::read(genesis, amendments).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let amended = mesh.amendments.len();
+    if amended > 0 {
+        let detail =
+            format!("the hub's admitted keys after {amended} changes, each signed by those before it");
+        report.expect(
+            "receipt.charter",
+            charters.is_ok(),
+            detail,
+            charters.as_ref().err().cloned().unwrap_or_default(),
+        );
+    }
+    charters.ok()
 }
 
-fn check_signatures(receipt: &Receipt, genesis: &Genesis, report: &mut Report) {
+fn check_signatures(receipt: &Receipt, charters: &Charters, report: &mut Report) {
     let message = receipt.signed_message();
     let mut signers = std::collections::BTreeSet::new();
     for signature in &receipt.signatures {
         let name = format!("receipt.signature.{}", signature.keyid.0.short());
-        let Some(member) = genesis.hub.iter().find(|member| member.key.id() == signature.keyid) else {
+        let Some(member) = charters.current().node(&signature.keyid) else {
             let detail = format!("key {} is not a hub member of this mesh", signature.keyid);
             report.note(name, Status::Failed, detail);
             continue;
@@ -160,10 +182,10 @@ fn check_signatures(receipt: &Receipt, genesis: &Genesis, report: &mut Report) {
             Ok(()) => report.note(name, Status::Failed, "one member signed twice"),
         }
     }
-    let (count, members) = (signers.len(), genesis.hub.len());
+    let (count, members) = (signers.len(), charters.current().seats);
     report.expect(
         "receipt.quorum",
-        count > members / 2,
+        count >= charters.current().quorum(),
         format!("{count} of {members} hub members signed"),
         format!("only {count} of {members} hub members signed validly; a majority is needed"),
     );

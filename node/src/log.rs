@@ -2,7 +2,7 @@
 //!
 //! Owns the commands that the replica has had no room for. Must never reorder them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::pending;
 
 use forgemesh_consensus::command::Command;
@@ -14,6 +14,8 @@ use forgemesh_protocol::id::NodeId;
 pub(crate) struct Log {
     replica: Option<Replica>,
     waiting: VecDeque<Command>,
+    /// Numbers the changes of members.
+    changes: u64,
 }
 
 impl Log {
@@ -23,7 +25,7 @@ impl Log {
             Some(start) => Some(Replica::start(start).await?),
             None => None,
         };
-        Ok(Log { replica, waiting: VecDeque::new() })
+        Ok(Log { replica, waiting: VecDeque::new(), changes: 0 })
     }
 
     /// The next event; none ever comes in a node that is no member.
@@ -57,6 +59,23 @@ impl Log {
     /// A message of another member's log.
     pub fn receive(&mut self, from: NodeId, bytes: &Bytes) {
         self.replica.iter_mut().for_each(|replica| replica.receive(from, bytes));
+    }
+
+    /// Makes these nodes the log's members. True if they are already; else an event says what came of it.
+    pub fn change(&mut self, voters: BTreeSet<NodeId>, learners: BTreeSet<NodeId>) -> bool {
+        let Some(replica) = &mut self.replica else { return false };
+        let now = replica.members();
+        let same = now.voters.iter().eq([&voters]) && now.all() == voters.union(&learners).copied().collect();
+        if !same {
+            self.changes += 1;
+            replica.change(self.changes, voters, learners);
+        }
+        same
+    }
+
+    /// Is this the answer to the change that was asked for last?
+    pub fn is_last_change(&self, token: u64) -> bool {
+        token == self.changes
     }
 
     /// A write of the log is durable.

@@ -11,6 +11,7 @@ use forgemesh_node::ports::{Done, Work};
 use forgemesh_protocol::attestation::{Attestation, Claim, decode_claims};
 use forgemesh_protocol::canon::{self, Bytes};
 use forgemesh_protocol::challenge::LeafRef;
+use forgemesh_protocol::charter::{Charters, Seating};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
@@ -47,7 +48,8 @@ fn core(key: &SecretKey, outbox: Vec<Attested>) -> Core {
     let identity = Identity { secret: key.clone(), node: key.public().id(), mesh: MESH };
     let (genesis, _) = found(&hub(), "agent".to_owned(), [2; 16], 1);
     let ledger = LedgerEnd { entries: 0, head: Hash::ZERO };
-    let recovered = Recovered { genesis, ledger, hub: None, outbox };
+    let (charters, seating) = (Charters::new(genesis.clone()), Seating::of(&genesis));
+    let recovered = Recovered { charters, seating, candidacy: None, ledger, hub: None, outbox };
     Core::new(identity, recovered, 1, "cpu/test".to_owned())
 }
 
@@ -114,8 +116,12 @@ impl Rig {
                     Output::Work { ticket, work } => self.works.push((ticket, work)),
                     Output::Send { message, .. } => self.sent.push(message),
                     Output::Reply { reply, .. } => self.replies.push(reply),
-                    Output::Progress(_) | Output::Asked(_) | Output::Propose(_) | Output::Snapshot { .. } => {
-                    }
+                    Output::Progress(_)
+                    | Output::Asked(_)
+                    | Output::Propose(_)
+                    | Output::Snapshot { .. }
+                    | Output::Reseat { .. }
+                    | Output::Seated(..) => {}
                 }
             }
         }

@@ -103,6 +103,8 @@ domains! {
     JOIN = "forgemesh join v1";
     /// A node's expulsion, without its signature.
     EXPULSION = "forgemesh expulsion v1";
+    /// Who may make up the hub.
+    CHARTER = "forgemesh charter v1";
 }
 
 impl Domain {

@@ -8,6 +8,7 @@ pub mod base64;
 pub mod cancellation;
 pub mod canon;
 pub mod challenge;
+pub mod charter;
 pub mod contract;
 pub mod enrolment;
 pub mod envelope;

@@ -23,7 +23,7 @@ pub const NAMESPACE_BYTES: usize = 64;
 /// Bytes of an encoded genesis.
 pub const GENESIS_BYTES: usize = 1 << 16;
 /// Bytes of a ticket, as text.
-pub const TICKET_BYTES: usize = 1 << 14;
+pub const TICKET_BYTES: usize = 1 << 18;
 /// Addresses in a ticket, and bytes of each.
 pub const BOOTSTRAP: usize = 8;
 pub const ADDRESS_BYTES: usize = 256;
@@ -180,6 +180,16 @@ pub const KEYS_MET: usize = 1_024;
 pub const SIGNATURES_CHECKED: usize = 8_192;
 /// Members of the hub.
 pub const HUB_MEMBERS: usize = 5;
+/// Keys that may take a seat in it.
+pub const HUB_ADMITTED: usize = 16;
+/// How often a mesh may change them: every receipt carries all changes.
+pub const AMENDMENTS: usize = 64;
+/// Who sits in the hub and was not heard for so long is replaced, if somebody stands by, in milliseconds.
+pub const SEAT_LOST_MS: u64 = 60_000;
+/// Who hears nothing of a leader for so long asks whoever was ever admitted who sits in the hub, in milliseconds.
+pub const SEAT_SILENCE_MS: u64 = 10_000;
+/// How long a leader waits before it tries again to change who sits, in milliseconds.
+pub const SEAT_RETRY_MS: u64 = 5_000;
 /// Links of a member's beacon chain. One serves every batch that is committed to before it is revealed.
 pub const BEACON_LENGTH: u64 = 1 << 20;
 /// Log entries kept before the state is written as a snapshot.

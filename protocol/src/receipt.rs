@@ -152,6 +152,9 @@ pub struct Mesh {
     pub id: MeshId,
     /// Canonical CBOR of the genesis; its digest is the id.
     pub genesis: Bytes,
+    /// Canonical CBOR of each amendment to it that was in force, in their order: who may have signed this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amendments: Vec<Bytes>,
 }
 
 /// The result, by its hash.
@@ -264,12 +267,18 @@ impl Statement {
         Hash::of(Domain::RECEIPT, &canon::to_json(self))
     }
 
+    /// The receipt without a signature.
+    pub fn unsigned(&self) -> Receipt {
+        let payload = Bytes(canon::to_json(self));
+        Receipt { payload, payload_type: PAYLOAD_TYPE.to_owned(), signatures: Vec::new() }
+    }
+
     /// The receipt signed by one key; more signatures may join it.
     pub fn sign(&self, secret: &SecretKey) -> Receipt {
-        let payload = canon::to_json(self);
-        let sig = secret.sign_raw(&pre_authentication_encoding(PAYLOAD_TYPE, &payload));
-        let signatures = vec![ReceiptSignature { keyid: secret.public().id(), sig }];
-        Receipt { payload: Bytes(payload), payload_type: PAYLOAD_TYPE.to_owned(), signatures }
+        let mut receipt = self.unsigned();
+        let sig = secret.sign_raw(&receipt.signed_message());
+        receipt.signatures.push(ReceiptSignature { keyid: secret.public().id(), sig });
+        receipt
     }
 }
 

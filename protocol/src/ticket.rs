@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base64;
 use crate::canon::{self, Bytes, CanonError};
+use crate::charter::{CharterError, Charters, Seating};
 use crate::enrolment::secret_digest;
 use crate::genesis::{Genesis, GenesisError};
 use crate::hash::{Domain, Hash};
@@ -28,6 +29,9 @@ pub const SECRET_BYTES: usize = 32;
 #[serde(deny_unknown_fields)]
 pub struct Ticket {
     pub genesis: Genesis,
+    /// Who sits in the hub, if others than the genesis' first members do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seating: Option<Seating>,
     /// Where hub members listen: multiaddr texts, each with its peer id. May be empty in a mesh of this machine alone.
     pub bootstrap: Vec<String>,
     /// The pre-shared key of a private network, 32 bytes.
@@ -62,6 +66,8 @@ pub enum TicketError {
     Content(#[from] CanonError),
     #[error("the ticket's mesh: {0}")]
     Genesis(#[from] GenesisError),
+    #[error("the ticket's hub: {0}; ask for a new one")]
+    Charter(#[from] CharterError),
     #[error("the ticket has an address, key or secret out of bounds; ask for a new one")]
     Bounds,
     #[error(
@@ -117,7 +123,7 @@ impl Ticket {
         let ticket = &signed.body;
         ticket.genesis.check()?;
         ticket.check()?;
-        let member = ticket.genesis.member(&signed.key).is_some();
+        let member = ticket.charters()?.current().member(&signed.key).is_some();
         if !member || signed.verify(ticket.genesis.mesh_id()).is_err() {
             return Err(TicketError::NotSigned);
         }
@@ -125,6 +131,14 @@ impl Ticket {
             return Err(TicketError::Expired { late_ms: now_ms - ticket.expires_ms });
         }
         Ok(signed.body)
+    }
+
+    /// Who may sit in the hub.
+    pub fn charters(&self) -> Result<Charters, CharterError> {
+        match &self.seating {
+            Some(seating) => seating.charters(self.genesis.clone()),
+            None => Ok(Charters::new(self.genesis.clone())),
+        }
     }
 
     fn check(&self) -> Result<(), TicketError> {

@@ -22,6 +22,9 @@ pub struct ReductionVote {
     /// How many batches of the job were set aside when it was reduced: a vote does not outlive what it was made from.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub set_aside: u64,
+    /// How often those who sit in the hub had changed: nor does it outlive who was to vote.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub seating: u64,
 }
 
 fn is_zero(count: &u64) -> bool {

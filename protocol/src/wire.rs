@@ -9,8 +9,10 @@ use crate::attestation::Attestation;
 use crate::cancellation::Cancellation;
 use crate::canon::{self, Bytes, CanonError};
 use crate::challenge::{LeafRef, Verdict};
+use crate::charter::{Charter, Seating};
 use crate::contract::Contract;
 use crate::enrolment::{Expulsion, Invitation, Join, Withdrawal};
+use crate::genesis::HubMember;
 use crate::hash::Hash;
 use crate::id::JobId;
 use crate::keys::Signed;
@@ -122,6 +124,14 @@ pub enum Message {
     Book {
         file: Bytes,
     },
+    /// Node to whoever was ever admitted: I hear of no leader, and know of so many changes of who sits in the hub.
+    WhoSits {
+        known: u64,
+    },
+    /// Who sits in the hub now. The answer to who knows of an earlier seating.
+    Seating(Box<Seating>),
+    /// Node to leader: one of the hub's operators wants the hub to be changed so.
+    Consent(Box<Signed<Charter>>),
     /// Hub member to hub member: the replicated log's own protocol.
     Raft {
         bytes: Bytes,
@@ -189,6 +199,16 @@ pub struct Hello {
     /// The operations it executes; all, if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ops: Vec<Op>,
+    /// The newest change of who sits in the hub that it has heard of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub seating: u64,
+    /// Its key and its beacon chain, if its operator would have it sit in the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidacy: Option<HubMember>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Shards of one stage.

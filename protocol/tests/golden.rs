@@ -6,6 +6,7 @@ use forgemesh_protocol::canon::{self, Bytes, F64};
 use forgemesh_protocol::challenge::{
     CheckOutcome, Draw, LeafRef, Mismatch, MismatchKind, Verdict, beacon_step, drawn_digest,
 };
+use forgemesh_protocol::charter::Charter;
 use forgemesh_protocol::contract::{
     Contract, Convergence, Coverage, Excluded, ResultBody, StopReason, Work, replay_key,
 };
@@ -162,11 +163,13 @@ fn lines() -> Vec<String> {
     let artifact =
         Artifact { kind: ArtifactKind::ResultJson, bytes: 3, blake3: Hash([13; 32]), sha256: Hash([14; 32]) };
     let last = FinalResult { stop_leaf: 2, result_hash: result.hash(), work, artifacts: vec![artifact] };
-    let vote = |outcome| ReductionVote { job: JOB, stage: 1, outcome, set_aside: 0 };
+    let vote = |outcome| ReductionVote { job: JOB, stage: 1, outcome, set_aside: 0, seating: 0 };
     let mut invited = genesis.clone();
     invited.parameters.open = false;
+    let charter = Charter { version: 1, previous: Hash([21; 32]), seats: 1, admitted: genesis.hub.clone() };
     let join = Join { secret: Bytes(vec![18; 32]), name: "a node".to_owned(), expires_ms: 1_700_000_000_000 };
     let ticket = Ticket {
+        seating: None,
         genesis: invited.clone(),
         bootstrap: vec!["/ip4/127.0.0.1/tcp/4001/p2p/12D3KooW".to_owned()],
         network_key: Some(Bytes(vec![20; 32])),
@@ -204,6 +207,7 @@ fn lines() -> Vec<String> {
         signed("join", &join),
         signed("expulsion", &Expulsion { node: agent, admitted: 19 }),
         format!("ticket {}", ticket.issue(&secret())),
+        signed("charter", &charter),
     ]
 }
 

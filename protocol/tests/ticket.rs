@@ -19,6 +19,7 @@ fn ticket() -> Ticket {
     let parameters = Parameters { open: false, ..Parameters::default() };
     let (name, nonce) = ("ticket".to_owned(), Bytes(vec![3; 16]));
     Ticket {
+        seating: None,
         genesis: Genesis { protocol: limits::PROTOCOL_VERSION, name, nonce, hub: vec![member], parameters },
         bootstrap: vec!["/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWexample".to_owned()],
         network_key: Some(Bytes(vec![4; 32])),

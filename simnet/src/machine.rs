@@ -48,6 +48,8 @@ pub struct Ground {
 pub struct Make {
     pub number: usize,
     pub secret: SecretKey,
+    /// Would its operator have it sit in the hub?
+    pub stand: bool,
     pub misdeed: Option<Misdeed>,
     pub bug: Option<Bug>,
     /// Its node is a member of the hub.
@@ -198,7 +200,8 @@ impl Machine {
         let mesh =
             ground.board.plug_in(self.0.node, make.number, trace.clone(), ground.witness.clone(), bugs);
         let membership = Membership::Joined(ground.genesis.clone());
-        let parts = Parts { secret: make.secret.clone(), membership, mesh, executor, store };
+        let parts =
+            Parts { secret: make.secret.clone(), membership, stand: make.stand, mesh, executor, store };
         let driver = match boot(&storage, parts) {
             Ok(driver) => driver,
             Err(BootError::Commit(error)) => return of_commit(error),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use forgemesh_consensus::raft::{self, Failure};
+use forgemesh_consensus::settle;
 use forgemesh_node::boot::{self, BootError};
 use forgemesh_node::core::{Reply, Request};
 use forgemesh_node::job_file::JobFile;
@@ -160,7 +161,10 @@ impl World {
                 scenario.liars.iter().find(|(liar, _)| *liar == number).map(|(_, misdeed)| *misdeed);
             let is_member = ground.genesis.member(&secret.public()).is_some();
             let bug = scenario.bug.filter(|_| is_member);
-            Machine::new(Make { number, secret: secret.clone(), misdeed, bug, is_member }, ground.clone())
+            Machine::new(
+                Make { number, secret: secret.clone(), stand: false, misdeed, bug, is_member },
+                ground.clone(),
+            )
         };
         let machines: Result<Vec<Machine>, OpenError> = secrets.iter().enumerate().map(machine).collect();
         let machines = Rc::new(machines?);
@@ -245,7 +249,7 @@ impl World {
             return Err(Broken::Invariant(violation));
         }
         let jobs = match storages.first() {
-            Some((_, storage)) => jobs(storage, &self.ground)?,
+            Some((_, storage)) => jobs(storage)?,
             None => Vec::new(),
         };
         Ok(self.report(scenario, jobs))
@@ -359,7 +363,7 @@ async fn probe(machine: Machine, ground: Ground) -> Result<(), Broken> {
 }
 
 /// What the books on the disk say of every job, beside what the oracle knows.
-fn jobs(storage: &Storage, ground: &Ground) -> Result<Vec<JobReport>, Broken> {
+fn jobs(storage: &Storage) -> Result<Vec<JobReport>, Broken> {
     let (mut out, mut before) = (Vec::new(), None);
     loop {
         let page = storage.jobs(before, 100)?;
@@ -373,7 +377,7 @@ fn jobs(storage: &Storage, ground: &Ground) -> Result<Vec<JobReport>, Broken> {
             let job = finished.record.id;
             let oracle =
                 memo::result(&finished.record.contract).map_err(|detail| Broken::Oracle { job, detail })?;
-            let verification = finished.statement(&ground.genesis).predicate.verification;
+            let verification = settle::verification(&finished.record);
             let result_hash = finished.result.as_ref().map(|result| result.result_hash);
             let contract = finished.record.plan.contract;
             let leaves = finished.record.plan.leaves();

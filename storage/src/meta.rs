@@ -26,6 +26,8 @@ pub enum MetaKey {
     RaftCommitted,
     /// The last entry that was dropped from the replicated log.
     RaftPurged,
+    /// Who sits in the hub, as far as this node has heard.
+    Seating,
 }
 
 impl MetaKey {
@@ -36,6 +38,7 @@ impl MetaKey {
             MetaKey::RaftVote => b"raft_vote",
             MetaKey::RaftCommitted => b"raft_committed",
             MetaKey::RaftPurged => b"raft_purged",
+            MetaKey::Seating => b"seating",
         }
     }
 }

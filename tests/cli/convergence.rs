@@ -11,6 +11,7 @@ use forgemesh_kernel::reduction::FinalOutput;
 use forgemesh_node::reduce::pretty;
 use forgemesh_protocol::attestation::Claim;
 use forgemesh_protocol::canon::{self, F64};
+use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::contract::{Convergence, StopReason};
 use forgemesh_protocol::envelope::ArtifactKind;
 use forgemesh_protocol::genesis::Genesis;
@@ -183,7 +184,7 @@ impl Forger {
     }
 
     fn vote(&self, stage: u64, outcome: Outcome) -> Signed<ReductionVote> {
-        let vote = ReductionVote { job: self.record.id, stage, outcome, set_aside: 0 };
+        let vote = ReductionVote { job: self.record.id, stage, outcome, set_aside: 0, seating: 0 };
         Signed::new(vote, self.genesis.mesh_id(), &self.secret)
     }
 
@@ -243,7 +244,8 @@ impl Forger {
         let stage = self.record.run().number;
         let vote = self.vote(stage, Outcome::Final(last.clone()));
         self.record.votes.push(vote);
-        let statement = settle::statement(&self.record, Some(&last), None, self.finished_ms, &self.genesis);
+        let charters = Charters::new(self.genesis.clone());
+        let statement = settle::statement(&self.record, Some(&last), None, self.finished_ms, &charters, 0);
         self.entries.insert("evidence.cbor".to_owned(), canon::to_bytes(&self.record));
         self.entries.insert("receipt.json".to_owned(), statement.sign(&self.secret).to_bytes());
         self.entries

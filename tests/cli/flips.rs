@@ -140,7 +140,7 @@ fn what_was_not_changed_verifies() {
         let mut report = Report::default();
         let examined = evidence::examine(&left.receipt, None, &mut report).expect("it can be read");
         evidence::check_artifacts(&examined, &left.artifacts, &mut report);
-        bundle::check(&left.bundle, Some(examined.genesis.mesh_id()), &mut report);
+        bundle::check(&left.bundle, Some(examined.charters.mesh()), &mut report);
         assert!(report.is_ok(), "{report:#?}");
     }
 }

@@ -5,4 +5,5 @@ mod admission;
 mod cluster;
 mod computing;
 mod pair;
+mod promotion;
 mod quorum;

@@ -16,7 +16,7 @@ use crate::shard_set::ShardSet;
 pub enum VoteRefused {
     #[error("the vote's signature: {0}")]
     Signature(#[from] KeyError),
-    #[error("only a hub member votes")]
+    #[error("only who sits in the hub votes")]
     NotAMember,
     #[error("no open job waits for the reduction of this stage")]
     NotAwaited,
@@ -34,22 +34,26 @@ impl Hub {
     pub(super) fn vote(&mut self, signed: &Signed<ReductionVote>) -> Result<Applied, Rejected> {
         let vote = &signed.body;
         signed.verify(self.mesh).map_err(VoteRefused::Signature)?;
-        self.genesis.member(&signed.key).ok_or(VoteRefused::NotAMember)?;
+        if !self.seated().contains(&signed.key.id()) {
+            return Err(VoteRefused::NotAMember.into());
+        }
+        let (members, seating) = (self.seated().len(), self.state.seating.number);
         let job = self.state.open.get_mut(&vote.job).ok_or(VoteRefused::NotAwaited)?;
-        let stale = vote.stage != job.run().number || vote.set_aside != job.set_aside.len() as u64;
+        let made_from = (vote.stage, vote.set_aside, vote.seating);
+        let stale = made_from != (job.run().number, job.set_aside.len() as u64, seating);
         if job.state != State::Aggregating || stale {
             return Err(VoteRefused::NotAwaited.into());
         }
-        let mut of_stage = job.votes.iter().filter(|old| old.body.stage == vote.stage);
+        let mut of_stage =
+            job.votes.iter().filter(|old| (old.body.stage, old.body.seating) == (vote.stage, seating));
         if of_stage.any(|old| old.key == signed.key) {
             return Err(VoteRefused::Twice.into());
         }
         check_outcome(job, &vote.outcome)?;
         job.votes.push(signed.clone());
         let equal = job.votes.iter().filter(|other| other.body == *vote).count();
-        let members = self.genesis.hub.len();
         if equal <= members / 2 {
-            if !may_agree(job, vote.stage, members) {
+            if !may_agree(job, vote, members) {
                 let detail = "the hub's members came to different results, none of them that of a majority";
                 let failure = Failure::new(FailureCode::VerificationMismatch, detail);
                 return Ok(self.finish(vote.job, Err(failure)));
@@ -70,9 +74,9 @@ impl Hub {
 }
 
 /// Can the votes that are still to come make a majority of equal ones?
-fn may_agree(job: &JobRecord, stage: u64, members: usize) -> bool {
-    let votes: Vec<&ReductionVote> =
-        job.votes.iter().map(|vote| &vote.body).filter(|vote| vote.stage == stage).collect();
+fn may_agree(job: &JobRecord, last: &ReductionVote, members: usize) -> bool {
+    let counts = |vote: &&ReductionVote| (vote.stage, vote.seating) == (last.stage, last.seating);
+    let votes: Vec<&ReductionVote> = job.votes.iter().map(|vote| &vote.body).filter(counts).collect();
     let equal = |vote: &&ReductionVote| votes.iter().filter(|other| *other == vote).count();
     let most = votes.iter().map(equal).max().unwrap_or(0);
     most + members.saturating_sub(votes.len()) > members / 2

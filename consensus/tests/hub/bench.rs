@@ -282,7 +282,8 @@ impl Bench {
     pub fn vote(&self, id: &JobId, member: usize, outcome: Outcome) -> Command {
         let job = self.job(id);
         let set_aside = job.set_aside.len() as u64;
-        let vote = ReductionVote { job: *id, stage: job.run().number, outcome, set_aside };
+        let (stage, seating) = (job.run().number, self.hub.state().seating.number);
+        let vote = ReductionVote { job: *id, stage, outcome, set_aside, seating };
         Command::Vote { vote: Signed::new(vote, self.hub.mesh(), &self.members[member]) }
     }
 

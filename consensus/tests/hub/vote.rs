@@ -50,7 +50,13 @@ fn verified(members: u8) -> (Bench, JobId) {
 #[test]
 fn a_stranger_has_no_vote() {
     let (mut bench, id) = verified(1);
-    let vote = ReductionVote { job: id, stage: 0, outcome: Outcome::Final(bench.result(&id)), set_aside: 0 };
+    let vote = ReductionVote {
+        job: id,
+        stage: 0,
+        outcome: Outcome::Final(bench.result(&id)),
+        set_aside: 0,
+        seating: 0,
+    };
     let stranger = Signed::new(vote.clone(), bench.hub.mesh(), &SecretKey::from_bytes(&[0xcc; 32]));
     assert_eq!(refusal(&mut bench, Command::Vote { vote: stranger }), VoteRefused::NotAMember);
     let elsewhere = Signed::new(vote, MeshId(Hash::ZERO), &bench.members[0]);
@@ -108,7 +114,8 @@ fn a_vote_is_awaited_only_when_its_stage_is_verified() {
     assert_eq!(refusal(&mut bench, early), VoteRefused::NotAwaited, "attested is not verified");
     let sign = |bench: &Bench, vote| Signed::new(vote, bench.hub.mesh(), &bench.members[0]);
     for (job, stage) in [(JobId(Hash::ZERO), 0), (id, 1)] {
-        let vote = sign(&bench, ReductionVote { job, stage, outcome: result.clone(), set_aside: 0 });
+        let vote =
+            sign(&bench, ReductionVote { job, stage, outcome: result.clone(), set_aside: 0, seating: 0 });
         assert_eq!(refusal(&mut bench, Command::Vote { vote }), VoteRefused::NotAwaited);
     }
 }

@@ -153,6 +153,7 @@ impl Desk {
             Request::Withdraw { ticket } => self.withdraw(&ticket).await,
             Request::Nodes {} => self.nodes().await,
             Request::Expel { node } => self.expel(&node).await,
+            Request::Amend { admit, dismiss, seats } => self.amend(&admit, &dismiss, seats).await,
             Request::WhyIdle {} => self.why_idle().await,
             Request::Drain {} | Request::Pause {} | Request::Resume {} => self.set_mode(&request).await,
             Request::Limits { threads, ops } => self.set_limits(threads, ops).await,
@@ -169,7 +170,7 @@ impl Desk {
 
     /// Is this node a hub member?
     fn is_member(&self) -> bool {
-        self.genesis.member(&self.secret.public()).is_some()
+        self.handle.seated().seating.seated.contains(&self.secret.public().id())
     }
 
     async fn submit(&self, envelope: &[u8]) -> Result<Answer, CliError> {

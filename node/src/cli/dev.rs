@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use forgemesh_protocol::canon;
+use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::limits;
 use forgemesh_storage::{Batch, MetaKey};
@@ -121,7 +122,12 @@ fn found(common: &Common, folders: &[PathBuf], hub: usize) -> Result<(), CliErro
     let mut addresses = Vec::new();
     for (home, listen) in homes.iter().zip(&listens).take(hub) {
         let config = Config { listen: vec![listen.clone()], ..Config::default() };
-        addresses.push(address::of(network::config(&home.secret, &genesis, &config, None))?);
+        addresses.push(address::of(network::config(
+            &home.secret,
+            &Charters::new(genesis.clone()),
+            &config,
+            None,
+        ))?);
     }
     for (i, (home, listen)) in homes.iter().zip(&listens).enumerate() {
         let others = addresses.iter().enumerate().filter(|(j, _)| *j != i);
@@ -131,7 +137,7 @@ fn found(common: &Common, folders: &[PathBuf], hub: usize) -> Result<(), CliErro
             .map_err(|source| CliError::Write { path, source })?;
         match beacons.get(i) {
             Some(beacon) => place(home, &genesis, beacon.checkpoint_bytes())?,
-            None => home.enter(&genesis)?,
+            None => home.enter(&genesis, None)?,
         }
     }
     Ok(())

@@ -232,8 +232,8 @@ fn hub(common: &Common, config: &Config, status: &Option<Value>) -> Check {
     let member = match status {
         Some(status) => status["role"] == json!("hub"),
         None => home::open_existing(common).ok().is_some_and(|home| {
-            let genesis = boot::genesis(&home.storage).ok().flatten();
-            genesis.is_some_and(|genesis| genesis.member(&home.secret.public()).is_some())
+            let seating = boot::seating(&home.storage).ok().flatten();
+            seating.is_some_and(|seating| seating.seated.contains(&home.secret.public().id()))
         }),
     };
     if member {

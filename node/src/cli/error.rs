@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use forgemesh_protocol::failure::Failure;
 use forgemesh_protocol::hash::Hash;
-use forgemesh_protocol::id::{JobId, MeshId};
+use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::problem::Problems;
 use forgemesh_storage::CommitError;
 use serde_json::{Value, json};
@@ -124,6 +124,10 @@ pub enum CliError {
     NoTicket(String),
     #[error("no node, or more than one, is called \"{0}\"; `forgemesh node ls` lists them")]
     NoSuchNode(String),
+    #[error(
+        "node {0} does not stand for the hub; write `stand = true` in its config.toml and start it again"
+    )]
+    NoCandidate(NodeId),
     #[error("{failed} checks failed; each names its fix")]
     Unwell { failed: usize, json: bool },
     #[error("{0}")]
@@ -157,6 +161,7 @@ impl CliError {
         match self {
             CliError::Refused { .. } | CliError::Usage(_) | CliError::Isa(_) => 2,
             CliError::Config(_) | CliError::Ticket(_) | CliError::NoTicket(_) | CliError::NoSuchNode(_) => 2,
+            CliError::NoCandidate(_) => 2,
             CliError::NoMesh { .. } | CliError::HasMesh { .. } => 2,
             CliError::Node(error) => {
                 error["exit"].as_u64().and_then(|exit| u8::try_from(exit).ok()).unwrap_or(1)
@@ -184,6 +189,7 @@ impl CliError {
             CliError::NotAdmitted(_) => "not_admitted",
             CliError::HubUnreachable { .. } | CliError::NoAnswer | CliError::Busy => "hub_unreachable",
             CliError::NoSuchNode(_) => "no_such_node",
+            CliError::NoCandidate(_) => "no_candidate",
             CliError::Unwell { .. } => "unwell",
             CliError::Refused { .. } => "refused",
             CliError::Read { .. } | CliError::Folder { .. } => "cannot_read",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use etcetera::BaseStrategy as _;
 use forgemesh_kernel::backend::Isa;
 use forgemesh_protocol::canon;
+use forgemesh_protocol::charter::Seating;
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_storage::{Batch, KeyFile, MetaKey, Storage};
@@ -32,8 +33,11 @@ impl Home {
     }
 
     /// Enters the mesh that this node was admitted to.
-    pub fn enter(&self, genesis: &Genesis) -> Result<(), CliError> {
+    pub fn enter(&self, genesis: &Genesis, seating: Option<&Seating>) -> Result<(), CliError> {
         let mut batch = Batch::new();
+        if let Some(seating) = seating {
+            batch.put_meta(MetaKey::Seating, canon::to_bytes(seating));
+        }
         batch.put_meta(MetaKey::Genesis, canon::to_bytes(genesis));
         batch.put_kv(NODE_NAMESPACE, JOINED_KEY, self.secret.public().id().0.0.to_vec());
         Ok(self.storage.commit(&batch)?)

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::enrolment::{Invitation, Join, is_name};
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::id::MeshId;
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::ticket::Ticket;
+use forgemesh_protocol::ticket::{Ticket, TicketError};
 use forgemesh_storage::{Batch, MetaKey};
 use serde_json::json;
 use tokio::time::timeout;
@@ -76,7 +77,8 @@ pub fn init(common: &Common, args: &InitArgs) -> Result<(), CliError> {
     let key = args.private.then(home::random::<32>).transpose().map_err(CliError::Entropy)?;
     let config = Config { listen: listen.clone(), ..Config::default() };
     // An address that cannot be had is found out before anything is written.
-    let addresses = address::of(network::config(&home.secret, &genesis, &config, key))?;
+    let addresses =
+        address::of(network::config(&home.secret, &Charters::new(genesis.clone()), &config, key))?;
     write_files(&home, &listen, &[], key)?;
     let mut batch = Batch::new();
     batch.put_meta(MetaKey::Beacon, beacon.checkpoint_bytes());
@@ -85,6 +87,7 @@ pub fn init(common: &Common, args: &InitArgs) -> Result<(), CliError> {
     let expires_ms = now_ms() + LIFETIME_MINUTES * 60_000;
     let ticket = Ticket {
         genesis: genesis.clone(),
+        seating: None,
         bootstrap: addresses.clone(),
         network_key: key.map(|key| Bytes(key.to_vec())),
         secret: Bytes(home::random::<32>().map_err(CliError::Entropy)?.to_vec()),
@@ -138,7 +141,7 @@ pub fn join(common: &Common, args: &JoinArgs) -> Result<(), CliError> {
     let config = Config { listen: listen.clone(), bootstrap: ticket.bootstrap.clone(), ..Config::default() };
     admit(&home, &ticket, &config, key, &args.name)?;
     write_files(&home, &listen, &ticket.bootstrap, key)?;
-    home.enter(&ticket.genesis)?;
+    home.enter(&ticket.genesis, ticket.seating.as_ref())?;
     let (node, name) = (home.secret.public().id(), &ticket.genesis.name);
     if common.json {
         print_json(&json!({
@@ -165,8 +168,12 @@ fn admit(
         expires_ms: now_ms() + limits::JOIN_TTL_MS,
     };
     let join = Signed::new(body, ticket.genesis.mesh_id(), &home.secret);
-    let hub: Vec<_> = ticket.genesis.hub.iter().map(|member| member.key.id()).collect();
-    let mut swarm = Swarm::start(network::config(&home.secret, &ticket.genesis, config, key))?;
+    let charters = ticket.charters().map_err(TicketError::from)?;
+    let hub = match &ticket.seating {
+        Some(seating) => seating.seated.clone(),
+        None => charters.ever().map(|member| member.key.id()).collect(),
+    };
+    let mut swarm = Swarm::start(network::config(&home.secret, &charters, config, key))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Thread)?;
     let answer = runtime.block_on(async { timeout(PATIENCE, enrol(&mut swarm, &hub, &join)).await });

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::wire::Message;
@@ -61,7 +61,7 @@ fn parse_key(text: &str) -> Option<[u8; 32]> {
 /// What the network is told.
 pub fn config(
     secret: &SecretKey,
-    genesis: &Genesis,
+    charters: &Charters,
     config: &Config,
     key: Option<[u8; 32]>,
 ) -> swarm::Config {
@@ -69,11 +69,17 @@ pub fn config(
     swarm::Config {
         listen: config.listen.clone(),
         bootstrap: config.bootstrap.clone(),
-        known: genesis.hub.iter().map(|member| member.key).filter(|key| *key != own).collect(),
+        known: charters
+            .current()
+            .admitted
+            .iter()
+            .map(|member| member.key)
+            .filter(|key| *key != own)
+            .collect(),
         pre_shared_key: key,
-        // Whoever founded the mesh helps its nodes to each other.
-        relay: genesis.member(&own).is_some() && !config.listen.is_empty(),
-        ..swarm::Config::new(secret.clone(), genesis.mesh_id())
+        // Whoever may sit in the hub helps its nodes to each other.
+        relay: charters.current().member(&own).is_some() && !config.listen.is_empty(),
+        ..swarm::Config::new(secret.clone(), charters.mesh())
     }
 }
 

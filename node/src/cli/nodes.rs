@@ -38,6 +38,28 @@ pub enum NodeCommand {
     },
     /// Why this node has nothing to do.
     WhyIdle,
+    /// Admit nodes to the hub, whose config.toml says `stand = true`. In force once a majority of its members' operators
+    /// have said the same.
+    Promote {
+        /// Their ids, or the beginnings of them.
+        #[arg(required = true)]
+        node: Vec<String>,
+        /// Dismiss this one for it; may be given several times.
+        #[arg(long, value_name = "NODE")]
+        replace: Vec<String>,
+        /// How many of the admitted sit at a time: 1, 3 or 5; as many as there can be without it.
+        #[arg(long, value_name = "N")]
+        seats: Option<u64>,
+    },
+    /// Dismiss nodes from the hub; they go on as agents. In force once a majority of operators have said the same.
+    Dismiss {
+        /// Their ids, or the beginnings of them.
+        #[arg(required = true)]
+        node: Vec<String>,
+        /// How many of the admitted sit at a time: 1, 3 or 5; as many as there can be without it.
+        #[arg(long, value_name = "N")]
+        seats: Option<u64>,
+    },
     /// Remove an admitted node from the mesh.
     Expel {
         /// Its id, or the beginning of it.
@@ -61,6 +83,12 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
         }
         NodeCommand::WhyIdle => Request::WhyIdle {},
         NodeCommand::Expel { node } => Request::Expel { node: node.clone() },
+        NodeCommand::Promote { node, replace, seats } => {
+            Request::Amend { admit: node.clone(), dismiss: replace.clone(), seats: *seats }
+        }
+        NodeCommand::Dismiss { node, seats } => {
+            Request::Amend { admit: Vec::new(), dismiss: node.clone(), seats: *seats }
+        }
     };
     let value = Client::require(common)?.ask(&request)?.value;
     if let NodeCommand::Show { node } = command {
@@ -91,6 +119,14 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
                 print_reasons(&value);
             }
         }
+        NodeCommand::Promote { .. } | NodeCommand::Dismiss { .. } => {
+            let (consents, needed) = (value["consents"].as_u64().unwrap_or(0), &value["needed"]);
+            let next = match needed.as_u64().is_some_and(|needed| consents >= needed) {
+                true => "they take their seats as soon as they follow the log; `forgemesh node ls` shows it",
+                false => "run the same command on another hub member",
+            };
+            print(&format!("{consents} of {needed} consents; {next}"));
+        }
         NodeCommand::Expel { .. } => {
             print(&format!("expelled {}", value["expelled"].as_str().unwrap_or_default()))
         }
@@ -106,11 +142,10 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
 fn list(value: &Value) {
     for node in value["nodes"].as_array().into_iter().flatten() {
         let id = node["node"].as_str().and_then(|id| id.get(..8)).unwrap_or_default();
-        let role = match (node["leads"].as_bool(), node["hub"].as_bool()) {
-            (Some(true), _) => "hub, leads",
-            (_, Some(true)) => "hub",
-            _ => "agent",
-        };
+        let is = |what: &str| node[what] == json!(true);
+        let roles =
+            [("leads", "hub, leads"), ("hub", "hub"), ("standby", "standby"), ("candidate", "candidate")];
+        let role = roles.iter().find(|(what, _)| is(what)).map_or("agent", |(_, role)| role);
         let state = match (node["live"].as_bool(), &node["accepts"]) {
             (Some(true), accepts) if *accepts == json!(0) => "takes no work",
             (Some(true), _) => "works",
@@ -156,13 +191,11 @@ fn identity(common: &Common) -> Result<(), CliError> {
             let home = home::open_existing(common)?;
             let genesis = crate::boot::genesis(&home.storage)?;
             let key = home.secret.public();
-            let role = |genesis: &forgemesh_protocol::genesis::Genesis| match genesis.member(&key) {
-                Some(_) => "hub",
-                None => "agent",
-            };
+            let seated = crate::boot::seating(&home.storage)?.map(|seating| seating.seated);
+            let role = |seated: &Vec<_>| if seated.contains(&key.id()) { "hub" } else { "agent" };
             json!({
                 "node": key.id(), "mesh": genesis.as_ref().map(|genesis| genesis.mesh_id()),
-                "role": genesis.as_ref().map(role),
+                "role": seated.as_ref().map(role),
             })
         }
     };

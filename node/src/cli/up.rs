@@ -142,13 +142,14 @@ fn assemble(
         None if home.is_guest()? => Membership::Joined(genesis.clone()),
         None => return Err(boot::BootError::ForeignKey.into()),
     };
+    let charters = boot::charters(&home.storage, genesis.clone())?;
     let executor = ThreadPool::start(home::threads(common), home::isa()?, home.storage.clone())
         .map_err(CliError::Thread)?;
     let throttle = executor.throttle();
     let store = StoreThread::start(home.storage.clone()).map_err(CliError::Thread)?;
-    let mesh = Network::start(network::config(&home.secret, genesis, config, key))?;
+    let mesh = Network::start(network::config(&home.secret, &charters, config, key))?;
     let network = mesh.handle();
-    let parts = Parts { secret: home.secret.clone(), membership, mesh, executor, store };
+    let parts = Parts { secret: home.secret.clone(), membership, stand: config.stand, mesh, executor, store };
     Ok((boot::boot(&home.storage, parts)?, throttle, network))
 }
 

@@ -255,12 +255,13 @@ impl AgentRole {
             }
         }
         // A node that executes nothing is no agent.
-        if self.capacity > 0 && now_ms >= self.hello_ms {
-            let hello = self.hello();
+        let wanted = self.capacity > 0 || cx.candidacy.is_some();
+        if wanted && now_ms >= self.hello_ms {
+            let hello = Hello { seating: cx.seating, candidacy: cx.candidacy.clone(), ..self.hello() };
             let busy = !hello.holds.is_empty();
             self.hello_ms = now_ms + if busy { limits::HELLO_BUSY_MS } else { limits::HELLO_IDLE_MS };
             // All members, so that whoever leads next knows at once who holds what.
-            for &member in cx.members {
+            for &member in Arc::clone(&cx.members).iter() {
                 cx.send(member, Message::Hello(Box::new(hello.clone())));
             }
         }
@@ -303,6 +304,8 @@ impl AgentRole {
             accepts: self.accepts(),
             holds: sets.into_iter().map(holding).take(limits::HOLDINGS).collect(),
             ops: self.available.ops.clone(),
+            seating: 0,
+            candidacy: None,
         }
     }
 

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_protocol::canon::Bytes;
-use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::receipt::Receipt;
 use forgemesh_protocol::wire::Message;
 use forgemesh_storage::Batch;
 
@@ -28,7 +27,7 @@ pub struct LedgerEnd {
 
 /// The books and what is missing in them.
 pub(crate) struct ArchiveRole {
-    genesis: Genesis,
+    charters: Charters,
     end: LedgerEnd,
     /// How many entries there are, as far as is known.
     known: u64,
@@ -41,9 +40,14 @@ pub(crate) struct ArchiveRole {
 
 impl ArchiveRole {
     /// `known`: how many entries this node's own log has led to.
-    pub fn new(genesis: Genesis, end: LedgerEnd, known: u64) -> Self {
+    pub fn new(charters: Charters, end: LedgerEnd, known: u64) -> Self {
         let waiting = BTreeMap::new();
-        ArchiveRole { genesis, end, known, asked_ms: None, turn: 0, waiting }
+        ArchiveRole { charters, end, known, asked_ms: None, turn: 0, waiting }
+    }
+
+    /// Others may sign from now on.
+    pub fn follow(&mut self, charters: &Charters) {
+        self.charters = charters.clone();
     }
 
     /// What follows from this node's own log: entered at once, or after what is missing before it. Says what can be
@@ -103,7 +107,7 @@ impl ArchiveRole {
     pub fn read(&self, cx: &mut Context<'_>, to: NodeId, done: Done) {
         let Done::Books { files } = done else { return };
         for file in files {
-            let complete = JobFile::decode(&file.0).is_ok_and(|file| self.is_signed(&file.receipt));
+            let complete = JobFile::decode(&file.0).is_ok_and(|file| self.is_signed(&file));
             if !complete {
                 return;
             }
@@ -129,24 +133,26 @@ impl ArchiveRole {
 
     /// Does all of it follow from the record, and has a majority signed that?
     fn is_true(&self, file: &JobFile) -> bool {
-        let statement = file.finished.statement(&self.genesis);
+        let statement = file.finished.statement(&self.charters);
         let payload = forgemesh_protocol::canon::to_json(&statement);
         file.finished.entry.receipt == statement.digest()
             && file.finished.entry.job == file.finished.record.id
             && file.receipt.payload.0 == payload
-            && self.is_signed(&file.receipt)
+            && self.is_signed(file)
     }
 
-    fn is_signed(&self, receipt: &Receipt) -> bool {
+    fn is_signed(&self, file: &JobFile) -> bool {
+        let Some(charter) = self.charters.version(file.finished.charter) else { return false };
+        let receipt = &file.receipt;
         let message = receipt.signed_message();
         let mut signers = BTreeSet::new();
-        for signature in receipt.signatures.iter().take(limits::HUB_MEMBERS) {
-            let member = self.genesis.hub.iter().find(|member| member.key.id() == signature.keyid);
+        for signature in receipt.signatures.iter().take(limits::HUB_ADMITTED) {
+            let member = charter.node(&signature.keyid);
             if member.is_some_and(|member| member.key.verify_raw(&message, &signature.sig).is_ok()) {
                 signers.insert(signature.keyid);
             }
         }
-        signers.len() > self.genesis.hub.len() / 2
+        signers.len() >= charter.quorum()
     }
 
     /// Asks for what is missing, one member after the other.

@@ -1,15 +1,20 @@
 //! What a final job adds to the books: its record with the receipt, its ledger entry, the pointers to its artifacts.
 
 use forgemesh_consensus::settle::FinishedJob;
-use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_storage::Batch;
 
 use crate::job_file::{JobFile, SWEEP_NAMESPACE, pointer_key};
 
-/// The record with this member's signature under the receipt.
-pub(crate) fn signed(finished: &FinishedJob, genesis: &Genesis, secret: &SecretKey) -> JobFile {
-    let receipt = finished.statement(genesis).sign(secret);
+/// The record with this node's signature under the receipt, if it was admitted to the hub when the job became final.
+pub(crate) fn signed(finished: &FinishedJob, charters: &Charters, secret: &SecretKey) -> JobFile {
+    let statement = finished.statement(charters);
+    let charter = charters.version(finished.charter);
+    let receipt = match charter.and_then(|charter| charter.member(&secret.public())) {
+        Some(_) => statement.sign(secret),
+        None => statement.unsigned(),
+    };
     JobFile { finished: finished.clone(), receipt }
 }
 

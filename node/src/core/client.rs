@@ -5,6 +5,7 @@ use forgemesh_consensus::enrolment::Enrolment;
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::charter::Charter;
 use forgemesh_protocol::enrolment::{Expulsion, Invitation, Withdrawal};
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::Signed;
@@ -48,6 +49,7 @@ pub enum EnrolmentCommand {
     Invite(Signed<Invitation>),
     Withdraw(Signed<Withdrawal>),
     Expel(Signed<Expulsion>),
+    Consent(Signed<Charter>),
 }
 
 impl From<EnrolmentCommand> for Command {
@@ -56,6 +58,7 @@ impl From<EnrolmentCommand> for Command {
             EnrolmentCommand::Invite(invitation) => Command::Invite { invitation },
             EnrolmentCommand::Withdraw(withdrawal) => Command::Withdraw { withdrawal },
             EnrolmentCommand::Expel(expulsion) => Command::Expel { expulsion },
+            EnrolmentCommand::Consent(charter) => Command::Consent { charter },
         }
     }
 }

@@ -9,6 +9,8 @@ use forgemesh_consensus::admission;
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::machine::Rejected;
 use forgemesh_protocol::cancellation::Cancellation;
+use forgemesh_protocol::canon;
+use forgemesh_protocol::charter::Charter;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{Signable, Signed};
@@ -33,6 +35,11 @@ impl Matter {
         Matter::Cancellation { job: cancellation.job, digest: cancellation.digest() }
     }
 
+    /// That of one key's consent: others' consents to the same charter are other matters.
+    pub fn consent(charter: &Signed<Charter>) -> Matter {
+        Matter::Enrolment(Hash::blob(&canon::to_bytes(charter)))
+    }
+
     /// That of a message with a request, and the command that it asks for; none if it is another message.
     fn of(message: &Message, mesh: MeshId) -> Option<(Matter, Command)> {
         Some(match message.clone() {
@@ -51,6 +58,7 @@ impl Matter {
             Message::Expel(expulsion) => {
                 (Matter::Enrolment(expulsion.body.digest()), Command::Expel { expulsion: *expulsion })
             }
+            Message::Consent(charter) => (Matter::consent(&charter), Command::Consent { charter: *charter }),
             _ => return None,
         })
     }
@@ -114,6 +122,7 @@ impl GatewayRole {
                 EnrolmentCommand::Invite(invitation) => Message::Invite(Box::new(invitation)),
                 EnrolmentCommand::Withdraw(withdrawal) => Message::Withdraw(Box::new(withdrawal)),
                 EnrolmentCommand::Expel(expulsion) => Message::Expel(Box::new(expulsion)),
+                EnrolmentCommand::Consent(charter) => Message::Consent(Box::new(charter)),
             },
             request => return looked_up(cx, hub, token, request),
         };

@@ -8,6 +8,7 @@ mod copying;
 mod joining;
 mod leading;
 mod reducing;
+mod seating;
 mod signing;
 mod standing;
 
@@ -168,7 +169,12 @@ impl HubRole {
             (Command::Attest { attestation }, _) => {
                 self.members.remove(&attestation.body.digest());
             }
-            (Command::Reveal { .. } | Command::Pass { .. }, _) => self.offered_ms = None,
+            (Command::Reveal { .. } | Command::Pass { .. } | Command::Seat { .. }, _) => {
+                self.offered_ms = None
+            }
+            (Command::Consent { charter }, applied) => {
+                self.settle(cx, Matter::consent(charter), applied.as_ref().err());
+            }
             (Command::Enrol { join }, applied) if self.joining.remove(&join.key.id()) => {
                 let answer = match applied {
                     Ok(_) => Message::Joined { join: join.body.digest() },
@@ -252,7 +258,7 @@ impl HubRole {
             self.members.remove(&attested.digest);
             self.copying.remove(&attested.digest);
         }
-        let mut file = signed(finished, self.machine.genesis(), &cx.identity.secret);
+        let mut file = signed(finished, self.machine.charters(), &cx.identity.secret);
         self.unrecorded += 1;
         let progress = Progress {
             job: id,
@@ -281,6 +287,11 @@ impl HubRole {
 
     /// Takes up whatever is outstanding and not under way.
     pub fn advance(&mut self, cx: &mut Context<'_>) {
+        if !cx.sits() && self.lead.is_none() {
+            // Who stands by, or catches up, keeps the log and what follows from it, and does nothing else.
+            self.collect(cx);
+            return self.compact(cx);
+        }
         self.lead_before(cx);
         let ppm = self.machine.genesis().parameters.spotcheck_ppm;
         for id in std::mem::take(&mut self.touched) {

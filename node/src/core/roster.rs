@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use forgemesh_protocol::envelope::Target;
+use forgemesh_protocol::genesis::HubMember;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::op::Op;
@@ -22,6 +23,8 @@ pub(crate) struct Agent {
     pub pace_ppm: u64,
     /// The operations it executes; all, if there are none.
     pub ops: Vec<Op>,
+    /// Its key and beacon chain, if it could sit in the hub.
+    pub candidacy: Option<HubMember>,
 }
 
 impl Agent {
@@ -71,6 +74,7 @@ impl Roster {
             accepts: hello.accepts,
             pace_ppm: old.map_or(MILLION, |agent| agent.pace_ppm),
             ops: hello.ops.iter().take(limits::HELLO_OPS).cloned().collect(),
+            candidacy: hello.candidacy.clone().filter(|member| member.key.id() == node),
         };
         let same = |old: &Agent| {
             old.is_live(up_ms)

@@ -77,6 +77,11 @@ impl Scheduler {
         self.roster.iter().filter(|(_, agent)| agent.is_live(up_ms)).map(|(node, _)| *node).collect()
     }
 
+    /// What an agent said last.
+    pub fn agent(&self, node: &NodeId) -> Option<&Agent> {
+        self.roster.get(node)
+    }
+
     /// How many agents there are.
     pub fn agents(&self) -> usize {
         self.roster.len()

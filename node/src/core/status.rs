@@ -1,5 +1,8 @@
 //! How a node stands, as plain values: for its operator, never for a decision.
 
+use std::collections::BTreeMap;
+
+use forgemesh_protocol::genesis::HubMember;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::op::Op;
@@ -45,6 +48,8 @@ pub struct OwnStatus {
 /// A hub member's view of the mesh.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HubStatus {
+    /// How many admitted keys want each charter that could be the next.
+    pub consents: BTreeMap<Hash, u64>,
     pub term: u64,
     /// Does this member lead?
     pub leads: bool,
@@ -72,6 +77,8 @@ pub struct AgentStatus {
     pub heard_ms_ago: u64,
     pub live: bool,
     pub ops: Vec<Op>,
+    /// Its key and beacon chain, if it could sit in the hub and does not.
+    pub candidacy: Option<HubMember>,
 }
 
 /// A job that is not final.

@@ -97,6 +97,8 @@ impl Agent {
             accepts: self.accepts,
             holds: self.holds.iter().map(holding).collect(),
             ops: self.ops.clone(),
+            seating: 0,
+            candidacy: None,
         }))
     }
 
@@ -171,8 +173,9 @@ fn core(secret: &SecretKey, genesis: &Genesis, beacon: BeaconChain, hub: Hub) ->
     let identity = Identity { secret: secret.clone(), node, mesh };
     let ledger = LedgerEnd { entries: hub.state().ledger_len, head: hub.state().ledger_head };
     let found = Found { compacted: 0, members: BTreeMap::new(), beacon, unsigned: Vec::new() };
-    let recovered =
-        Recovered { genesis: genesis.clone(), ledger, hub: Some((hub, found)), outbox: Vec::new() };
+    let (charters, seating) = (hub.charters().clone(), hub.state().seating.clone());
+    let (hub, outbox) = (Some((hub, found)), Vec::new());
+    let recovered = Recovered { charters, seating, candidacy: None, ledger, hub, outbox };
     // The hub is no agent itself: the test plays them all.
     Core::new(identity, recovered, 0, "cpu/played".to_owned())
 }
@@ -252,7 +255,7 @@ impl Bench {
                         let entry = Entry { index, term: 1, at_ms: self.now.wall_ms, command };
                         inputs.extend(self.disk(Pending::Entry(Box::new(entry))));
                     }
-                    Output::Snapshot { .. } => {}
+                    Output::Snapshot { .. } | Output::Reseat { .. } | Output::Seated(..) => {}
                     Output::Work { ticket, work } => self.works.push_back((ticket, work)),
                     Output::Send { to, message } => self.sent.push_back((to, message)),
                     Output::Reply { reply, .. } => self.replies.push(reply),

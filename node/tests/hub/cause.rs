@@ -3,6 +3,7 @@
 use forgemesh_consensus::job::{JobRecord, Reason};
 use forgemesh_node::cause::contradiction;
 use forgemesh_protocol::challenge::{CheckOutcome, LeafRef, Verdict};
+use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::envelope::Verify;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::JobId;
@@ -42,7 +43,8 @@ fn judge_again(bench: &Bench, record: &mut JobRecord, change: impl FnOnce(&mut V
 #[test]
 fn a_conviction_needs_a_verdict_on_what_was_drawn_later() {
     let (bench, record) = convicted();
-    assert_eq!(contradiction(&record, &bench.genesis), None);
+    let charters = Charters::new(bench.genesis.clone());
+    assert_eq!(contradiction(&record, &charters), None);
     let at = record.set_aside.iter().position(|aside| aside.reason == Reason::False).expect("one");
     type Change = fn(&Bench, &mut JobRecord, usize);
     let changes: [(&str, Change); 10] = [
@@ -73,9 +75,9 @@ fn a_conviction_needs_a_verdict_on_what_was_drawn_later() {
     for (what, change) in changes {
         let mut changed = record.clone();
         change(&bench, &mut changed, at);
-        assert!(contradiction(&changed, &bench.genesis).is_some(), "{what}");
+        assert!(contradiction(&changed, &charters).is_some(), "{what}");
     }
     let mut counts = record.clone();
     counts.batches.push(counts.set_aside[at].batch.clone());
-    assert!(contradiction(&counts, &bench.genesis).is_some(), "what was found false counts");
+    assert!(contradiction(&counts, &charters).is_some(), "what was found false counts");
 }

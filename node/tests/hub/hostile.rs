@@ -149,7 +149,15 @@ fn one_liar_does_not_wear_a_job_out() {
     for attempt in 1..=20 {
         let shards = std::iter::once(1_999..2_000).collect();
         let holds = vec![Holding { job: id, stage: 0, input: None, shards }];
-        let hello = Hello { capacity: 1, backend: "cpu".to_owned(), accepts: 1, holds, ops: Vec::new() };
+        let hello = Hello {
+            capacity: 1,
+            backend: "cpu".to_owned(),
+            accepts: 1,
+            holds,
+            ops: Vec::new(),
+            seating: 0,
+            candidacy: None,
+        };
         bench.from(&liar, Message::Hello(Box::new(hello)));
         let detail = "no".to_owned();
         bench.from(&liar, Message::ShardFailed { job: id, stage: 0, shard: 1_999, attempt, detail });
@@ -171,7 +179,15 @@ fn a_hello_with_more_than_it_may_hold_is_not_looked_at() {
         (0..1_000).rev().map(|i| 2 * i..2 * i + 1).collect(),
     ] {
         let holds = vec![Holding { job: id, stage: 0, input: None, shards }];
-        let hello = Hello { capacity: 1, backend: "cpu".to_owned(), accepts: 256, holds, ops: Vec::new() };
+        let hello = Hello {
+            capacity: 1,
+            backend: "cpu".to_owned(),
+            accepts: 256,
+            holds,
+            ops: Vec::new(),
+            seating: 0,
+            candidacy: None,
+        };
         bench.from(&one, Message::Hello(Box::new(hello)));
     }
     // Nothing was taken from it, and nothing more given.

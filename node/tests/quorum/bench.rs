@@ -1,7 +1,7 @@
 //! Nodes with disks, keys and executors in one thread; time passes only when nothing else is to be done. The log is the
 //! test's: what the leader proposes is committed at once and handed to every member that is up.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use forgemesh_consensus::command::{Command, Entry};
 use forgemesh_consensus::machine::Hub;
@@ -16,6 +16,7 @@ use forgemesh_node::job_file::JobFile;
 use forgemesh_node::perform::Performer;
 use forgemesh_node::ports::Done;
 use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::charter::Seating;
 use forgemesh_protocol::genesis::{Genesis, HubMember, Parameters};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
@@ -24,7 +25,7 @@ use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::wire::{Attested, Message};
-use forgemesh_storage::Storage;
+use forgemesh_storage::{MetaKey, Storage};
 
 const START_MS: u64 = 1_767_225_600_000;
 const LINKS: u64 = 64;
@@ -32,7 +33,7 @@ const LINKS: u64 = 64;
 /// One node.
 pub struct Node {
     pub secret: SecretKey,
-    core: Core,
+    pub core: Core,
     pub storage: Storage,
     performer: Performer,
     capacity: u64,
@@ -59,6 +60,10 @@ pub struct Bench {
     later: Option<Input>,
     /// An agent that signs for accumulators which are none.
     pub liar: Option<usize>,
+    /// Agents that stand for the hub: the first ones after the members.
+    candidates: usize,
+    /// Who has the log.
+    pub replicas: BTreeSet<usize>,
     folder: tempfile::TempDir,
     nonce: u8,
 }
@@ -75,15 +80,24 @@ fn beacon(member: usize) -> BeaconChain {
     BeaconChain::new(Hash([0x40 + member as u8; 32]), LINKS)
 }
 
+fn secret(node: usize) -> SecretKey {
+    SecretKey::from_bytes(&[node as u8 + 1; 32])
+}
+
+/// What a node says of itself that would sit in the hub.
+pub fn candidacy(node: usize, secret: &SecretKey) -> HubMember {
+    HubMember { key: secret.public(), beacon_anchor: beacon(node).anchor(), beacon_length: LINKS }
+}
+
 impl Bench {
     /// `members` hub members with `capacity` threads each, and `agents` with one.
     pub fn new(members: usize, capacity: u64, agents: usize) -> Bench {
-        let secret = |i: usize| SecretKey::from_bytes(&[i as u8 + 1; 32]);
-        let member = |i: usize| HubMember {
-            key: secret(i).public(),
-            beacon_anchor: beacon(i).anchor(),
-            beacon_length: LINKS,
-        };
+        Bench::with_candidates(members, capacity, agents, 0)
+    }
+
+    /// The first `candidates` of the agents stand for the hub.
+    pub fn with_candidates(members: usize, capacity: u64, agents: usize, candidates: usize) -> Bench {
+        let member = |i: usize| candidacy(i, &secret(i));
         let genesis = Genesis {
             protocol: limits::PROTOCOL_VERSION,
             name: "bench".to_owned(),
@@ -104,6 +118,8 @@ impl Bench {
             late: None,
             later: None,
             liar: None,
+            candidates,
+            replicas: (0..members).collect(),
             folder: tempfile::tempdir().expect("a folder"),
             nonce: 0,
         };
@@ -129,23 +145,35 @@ impl Bench {
     /// A core with what is on its disk and in the log.
     fn core(&self, secret: &SecretKey, storage: &Storage, capacity: u64) -> Core {
         let node = secret.public().id();
-        let hub = self.genesis.hub.iter().position(|member| member.key.id() == node).map(|i| {
+        let i = self.number(&node);
+        let candidacy = (i < self.genesis.hub.len() + self.candidates).then(|| candidacy(i, secret));
+        let hub = candidacy.is_some().then(|| {
             let mut hub = Hub::new(self.genesis.clone());
-            for entry in &self.log {
+            for entry in self.log.iter().filter(|_| self.replicas.contains(&i)) {
                 let _ = hub.apply(entry);
             }
             (hub, Found { compacted: 0, members: BTreeMap::new(), beacon: beacon(i), unsigned: Vec::new() })
         });
+        let heard = storage.meta(MetaKey::Seating).expect("a disk");
+        let heard = heard.map(|bytes| canon::from_bytes(&bytes, limits::SNAPSHOT_BYTES).expect("ours"));
+        let heard = heard.unwrap_or_else(|| Seating::of(&self.genesis));
+        let logged = hub.as_ref().map(|(hub, _)| hub.state().seating.clone());
+        let seating = logged.filter(|seating| seating.number > heard.number).unwrap_or(heard);
+        let charters = seating.charters(self.genesis.clone()).expect("in order");
         let read =
             |bytes: &Vec<u8>| -> Attested { canon::from_bytes(bytes, limits::COMMAND_BYTES).expect("ours") };
         let outbox = storage.outbox(0, 1_000).expect("a disk").iter().map(|(_, bytes)| read(bytes)).collect();
         let identity = Identity { secret: secret.clone(), node, mesh: self.genesis.mesh_id() };
         Core::new(
             identity,
-            Recovered { genesis: self.genesis.clone(), ledger: ledger_end(storage), hub, outbox },
+            Recovered { charters, seating, candidacy, ledger: ledger_end(storage), hub, outbox },
             capacity,
             "cpu/portable".to_owned(),
         )
+    }
+
+    fn number(&self, node: &NodeId) -> usize {
+        (0..16).find(|i| secret(*i).public().id() == *node).expect("a node of this mesh")
     }
 
     pub fn id(&self, node: usize) -> NodeId {
@@ -157,7 +185,7 @@ impl Bench {
         self.term += 1;
         self.leader = Some(leader);
         let id = self.id(leader);
-        for i in 0..self.genesis.hub.len() {
+        for i in self.replicas.clone() {
             self.queue.push_back((i, Input::Led { term: self.term, leader: Some(id) }));
         }
     }
@@ -221,7 +249,12 @@ impl Bench {
                     self.now_ms += wait_ms.expect("a node is up").clamp(1, 1_000);
                     assert!(self.now_ms <= end_ms, "not done after {most_ms} ms");
                     let up: Vec<usize> = (0..self.nodes.len()).filter(|i| self.nodes[*i].up).collect();
-                    self.queue.extend(up.into_iter().map(|i| (i, Input::Tick)));
+                    self.queue.extend(up.iter().map(|i| (*i, Input::Tick)));
+                    if let Some(leader) = self.leader {
+                        let others = up.iter().filter(|i| self.replicas.contains(i) && **i != leader);
+                        let heard = others.map(|i| (leader, Input::Heard { from: self.id(*i) }));
+                        self.queue.extend(heard.collect::<Vec<_>>());
+                    }
                 }
             }
         }
@@ -262,16 +295,43 @@ impl Bench {
                 }
                 Output::Propose(command) if self.leader == Some(node) => self.commit(command),
                 Output::Reply { reply, .. } => self.nodes[node].replies.push(reply),
-                Output::Propose(_) | Output::Snapshot { .. } | Output::Progress(_) | Output::Asked(_) => {}
+                Output::Reseat { voters, learners } => self.reseat(node, voters, learners),
+                Output::Propose(_) | Output::Snapshot { .. } | Output::Progress(_) => {}
+                Output::Asked(_) | Output::Seated(..) => {}
             }
         }
+    }
+
+    /// Nothing is to be done before time passes.
+    pub fn queue_is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The log's members change, if all newcomers are up.
+    fn reseat(&mut self, leader: usize, voters: BTreeSet<NodeId>, learners: BTreeSet<NodeId>) {
+        let wanted: BTreeSet<usize> = voters.union(&learners).map(|node| self.number(node)).collect();
+        let newcomers: Vec<usize> = wanted.difference(&self.replicas).copied().collect();
+        let done = self.leader == Some(leader) && newcomers.iter().all(|i| self.nodes[*i].up);
+        if done {
+            self.replicas = wanted;
+            let all: Vec<Committed> =
+                self.log.iter().map(|entry| Committed::Entry(Box::new(entry.clone()))).collect();
+            for i in newcomers {
+                self.queue.push_back((i, Input::Committed(all.clone())));
+                self.queue.push_back((i, Input::Led { term: self.term, leader: Some(self.id(leader)) }));
+            }
+            if !voters.contains(&self.id(leader)) {
+                self.leader = None;
+            }
+        }
+        self.queue.push_back((leader, Input::Reseated { done }));
     }
 
     /// The log takes a command.
     pub fn commit(&mut self, command: Command) {
         let entry = Entry { index: self.log.len() as u64, term: self.term, at_ms: self.now_ms, command };
         self.log.push(entry.clone());
-        for i in 0..self.genesis.hub.len() {
+        for i in self.replicas.clone() {
             let committed = Input::Committed(vec![Committed::Entry(Box::new(entry.clone()))]);
             let due = if self.late == Some(i) { self.later.replace(committed) } else { Some(committed) };
             self.queue.extend(due.map(|due| (i, due)));

@@ -68,8 +68,9 @@ impl Rig {
         let found = Found { compacted: 0, members, beacon, unsigned };
         let ledger = LedgerEnd { entries: 0, head: Hash::ZERO };
         let hub = Some((mirror.clone(), found));
-        let genesis = mirror.genesis().clone();
-        let recovered = Recovered { genesis, ledger, hub, outbox: Vec::new() };
+        let (charters, seating) = (mirror.charters().clone(), mirror.state().seating.clone());
+        let (candidacy, outbox) = (None, Vec::new());
+        let recovered = Recovered { charters, seating, candidacy, ledger, hub, outbox };
         let core = Core::new(identity, recovered, 4, "cpu/rig".to_owned());
         let storage = Arc::new(Disk::blank(0)?.open()?);
         let conduct = conduct(misdeed);
@@ -99,6 +100,8 @@ impl Rig {
                     Output::Propose(command) => inputs.push_back(self.commit(command)),
                     Output::Reply { reply, .. } => self.replies.push(reply),
                     Output::Snapshot { .. }
+                    | Output::Reseat { .. }
+                    | Output::Seated(..)
                     | Output::Send { .. }
                     | Output::Progress(_)
                     | Output::Asked(_) => {}

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forgemesh_consensus::enrolment::Enrolment;
 use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::charter::Charter;
 use forgemesh_protocol::enrolment::{Expulsion, Invitation, Withdrawal};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
-use forgemesh_protocol::keys::Signed;
+use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::ticket::Ticket;
 use serde_json::{Value, json};
@@ -40,6 +41,7 @@ impl Desk {
         };
         let ticket = Ticket {
             genesis: self.genesis.clone(),
+            seating: Some(self.handle.seated().seating.clone()).filter(|seating| seating.number > 0),
             bootstrap,
             network_key: self.network_key.map(|key| Bytes(key.to_vec())),
             secret: Bytes(home::random::<32>().map_err(CliError::Entropy)?.to_vec()),
@@ -100,14 +102,19 @@ impl Desk {
         let (members, status) = (self.members().await?, self.handle_status().await?);
         let agents = status.hub.map(|hub| hub.agents).unwrap_or_default();
         let agents: BTreeMap<NodeId, AgentStatus> = agents.into_iter().map(|a| (a.node, a)).collect();
-        let hub: BTreeSet<NodeId> = self.genesis.hub.iter().map(|member| member.key.id()).collect();
-        let mut all: BTreeSet<NodeId> = hub.clone();
+        let seated = self.handle.seated();
+        let hub: BTreeSet<NodeId> = seated.seating.seated.iter().copied().collect();
+        let admitted = &seated.charters.current().admitted;
+        let standby: BTreeSet<NodeId> = admitted.iter().map(|member| member.key.id()).collect();
+        let mut all: BTreeSet<NodeId> = hub.union(&standby).copied().collect();
         all.extend(members.nodes.keys());
         all.extend(agents.keys());
         let node = |id: &NodeId| {
             let (agent, admitted) = (agents.get(id), members.nodes.get(id));
             json!({
-                "node": id, "hub": hub.contains(id), "leads": Some(*id) == status.leader,
+                "node": id, "hub": hub.contains(id), "standby": standby.contains(id) && !hub.contains(id),
+                "candidate": agent.is_some_and(|agent| agent.candidacy.is_some()) && !standby.contains(id),
+                "leads": Some(*id) == status.leader,
                 "name": admitted.map(|admitted| &admitted.name),
                 "admitted_ms": admitted.map(|admitted| admitted.at_ms),
                 "live": agent.is_some_and(|agent| agent.live),
@@ -121,6 +128,50 @@ impl Desk {
             })
         };
         plain(json!({ "nodes": all.iter().map(node).collect::<Vec<Value>>() }))
+    }
+
+    /// Wants these nodes to be admitted to the hub and those to be dismissed. In force once a quorum wants the same.
+    pub(super) async fn amend(
+        &self,
+        admit: &[String],
+        dismiss: &[String],
+        seats: Option<u64>,
+    ) -> Result<Answer, CliError> {
+        self.require_member("the hub")?;
+        let (status, seated) = (self.handle_status().await?, self.handle.seated());
+        let hub =
+            status.hub.ok_or_else(|| CliError::Usage("the node does not sit in the hub yet".to_owned()))?;
+        let current = seated.charters.current();
+        let mut admitted = current.admitted.clone();
+        for prefix in dismiss {
+            let found = one_of(admitted.iter().map(|member| member.key.id().0), prefix).map(NodeId);
+            let node = found.ok_or_else(|| CliError::NoSuchNode(prefix.clone()))?;
+            admitted.retain(|member| member.key.id() != node);
+        }
+        let mut newcomers = Vec::new();
+        for prefix in admit {
+            let found = one_of(hub.agents.iter().map(|agent| agent.node.0), prefix).map(NodeId);
+            let node = found.ok_or_else(|| CliError::NoSuchNode(prefix.clone()))?;
+            let known = seated.charters.ever().find(|member| member.key.id() == node).cloned();
+            let said = hub.agents.iter().find(|agent| agent.node == node).and_then(|a| a.candidacy.clone());
+            newcomers.push(known.or(said).ok_or(CliError::NoCandidate(node))?);
+        }
+        // The same words give the same charter, whoever says them.
+        newcomers.sort_by_key(|member| member.key.id());
+        newcomers.retain(|member| !admitted.contains(member));
+        admitted.extend(newcomers);
+        let most = (admitted.len() as u64).min(limits::HUB_MEMBERS as u64);
+        // An even number of members bears no more losses than the odd one below it.
+        let seats = seats.unwrap_or(most.saturating_sub(1) | 1);
+        let charter = Charter { version: current.version + 1, previous: current.digest(), seats, admitted };
+        seated.charters.check(&charter).map_err(|error| CliError::Usage(error.to_string()))?;
+        let (digest, needed) = (charter.digest(), current.quorum() as u64);
+        let signed = Signed::new(charter, self.handle.mesh(), &self.secret);
+        self.enrol(EnrolmentCommand::Consent(signed)).await?;
+        let consents = self.handle_status().await?.hub.and_then(|hub| hub.consents.get(&digest).copied());
+        // None are left once it is in force.
+        let consents = consents.unwrap_or(needed);
+        plain(json!({ "charter": digest, "seats": seats, "consents": consents, "needed": needed }))
     }
 
     async fn members(&self) -> Result<Box<Enrolment>, CliError> {

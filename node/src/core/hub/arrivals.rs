@@ -43,9 +43,9 @@ impl HubRole {
         let (body, head) = (&attestation.body, self.machine.chain(&attestation.body.agent));
         let own = from == cx.identity.node;
         // Nothing unsigned is kept, fetched for, or proposed.
-        let genesis = self.machine.genesis();
+        let charters = self.machine.charters();
         let known = head != ChainHead::EMPTY;
-        let good = || adjudicate::check_form(attestation, genesis, cx.identity.mesh, known).is_ok();
+        let good = || adjudicate::check_form(attestation, charters, known).is_ok();
         if from != body.agent || !self.machine.admits(&from) || !(own || good()) {
             return;
         }
@@ -112,7 +112,7 @@ impl HubRole {
     /// A checker's verdict arrived.
     pub fn judged(&mut self, cx: &mut Context<'_>, verdict: Signed<Verdict>) {
         let body = &verdict.body;
-        let member = self.machine.genesis().member(&verdict.key).is_some();
+        let member = self.machine.charters().member(&verdict.key).is_some();
         if !member || verdict.verify(cx.identity.mesh).is_err() {
             return;
         }

@@ -17,6 +17,7 @@ use forgemesh_protocol::state::State;
 use forgemesh_protocol::wire::{Challenge, LeaseOffer, Message};
 
 use super::HubRole;
+use super::seating::Reseating;
 use crate::core::gateway::Matter;
 use crate::core::intake::Intake;
 use crate::core::scheduler::{Decision, Lend};
@@ -28,7 +29,7 @@ const CHECK_ASKS: usize = 3;
 /// The leader's soft state; another leader begins with none of it.
 pub(super) struct Lead {
     term: u64,
-    since_ms: u64,
+    pub since_ms: u64,
     pub intake: Intake,
     /// Batches that somebody has been asked to check, by their digest.
     pub checking: BTreeMap<Hash, Checking>,
@@ -52,6 +53,8 @@ pub(super) struct Lead {
     announced: (u64, u64),
     /// Agents that were known then and have not said it yet.
     unheard: BTreeSet<NodeId>,
+    /// Who sits, and who should.
+    pub reseating: Reseating,
 }
 
 /// A check that somebody has been asked for.
@@ -98,6 +101,7 @@ impl HubRole {
             settling: others_at_work(&self.machine, self.node),
             announced: (books, cx.now.up_ms),
             unheard,
+            reseating: Reseating::new(),
         });
         self.touched.extend(self.machine.state().open.keys());
         self.set_aside_unfit(cx);
@@ -160,6 +164,10 @@ impl HubRole {
                 }
             }
             (Command::Judge { verdict }, _) => drop(lead.checking.remove(&verdict.body.attestation)),
+            (Command::Seat { .. }, _) => {
+                lead.revealing = false;
+                lead.reseating.seated();
+            }
             (Command::Vote { vote }, _) => drop(lead.voting.remove(&(vote.key.id(), vote.body.digest()))),
             (Command::Fail { job, .. }, _) => drop(lead.failing.remove(job)),
             _ => {}
@@ -189,7 +197,8 @@ impl HubRole {
             Command::Vote { vote: Signed { body, .. } } => {
                 let twice = matches!(reason, Rejected::Vote(VoteRefused::Twice));
                 let job = self.machine.job(&body.job)?;
-                let current = (job.run().number, job.set_aside.len() as u64) == (body.stage, body.set_aside);
+                let current = (job.run().number, job.set_aside.len() as u64) == (body.stage, body.set_aside)
+                    && body.seating == self.machine.state().seating.number;
                 (current && !twice && job.state == State::Aggregating).then_some(body.job)
             }
             _ => None,
@@ -381,6 +390,7 @@ impl HubRole {
             self.check_again(cx);
             self.lend(cx);
             self.announce(cx);
+            self.reseat(cx);
         }
     }
 
@@ -423,7 +433,7 @@ impl HubRole {
     /// A member's vote arrived.
     pub fn voted(&mut self, cx: &mut Context<'_>, vote: Signed<forgemesh_protocol::vote::ReductionVote>) {
         let body = &vote.body;
-        let member = self.machine.genesis().member(&vote.key).is_some();
+        let member = self.machine.seated().contains(&vote.key.id());
         let logged = self.machine.job(&body.job).is_none_or(|job| job.votes.contains(&vote));
         if !member || logged || !self.is_in(&body.job, State::Aggregating) {
             return;
@@ -508,6 +518,7 @@ impl HubRole {
         timeout
             .min(self.scheduler.next_deadline(now, log_ms))
             .min(lead.intake.next_deadline(now.up_ms))
+            .min(self.reseat_deadline(now.up_ms))
             .min(settled.unwrap_or(u64::MAX))
             .min(pass.unwrap_or(u64::MAX))
             .min(announce.unwrap_or(u64::MAX))

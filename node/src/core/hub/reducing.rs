@@ -68,17 +68,24 @@ impl Reducing {
 }
 
 /// What would be reduced of a job now.
-fn current(record: &JobRecord) -> Reduction {
-    Reduction { job: record.id, stage: record.run().number, set_aside: record.set_aside.len() as u64 }
+fn current(record: &JobRecord, seating: u64) -> Reduction {
+    Reduction {
+        job: record.id,
+        stage: record.run().number,
+        set_aside: record.set_aside.len() as u64,
+        seating,
+    }
 }
 
 impl HubRole {
     /// Starts the reduction of a job's stage, unless this member is at it or has voted.
     pub(super) fn reduce(&mut self, cx: &mut Context<'_>, job: JobId) -> bool {
         let Some(record) = self.machine.job(&job) else { return true };
-        let reduction = current(record);
+        let reduction = current(record, self.machine.state().seating.number);
         let own = cx.identity.secret.public();
-        let voted = record.votes.iter().any(|vote| vote.body.stage == reduction.stage && vote.key == own);
+        let this = (reduction.stage, reduction.seating);
+        let mut own_votes = record.votes.iter().filter(|vote| vote.key == own);
+        let voted = own_votes.any(|vote| (vote.body.stage, vote.body.seating) == this);
         if voted || self.reducing.under_way.contains(&reduction) {
             return true;
         }
@@ -91,8 +98,9 @@ impl HubRole {
 
     /// A reduction is done: artifacts first, then the vote.
     pub fn reduced(&mut self, cx: &mut Context<'_>, reduction: Reduction, done: Done) {
-        let Reduction { job, stage, set_aside } = reduction;
-        if self.machine.job(&job).map(current) != Some(reduction) {
+        let Reduction { job, stage, set_aside, seating } = reduction;
+        let now = self.machine.state().seating.number;
+        if self.machine.job(&job).map(|record| current(record, now)) != Some(reduction) {
             // What it was made from no longer counts.
             return;
         }
@@ -119,7 +127,7 @@ impl HubRole {
             }
             _ => return,
         };
-        let vote = ReductionVote { job, stage, outcome, set_aside };
+        let vote = ReductionVote { job, stage, outcome, set_aside, seating };
         let mut batch = Batch::new();
         for bytes in artifacts {
             batch.put_blob(bytes);
@@ -203,7 +211,8 @@ impl HubRole {
             machine.job(job).is_some_and(|record| {
                 let body = &vote.signed.body;
                 let waits = record.state == State::Aggregating
-                    && (record.run().number, record.set_aside.len() as u64) == (body.stage, body.set_aside);
+                    && (record.run().number, record.set_aside.len() as u64) == (body.stage, body.set_aside)
+                    && body.seating == machine.state().seating.number;
                 waits && !record.votes.contains(&vote.signed)
             })
         });

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::charter::Charter;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::PublicKey;
 use forgemesh_protocol::limits;
@@ -42,7 +42,7 @@ impl Signing {
             self.early_order.push_back(job);
             Vec::new()
         });
-        if of_job.len() < limits::HUB_MEMBERS {
+        if of_job.len() < limits::HUB_ADMITTED {
             of_job.push(signature);
         }
         while self.early_order.len() > limits::OPEN_JOBS
@@ -54,9 +54,11 @@ impl Signing {
 }
 
 impl HubRole {
-    /// How many signatures make a receipt.
-    fn majority(&self) -> usize {
-        self.machine.genesis().hub.len() / 2 + 1
+    /// The charter that was in force when a job became final: its members sign the receipt.
+    fn charter_of(&self, file: &JobFile) -> &Charter {
+        let charters = self.machine.charters();
+        // A record of this member's own machine names none that is yet to come.
+        charters.version(file.finished.charter).unwrap_or_else(|| charters.current())
     }
 
     /// This member's receipt is on its way to the disk, with what others have signed already: they get its signature. True
@@ -69,8 +71,9 @@ impl HubRole {
         }
         let early = self.signing.early.remove(&job).unwrap_or_default();
         self.signing.early_order.retain(|other| *other != job);
-        early.into_iter().for_each(|signature| add(self.machine.genesis(), &mut file.receipt, signature));
-        if file.receipt.signatures.len() >= self.majority() {
+        let charter = self.charter_of(file).clone();
+        early.into_iter().for_each(|signature| add(&charter, &mut file.receipt, signature));
+        if file.receipt.signatures.len() >= charter.quorum() {
             return true;
         }
         let (file, progress) = (file.clone(), progress.clone());
@@ -96,19 +99,19 @@ impl HubRole {
 
     /// Another member's signature arrived.
     pub fn signed(&mut self, cx: &mut Context<'_>, job: JobId, signature: ReceiptSignature) {
-        let majority = self.majority();
-        let genesis = self.machine.genesis();
-        if !genesis.hub.iter().any(|member| member.key.id() == signature.keyid) {
+        if self.machine.charters().ever().all(|member| member.key.id() != signature.keyid) {
             return;
         }
-        let Some(collecting) = self.signing.collecting.get_mut(&job) else {
+        let of_job = self.signing.collecting.get(&job);
+        let charter = of_job.map(|collecting| self.charter_of(&collecting.file).clone());
+        let (Some(charter), Some(collecting)) = (charter, self.signing.collecting.get_mut(&job)) else {
             if self.machine.job(&job).is_some() {
                 self.signing.keep_early(job, signature);
             }
             return;
         };
-        add(genesis, &mut collecting.file.receipt, signature);
-        if collecting.file.receipt.signatures.len() < majority {
+        add(&charter, &mut collecting.file.receipt, signature);
+        if collecting.file.receipt.signatures.len() < charter.quorum() {
             return;
         }
         if let Some(Collecting { file, progress, .. }) = self.signing.collecting.remove(&job) {
@@ -145,8 +148,8 @@ impl HubRole {
 }
 
 /// Adds a member's signature, if it is good and new.
-fn add(genesis: &Genesis, receipt: &mut Receipt, signature: ReceiptSignature) {
-    let member = genesis.hub.iter().find(|member| member.key.id() == signature.keyid);
+fn add(charter: &Charter, receipt: &mut Receipt, signature: ReceiptSignature) {
+    let member = charter.node(&signature.keyid);
     let known = receipt.signatures.iter().any(|other| other.keyid == signature.keyid);
     let good = |key: &PublicKey| key.verify_raw(&receipt.signed_message(), &signature.sig).is_ok();
     if !known && member.is_some_and(|member| good(&member.key)) {

@@ -1,8 +1,11 @@
 //! What a hub member can say of the mesh: its agents, its open jobs, and what a job waits for.
 
+use std::collections::BTreeMap;
+
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_protocol::envelope::Target;
 use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::keys::Signable;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::state::State;
 
@@ -25,8 +28,14 @@ impl HubRole {
             heard_ms_ago: now.up_ms.saturating_sub(agent.heard_ms),
             live: agent.is_live(now.up_ms),
             ops: agent.ops.clone(),
+            candidacy: agent.candidacy.clone(),
         });
+        let mut consents = BTreeMap::new();
+        for signed in state.consents.values() {
+            *consents.entry(signed.body.digest()).or_insert(0) += 1;
+        }
         HubStatus {
+            consents,
             term: state.term,
             leads: self.leads(),
             log: state.next,
@@ -84,7 +93,7 @@ impl HubRole {
             }
         }
         if job.state == State::Aggregating {
-            let (votes, needed) = (self.votes(job), self.machine.genesis().hub.len() / 2 + 1);
+            let (votes, needed) = (self.votes(job), self.machine.charters().current().quorum());
             let text = format!("the stage is being reduced: {votes} of {needed} equal votes are in");
             reasons.push(Reason::new("votes", text));
         }
@@ -92,8 +101,9 @@ impl HubRole {
     }
 
     fn votes(&self, job: &JobRecord) -> usize {
-        let now = (job.run().number, job.set_aside.len() as u64);
-        job.votes.iter().filter(|vote| (vote.body.stage, vote.body.set_aside) == now).count()
+        let now = (job.run().number, job.set_aside.len() as u64, self.machine.state().seating.number);
+        let of = |vote: &forgemesh_protocol::vote::ReductionVote| (vote.stage, vote.set_aside, vote.seating);
+        job.votes.iter().filter(|vote| of(&vote.body) == now).count()
     }
 
     /// Why shards are lent to nobody: every constraint, with the number of agents that fail it.

@@ -52,6 +52,15 @@ pub enum Request {
     Nodes {},
     /// Remove an admitted node.
     Expel { node: String },
+    /// Have the hub admit these nodes to its seats and dismiss those; `seats`: how many of the admitted sit at a time.
+    Amend {
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        admit: Vec<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        dismiss: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seats: Option<u64>,
+    },
     /// Why this node has nothing to do.
     WhyIdle {},
     /// Take nothing new, finish what is held.
@@ -98,6 +107,7 @@ impl Request {
             Request::Bundle { .. }
             | Request::Withdraw { .. }
             | Request::Expel { .. }
+            | Request::Amend { .. }
             | Request::WhyIdle {} => false,
             Request::Drain {} | Request::Pause {} | Request::Resume {} | Request::Limits { .. } => false,
             Request::Stop {} => false,

@@ -77,6 +77,8 @@ mod tests {
         let holding =
             Holding { job, stage: 0, input: None, shards: (0..4_096).map(|n| 2 * n..2 * n + 1).collect() };
         let hello = Hello {
+            seating: 0,
+            candidacy: None,
             capacity: 1,
             backend: "cpu".to_owned(),
             accepts: 9,

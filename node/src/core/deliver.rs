@@ -1,0 +1,118 @@
+//! Who of the roles gets what: a message, a batch that is durable, a piece of work that ended.
+
+use forgemesh_consensus::adjudicate::ChainHead;
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::wire::Message;
+
+use super::agent::AgentRole;
+use super::checker::CheckerRole;
+use super::hub::HubRole;
+use super::{AfterStore, AfterWork, Asked, Context, Output, gateway};
+use crate::ports::Done;
+
+pub(super) fn stored(
+    cx: &mut Context<'_>,
+    hub: Option<&mut HubRole>,
+    agent: &mut AgentRole,
+    after: AfterStore,
+) {
+    match (after, hub) {
+        (AfterStore::Outbox(attested), _) => agent.stored(cx, *attested),
+        (AfterStore::Artifacts(vote), Some(hub)) => hub.vote(cx, *vote),
+        (AfterStore::Recorded(progress), Some(hub)) => hub.recorded(cx, progress),
+        (AfterStore::Signed(progress), _) => cx.out.push(Output::Progress(*progress)),
+        (AfterStore::Nothing, _) | (_, None) => {}
+    }
+}
+
+pub(super) fn worked(
+    cx: &mut Context<'_>,
+    hub: Option<&mut HubRole>,
+    agent: &mut AgentRole,
+    checker: &mut CheckerRole,
+    after: AfterWork,
+    done: Done,
+) {
+    match (after, hub) {
+        (AfterWork::Shard(assignment), _) => agent.ran(cx, assignment, done),
+        (AfterWork::Opening { to, job, attestation }, _) => agent.opened(cx, to, job, attestation, done),
+        (AfterWork::Check(attestation), _) => checker.checked(cx, attestation, done),
+        (AfterWork::Reduction(reduction), Some(hub)) => hub.reduced(cx, reduction, done),
+        (AfterWork::Load { to, blobs }, _) => agent.loaded(cx, to, blobs, done),
+        (AfterWork::Claims(batch), Some(hub)) => hub.claims_read(cx, batch, done),
+        (AfterWork::Lookup(batch), Some(hub)) => hub.looked_up(cx, batch, done),
+        (AfterWork::Signature { to }, Some(hub)) => hub.file_read(cx, to, done),
+        (
+            AfterWork::Books { .. }
+            | AfterWork::Signature { .. }
+            | AfterWork::Scrub
+            | AfterWork::Reduction(_)
+            | AfterWork::Claims(_)
+            | AfterWork::Lookup(_),
+            _,
+        ) => {}
+    }
+}
+
+pub(super) fn deliver(
+    cx: &mut Context<'_>,
+    hub: Option<&mut HubRole>,
+    agent: &mut AgentRole,
+    checker: &mut CheckerRole,
+    from: NodeId,
+    message: Message,
+) {
+    let (leads, member) = (cx.leader == Some(from), cx.members.contains(&from));
+    let (message, hub) = match (message, hub) {
+        (Message::Signed { job, signature }, Some(hub)) if member => return hub.signed(cx, job, signature),
+        // Who does not sit does nothing else for the hub.
+        (message, hub) => (message, hub.filter(|hub| cx.sits() || hub.leads())),
+    };
+    match (message, hub) {
+        (Message::Lease(offer), _) if leads => agent.leased(cx, *offer),
+        (Message::Recall(holding), _) if leads => agent.recalled(&holding),
+        (Message::Over { job }, _) if leads => {
+            agent.over(&job);
+            checker.over(&job);
+        }
+        (Message::Logged { seq, digest }, _) if leads => {
+            agent.logged(cx, ChainHead { seq, digest });
+        }
+        (Message::Fetch { blobs }, _) if member => agent.fetch(cx, from, blobs),
+        (Message::Check(challenge), _) if leads => checker.challenged(cx, *challenge),
+        // Checkers are members of the hub.
+        (Message::Open(challenge), _) if member => agent.open(cx, from, *challenge),
+        (Message::Opened { job, attestation, openings }, _) => {
+            checker.opened(cx, from, job, attestation, openings);
+        }
+        (Message::Hello(hello), Some(hub)) => hub.heard(cx, from, &hello),
+        (Message::ShardFailed { job, stage, shard, attempt: _, detail }, Some(hub)) => {
+            hub.shard_failed(cx, from, job, stage, shard, detail);
+        }
+        (Message::Attest(attested), Some(hub)) => hub.attested(cx, from, *attested),
+        (Message::Blob { bytes }, Some(hub)) => hub.blob(cx, bytes),
+        (Message::NoBlob { blob }, Some(hub)) => hub.no_blob(cx, &from, &blob),
+        (Message::Checking { attestation }, Some(hub)) if member => hub.being_checked(cx, from, &attestation),
+        (Message::Judge(verdict), Some(hub)) => hub.judged(cx, *verdict),
+        (
+            message @ (Message::Submit(_)
+            | Message::Cancel(_)
+            | Message::Invite(_)
+            | Message::Withdraw(_)
+            | Message::Expel(_)
+            | Message::Consent(_)),
+            Some(hub),
+        ) if hub.machine().admits(&from) => {
+            gateway::requested(cx, hub, from, message);
+        }
+        (Message::Sign { job }, Some(hub)) if hub.machine().admits(&from) => hub.asked_to_sign(cx, from, job),
+        (Message::Vote(vote), Some(hub)) if member => hub.voted(cx, *vote),
+        (Message::Reveal { value }, Some(hub)) if member => hub.revealed(cx, from, value),
+        (Message::Join(join), Some(hub)) => hub.join(cx, from, *join),
+        (Message::Ask { number, body }, Some(hub)) if hub.machine().admits(&from) => {
+            cx.out.push(Output::Asked(Asked { from, number, body }));
+        }
+        // For another role than this node has, or from somebody who may not say so.
+        _ => {}
+    }
+}

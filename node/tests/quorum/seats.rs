@@ -1,0 +1,173 @@
+//! The hub changes while the mesh works: nodes are promoted, lost members are replaced by who stands by, a change that a
+//! leader left half done is finished, and whoever has a receipt can follow who signed it.
+
+use forgemesh_consensus::command::Command;
+use forgemesh_node::core::{EnrolmentCommand, Reply, Request};
+use forgemesh_node::evidence::{self, Report};
+use forgemesh_protocol::charter::Charter;
+use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::keys::{Signable, Signed};
+use forgemesh_protocol::limits;
+
+use super::bench::{Bench, candidacy};
+use super::work::INSURANCE;
+
+/// The charter after the genesis', with these nodes.
+fn charter(bench: &Bench, seats: u64, nodes: &[usize]) -> Charter {
+    let first = forgemesh_protocol::charter::Charters::new(bench.genesis.clone());
+    let admitted = nodes.iter().map(|node| candidacy(*node, &bench.nodes[*node].secret)).collect();
+    Charter { version: 1, previous: first.current().digest(), seats, admitted }
+}
+
+/// These operators want it, each at its own node.
+fn wanted(bench: &mut Bench, charter: &Charter, by: &[usize]) {
+    for &node in by {
+        let signed = Signed::new(charter.clone(), bench.genesis.mesh_id(), &bench.nodes[node].secret);
+        let before = bench.nodes[node].replies.len();
+        bench.ask(node, Request::Enrolment(Box::new(EnrolmentCommand::Consent(signed))));
+        bench.run(10_000, |bench| bench.nodes[node].replies.len() > before);
+        assert_eq!(bench.nodes[node].replies.last(), Some(&Reply::Done));
+    }
+}
+
+fn seated(bench: &Bench, node: usize) -> Vec<NodeId> {
+    bench.nodes[node].core.seating().1.seated.clone()
+}
+
+fn ids(bench: &Bench, nodes: &[usize]) -> Vec<NodeId> {
+    nodes.iter().map(|node| bench.id(*node)).collect()
+}
+
+fn sit(bench: &mut Bench, most_ms: u64, nodes: &[usize]) {
+    let expected = ids(bench, nodes);
+    let count = bench.nodes.len();
+    let all = |bench: &Bench| (0..count).filter(|i| bench.nodes[*i].up).all(|i| seated(bench, i) == expected);
+    bench.run(most_ms, all);
+}
+
+/// The receipt holds for a stranger who knows the mesh's id, and has the signatures of a quorum.
+fn holds(bench: &Bench, node: usize, job: &JobId, charter: u64) {
+    let file = bench.finished(node, job).expect("in the books");
+    let mut report = Report::default();
+    let examined = evidence::examine(&file.receipt.to_bytes(), Some(bench.genesis.mesh_id()), &mut report);
+    assert!(examined.is_some() && report.is_ok(), "node {node}: {}", report.failures());
+    assert_eq!(file.finished.charter, charter);
+}
+
+fn in_all_books(bench: &mut Bench, job: JobId) {
+    let count = bench.nodes.len();
+    bench.run(120_000, |bench| {
+        let up = (0..count).filter(|i| bench.nodes[*i].up);
+        let quorum = |i: usize| {
+            bench.finished(i, &job).is_some_and(|file| {
+                let charters = bench.nodes[i].core.seating().0;
+                let charter = charters.version(file.finished.charter);
+                charter.is_some_and(|charter| file.receipt.signatures.len() >= charter.quorum())
+            })
+        };
+        up.into_iter().all(quorum)
+    });
+}
+
+#[test]
+fn a_mesh_of_one_becomes_one_of_three_and_back() {
+    let mut bench = Bench::with_candidates(1, 0, 3, 2);
+    bench.elect(0);
+    let before = bench.submit(0, INSURANCE);
+    in_all_books(&mut bench, before);
+    let next = charter(&bench, 3, &[0, 1, 2]);
+    wanted(&mut bench, &next, &[0]);
+    sit(&mut bench, 60_000, &[0, 1, 2]);
+    let after = bench.submit(3, INSURANCE);
+    in_all_books(&mut bench, after);
+    for node in 0..4 {
+        holds(&bench, node, &before, 0);
+        holds(&bench, node, &after, 1);
+    }
+    // One of the three may die now, even the one that founded the mesh.
+    bench.kill(0);
+    bench.elect(1);
+    let alone = bench.submit(3, INSURANCE);
+    in_all_books(&mut bench, alone);
+    holds(&bench, 3, &alone, 1);
+}
+
+/// Nobody does anything: the leader finds that a member is gone, and has the one that stands by take its seat.
+#[test]
+fn a_lost_member_is_replaced_from_the_admitted_list() {
+    let mut bench = Bench::with_candidates(3, 0, 2, 1);
+    bench.elect(0);
+    let next = charter(&bench, 3, &[0, 1, 2, 3]);
+    wanted(&mut bench, &next, &[0, 2]);
+    // It comes in force with the same seats.
+    bench.run(60_000, |bench| bench.nodes[4].core.seating().0.current().version == 1);
+    sit(&mut bench, 0, &[0, 1, 2]);
+    bench.kill(2);
+    let job = bench.submit(4, INSURANCE);
+    let since_ms = bench.now_ms;
+    sit(&mut bench, limits::SEAT_LOST_MS + 30_000, &[0, 1, 3]);
+    assert!(bench.now_ms >= since_ms + limits::SEAT_LOST_MS, "not at the first silence");
+    in_all_books(&mut bench, job);
+    holds(&bench, 4, &job, 1);
+    // It comes back, hears that another sits, and stands by; then it takes the next seat that is lost.
+    bench.revive(2);
+    sit(&mut bench, 10_000, &[0, 1, 3]);
+    bench.kill(1);
+    sit(&mut bench, limits::SEAT_LOST_MS + 30_000, &[0, 3, 2]);
+    let last = bench.submit(4, INSURANCE);
+    in_all_books(&mut bench, last);
+    holds(&bench, 2, &last, 1);
+}
+
+/// Without anybody who stands by, a member that is silent keeps its seat.
+#[test]
+fn nobody_loses_a_seat_that_nobody_can_take() {
+    let mut bench = Bench::new(3, 0, 1);
+    bench.elect(0);
+    bench.run(1_000, |bench| bench.queue_is_empty());
+    bench.kill(2);
+    let end_ms = bench.now_ms + 3 * limits::SEAT_LOST_MS;
+    bench.run(4 * limits::SEAT_LOST_MS, |bench| bench.now_ms >= end_ms);
+    assert_eq!(bench.logged(|command| matches!(command, Command::Seat { .. })), 0);
+    assert_eq!(seated(&bench, 0), ids(&bench, &[0, 1, 2]));
+}
+
+/// Whoever leads when, at whatever entry the one before it dies: the change is made, once.
+#[test]
+fn a_change_that_a_leader_left_half_done_is_finished() {
+    for entries in 1..40 {
+        let mut bench = Bench::with_candidates(3, 0, 2, 1);
+        bench.elect(0);
+        let job = bench.submit(4, INSURANCE);
+        let next = charter(&bench, 3, &[0, 1, 3]);
+        wanted(&mut bench, &next, &[0, 1]);
+        let target = bench.log.len() + entries;
+        let over = |bench: &Bench| bench.log.len() >= target || bench.finished(4, &job).is_some();
+        bench.run(60_000, over);
+        if bench.finished(4, &job).is_some() {
+            assert!(entries > 3, "it was interrupted");
+            return;
+        }
+        bench.kill(0);
+        bench.elect(1);
+        sit(&mut bench, 120_000, &[0, 1, 3]);
+        in_all_books(&mut bench, job);
+        holds(&bench, 4, &job, bench.finished(4, &job).expect("books").finished.charter);
+        assert_eq!(bench.logged(|command| matches!(command, Command::Seat { .. })), 1, "{entries}");
+    }
+}
+
+/// The leader itself is dismissed: it makes the change and goes.
+#[test]
+fn a_leader_that_is_dismissed_goes_when_others_sit() {
+    let mut bench = Bench::with_candidates(3, 0, 2, 1);
+    bench.elect(0);
+    let next = charter(&bench, 3, &[1, 2, 3]);
+    wanted(&mut bench, &next, &[0, 1]);
+    bench.run(60_000, |bench| bench.leader.is_none());
+    bench.elect(2);
+    sit(&mut bench, 60_000, &[1, 2, 3]);
+    let job = bench.submit(4, INSURANCE);
+    in_all_books(&mut bench, job);
+    (0..5).for_each(|node| holds(&bench, node, &job, 1));
+}

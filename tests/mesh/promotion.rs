@@ -1,0 +1,84 @@
+//! A mesh of one hub member becomes one of three by two commands, and then does without its founder.
+
+use forgemesh_tests::node::{Node, Running};
+use serde_json::{Value, json};
+
+use crate::pair::node;
+
+const JOB: [&str; 4] = ["mc@1/insurance.v1", "iterations=300000", "--seed", "promotion"];
+
+/// A node of the founder's mesh that stands for the hub.
+fn candidate(founder: &Node, name: &str) -> (Node, Running) {
+    let joined = Node::new();
+    let ticket = founder.ok(&["ticket", "create", "--json"]).json()["ticket"].clone();
+    let listen = ["--listen", "/ip4/127.0.0.1/tcp/0"];
+    joined.ok(&[&["join", ticket.as_str().expect("a line"), "--name", name], &listen[..]].concat());
+    let config = joined.home().join("config.toml");
+    let text = std::fs::read_to_string(&config).expect("it was written");
+    std::fs::write(&config, text + "stand = true\n").expect("it can be written");
+    let runs = joined.up();
+    founder.until("the founder hears it", || node(founder, name)["candidate"] == json!(true));
+    (joined, runs)
+}
+
+fn id(of: &Node) -> String {
+    of.ok(&["node", "identity", "--json"]).json()["node"].as_str().expect("an id").to_owned()
+}
+
+/// Whom a node takes for the hub, in the order of their ids.
+fn hub(asked: &Node) -> Vec<String> {
+    let shown = asked.forgemesh(&["node", "ls", "--json"]);
+    let nodes = if shown.code == 0 { shown.json()["nodes"].clone() } else { Value::Null };
+    let members =
+        nodes.as_array().cloned().unwrap_or_default().into_iter().filter(|n| n["hub"] == json!(true));
+    members.map(|node| node["node"].as_str().expect("an id").to_owned()).collect()
+}
+
+fn finished(asked: &Node, job: &str) -> bool {
+    let shown = asked.forgemesh(&["job", "show", job, "--json"]);
+    shown.code == 0 && shown.json()["state"] == json!("finalized")
+}
+
+#[test]
+fn a_mesh_of_one_grows_to_three_and_outlives_its_founder() {
+    let founder = Node::new();
+    let mesh = founder.init(&[])["mesh"].clone();
+    let runs = founder.up();
+    let ((first, _first_runs), (second, _second_runs)) =
+        (candidate(&founder, "first"), candidate(&founder, "second"));
+    let stranger = founder.forgemesh(&["node", "promote", &id(&founder)[..8]]);
+    assert_eq!(stranger.code, 2, "it is admitted already: {}", stranger.stderr);
+    let promoted = founder.ok(&["node", "promote", &id(&first)[..8], &id(&second)[..8], "--json"]).json();
+    assert_eq!((&promoted["consents"], &promoted["needed"]), (&json!(1), &json!(1)), "{promoted}");
+    let mut expected = vec![id(&founder), id(&first), id(&second)];
+    expected.sort();
+    for asked in [&founder, &first, &second] {
+        asked.until("all three sit", || hub(asked) == expected);
+    }
+    // Any of them may go, even the one that began; a ticket, a job and its receipt need no more than the other two.
+    let gone = id(&founder);
+    runs.kill();
+    first.until("another leads", || {
+        let status = first.forgemesh(&["status", "--json"]);
+        let leader = if status.code == 0 { status.json()["leader"].clone() } else { Value::Null };
+        leader.as_str().is_some_and(|leader| leader != gone)
+    });
+    let job = first.ok(&[&["job", "submit"], &JOB[..], &["--json"]].concat()).json()["job_id"].clone();
+    let job = job.as_str().expect("an id").to_owned();
+    second.until("the job is in the other's books", || finished(&second, &job));
+    let receipt = second.ok(&["job", "receipt", &job]);
+    let outside = Node::new();
+    let file = outside.file("receipt.json", &receipt.stdout);
+    let (file, mesh) = (file.to_str().expect("a path"), mesh.as_str().expect("an id"));
+    let verified = outside.ok(&["verify", file, "--mesh", mesh, "--json"]).json();
+    let check = |name: &str| {
+        let found =
+            verified["checks"].as_array().into_iter().flatten().find(|check| check["name"] == json!(name));
+        found.map(|check| check["status"].clone())
+    };
+    assert_eq!((check("receipt.charter"), check("receipt.quorum")), (Some(json!("ok")), Some(json!("ok"))));
+    let ticket = second.ok(&["ticket", "create", "--json"]).json()["ticket"].clone();
+    let joined = Node::new();
+    let joined = joined.ok(&["join", ticket.as_str().expect("a line"), "--name", "last", "--json"]).json();
+    assert_eq!(joined["mesh"], json!(mesh));
+}
