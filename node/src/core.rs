@@ -14,6 +14,7 @@ mod client;
 mod fetcher;
 pub mod gateway;
 pub mod hub;
+pub mod idleness;
 mod intake;
 mod keeper;
 mod leases;

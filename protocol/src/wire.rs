@@ -11,14 +11,16 @@ use crate::canon::{self, Bytes, CanonError};
 use crate::challenge::{LeafRef, Verdict};
 use crate::contract::Contract;
 use crate::enrolment::{Expulsion, Invitation, Join, Withdrawal};
+use crate::envelope::BillingMode;
 use crate::hash::Hash;
-use crate::id::JobId;
+use crate::id::{JobId, NodeId};
 use crate::keys::Signed;
 use crate::lease::Lease;
 use crate::limits;
 use crate::op::Op;
 use crate::plan::StageRun;
 use crate::receipt::ReceiptSignature;
+use crate::region::Region;
 use crate::submission::Submission;
 use crate::vote::ReductionVote;
 
@@ -189,6 +191,15 @@ pub struct Hello {
     /// The operations it executes; all, if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ops: Vec<Op>,
+    /// Where it stands, by its operator's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// The billing modes of the jobs that it takes; all, if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub billing: Vec<BillingMode>,
+    /// Whose jobs it takes, by the ids of the keys that signed them; none: everybody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<Vec<NodeId>>,
 }
 
 /// Shards of one stage.
@@ -211,6 +222,10 @@ pub struct LeaseOffer {
     pub lease: Signed<Lease>,
     pub contract: Contract,
     pub run: StageRun,
+    /// What the job's client has signed, for a holder that takes only some clients' jobs, or only some billing modes: it
+    /// sees for itself whose job it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submission: Option<Box<Signed<Submission>>>,
 }
 
 /// An attestation with its members.

@@ -46,6 +46,8 @@ pub enum CliError {
     Entropy(getrandom::Error),
     #[error("the system refuses a thread: {0}; raise the limit on threads or lower --threads")]
     Thread(std::io::Error),
+    #[error("idle_only needs /proc/stat, which cannot be read here: {0}; take idle_only out of config.toml")]
+    Processors(std::io::Error),
     #[error("the hub refuses: {0}")]
     Rejected(crate::core::Rejected),
     #[error("the hub refuses it: {0}")]
@@ -192,7 +194,7 @@ impl CliError {
             CliError::Open(forgemesh_storage::OpenError::InUse { .. }) => "data_folder_in_use",
             CliError::Open(_) | CliError::Key(_) | CliError::Boot(_) | CliError::Storage(_) => "data_folder",
             CliError::Commit(_) | CliError::Driver(_) | CliError::Stopped(_) => "storage_failed",
-            CliError::Entropy(_) | CliError::Thread(_) => "system",
+            CliError::Entropy(_) | CliError::Thread(_) | CliError::Processors(_) => "system",
             CliError::Rejected(_) | CliError::RefusedByHub(_) => "rejected",
             CliError::DiskLow => "disk_low",
             CliError::JobFailed { failure, .. } => failure.code.as_str(),

@@ -1,8 +1,10 @@
 //! How a node stands, as plain values: for its operator, never for a decision.
 
+use forgemesh_protocol::envelope::BillingMode;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::op::Op;
+use forgemesh_protocol::region::Region;
 use forgemesh_protocol::state::State;
 
 use super::availability::Availability;
@@ -72,6 +74,11 @@ pub struct AgentStatus {
     pub heard_ms_ago: u64,
     pub live: bool,
     pub ops: Vec<Op>,
+    pub region: Option<Region>,
+    /// The billing modes that it takes; all, if there are none.
+    pub billing: Vec<BillingMode>,
+    /// Whose jobs it takes; none: everybody's.
+    pub clients: Option<Vec<NodeId>>,
 }
 
 /// A job that is not final.
