@@ -110,6 +110,15 @@ pub enum CliError {
     NoMesh { folder: PathBuf },
     #[error("{} belongs to mesh {mesh} already; start it with `forgemesh up`, or give --home another folder", folder.display())]
     HasMesh { folder: PathBuf, mesh: MeshId },
+    #[error(
+        "{} was not written by forgemesh and stays as it is; move it away, or take what you need from `forgemesh service install --print`",
+        path.display()
+    )]
+    ForeignUnit { path: PathBuf },
+    #[error("`{command}` failed: {said}; `journalctl --user --unit forgemesh` may say more")]
+    Systemd { command: String, said: String },
+    #[error("{0}")]
+    Unit(#[from] super::service::Unnameable),
     #[error("the node did not start: {last}; see {}", log.display())]
     NotStarted { log: PathBuf, last: String },
     #[error("{} can be read by others; if nobody did, run: chmod 600 {}", path.display(), path.display())]
@@ -184,6 +193,7 @@ impl CliError {
             CliError::NotStarted { .. } => "not_started",
             CliError::LooseKey { .. } | CliError::NetworkKey { .. } => "network_key",
             CliError::NotAdmitted(_) => "not_admitted",
+            CliError::ForeignUnit { .. } | CliError::Systemd { .. } | CliError::Unit(_) => "service",
             CliError::HubUnreachable { .. } | CliError::NoAnswer | CliError::Busy => "hub_unreachable",
             CliError::NoSuchNode(_) => "no_such_node",
             CliError::Unwell { .. } => "unwell",
