@@ -111,4 +111,7 @@ fn a_node_for_idle_machines_begins_by_looking() {
     // No command makes it take work while nobody knows whether the machine is idle.
     assert_eq!(node.ok(&["node", "resume", "--json"]).json()["mode"], json!("yielding"));
     assert!(node.ok(&["node", "limits"]).text().contains("while the machine is idle"));
+    let checks = node.forgemesh(&["doctor", "--json"]).json();
+    let found = checks["checks"].as_array().into_iter().flatten().find(|check| check["check"] == "idle only");
+    assert_eq!(found.map(|check| check["verdict"].clone()), Some(json!("pass")), "{checks}");
 }
