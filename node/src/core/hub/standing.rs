@@ -120,9 +120,9 @@ impl HubRole {
         let why = "take no work now: they are paused, draining, in use by others, or their disk is full";
         let unwilling = |(_, agent, _): &&Seen<'_>| agent.is_live(now.up_ms) && agent.accepts == 0;
         tell("unwilling", agents.iter().filter(unwilling).count(), why);
-        let unreliable = |(node, ..): &&&Seen<'_>| !is_reliable(job, node);
+        let unreliable = |(node, ..): &&Seen<'_>| !is_reliable(job, node);
         let why = "left batches of this job unopened, or lost them: they come after all others";
-        tell("unreliable", willing.iter().filter(unreliable).count(), why);
+        tell("unreliable", agents.iter().filter(unreliable).count(), why);
         let min = job.terms.policy.min_agents;
         let first = if (eligible.len() as u64) < min {
             let text = format!("min_agents is {min}, {} agents may execute it: lower it", eligible.len());
