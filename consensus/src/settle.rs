@@ -202,7 +202,7 @@ pub fn statement(
                     signature: submission.signature,
                     nonce: submission.body.nonce.clone(),
                     expires_ms: submission.body.expires_ms,
-                    offer: submission.body.offer,
+                    offer: submission.body.offer.clone(),
                     accepted_ms: record.accepted_ms,
                     finished_ms,
                 },

@@ -22,6 +22,7 @@ mod render;
 mod reopen;
 mod replay;
 mod run;
+mod service;
 mod source;
 mod status;
 mod submit;
@@ -72,6 +73,9 @@ enum Command {
     Up(up::UpArgs),
     /// Stop it.
     Down,
+    /// Have the system run the node, unattended and without root.
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
     /// How the running node and its mesh stand.
     Status,
     /// Look for what keeps the node from its work, and say how to mend it.
@@ -113,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Join(args) => init::join(&common, &args),
         Command::Up(args) => up::up(&common, &args),
         Command::Down => up::down(&common),
+        Command::Service(command) => service::service(&common, &command),
         Command::Status => status::status(&common),
         Command::Doctor => doctor::doctor(&common),
         Command::Node(command) => nodes::node(&common, &command),

@@ -5,8 +5,11 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use forgemesh_protocol::envelope::BillingMode;
+use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::op::Op;
+use forgemesh_protocol::region::Region;
 use forgemesh_protocol::ticket::is_address;
 use serde::Deserialize;
 use toml::Spanned;
@@ -36,6 +39,16 @@ pub struct Config {
     pub paused: bool,
     /// May be given a seat in the hub.
     pub stand: bool,
+    /// Takes work only while others leave the machine idle.
+    pub idle_only: bool,
+    /// Where it stands, in its operator's words.
+    pub region: Option<Region>,
+    /// Takes jobs of its own and of `clients` alone.
+    pub private: bool,
+    /// Nodes and keys whose jobs a private node takes beside its own.
+    pub clients: Vec<NodeId>,
+    /// Billing modes of the jobs that it takes; none: all.
+    pub billing: Vec<BillingMode>,
 }
 
 /// Why the file was refused.
@@ -67,6 +80,14 @@ struct File {
     paused: bool,
     #[serde(default)]
     stand: bool,
+    #[serde(default)]
+    idle_only: bool,
+    region: Option<Spanned<String>>,
+    visibility: Option<Spanned<String>>,
+    #[serde(default)]
+    clients: Vec<Spanned<String>>,
+    #[serde(default)]
+    billing: Vec<Spanned<String>>,
 }
 
 impl Config {
@@ -108,6 +129,20 @@ impl Config {
                 if short && good(text) { Ok(text.to_owned()) } else { Err(cure.to_owned()) }
             }
         };
+        let private = file.visibility.map(|word| match word.get_ref().as_str() {
+            "public" => Ok(false),
+            "private" => Ok(true),
+            _ => Err(reader.value(&word, "visibility is \"public\" or \"private\"".to_owned())),
+        });
+        let private = private.transpose()?.unwrap_or(false);
+        if let Some(client) = file.clients.first().filter(|_| !private) {
+            let cure = "clients are for visibility = \"private\": add that, or leave them out";
+            return Err(reader.value(client, cure.to_owned()));
+        }
+        let region = file.region.map(|region| {
+            let read = region.get_ref().parse::<Region>();
+            read.map_err(|error| reader.value(&region, format!("\"{}\": {error}", region.get_ref())))
+        });
         Ok(Config {
             listen: reader.each(file.listen, limits::BOOTSTRAP, address(listen, an_address))?,
             bootstrap: reader.each(file.bootstrap, limits::BOOTSTRAP, address(is_address, with_peer))?,
@@ -116,13 +151,31 @@ impl Config {
             hours: reader.each(file.hours_utc, 24, hours)?,
             paused: file.paused,
             stand: file.stand,
+            idle_only: file.idle_only,
+            region: region.transpose()?,
+            private,
+            // One place is the node's own.
+            clients: reader.each(file.clients, limits::HELLO_CLIENTS - 1, client)?,
+            billing: reader.each(file.billing, limits::HELLO_BILLING, billing)?,
         })
     }
 
-    /// What it says of work, at this moment (milliseconds since 1970).
-    pub fn availability(&self, now_ms: u64) -> Availability {
-        let mode = if self.paused || !self.is_open(now_ms) { Mode::Paused } else { Mode::Working };
-        Availability { mode, threads: self.threads.map(u64::from), ops: self.ops.clone() }
+    /// What it says of work of this node, at this moment (milliseconds since 1970). `idle`: others leave the machine idle.
+    pub fn availability(&self, node: NodeId, now_ms: u64, idle: bool) -> Availability {
+        let mode = match self.paused || !self.is_open(now_ms) {
+            true => Mode::Paused,
+            false if self.idle_only && !idle => Mode::Yielding,
+            false => Mode::Working,
+        };
+        let clients = || std::iter::once(node).chain(self.clients.iter().copied().filter(|id| *id != node));
+        Availability {
+            mode,
+            threads: self.threads.map(u64::from),
+            ops: self.ops.clone(),
+            region: self.region.clone(),
+            billing: self.billing.clone(),
+            clients: self.private.then(|| clients().collect()),
+        }
     }
 
     /// Is this a time at which the node takes work?
@@ -151,12 +204,27 @@ impl Config {
              # threads = 4                        # threads that compute; all cores without it\n\
              # ops = [\"mc@1/reserve.v1\"]          # operations that it executes; all without it\n\
              # hours_utc = [\"20:00-06:00\"]        # when it takes work; always without it\n\
+             # idle_only = true                   # takes work only while others leave the machine idle\n\
              # paused = true                      # takes no work until `forgemesh node resume`\n\
+             # region = \"eu-west\"                 # where it stands, for jobs that ask for a region\n\
+             # visibility = \"private\"            # takes jobs of its own and of `clients` alone; public without it\n\
+             # clients = []                       # for a private node: ids of nodes, by `forgemesh node identity`\n\
+             # billing = [\"test\"]                 # takes jobs of these billing modes; all without it\n\
              # stand = true                       # hub members may promote it to one of them\n",
             list(listen),
             list(bootstrap)
         )
     }
+}
+
+fn client(text: &str) -> Result<NodeId, String> {
+    let cure = "a client is the id of a node, 64 digits; `forgemesh node identity` says it there";
+    text.parse().map_err(|_| cure.to_owned())
+}
+
+fn billing(text: &str) -> Result<BillingMode, String> {
+    let found = BillingMode::ALL.into_iter().find(|mode| mode.as_str() == text);
+    found.ok_or_else(|| "a billing mode is \"billable\" or \"test\"".to_owned())
 }
 
 /// `HH:MM-HH:MM`; the end may lie after midnight.
@@ -237,6 +305,8 @@ mod tests {
         let text: Vec<String> = text.lines().map(bare).collect();
         let all = parse(&text.join("\n")).expect("it is read");
         assert_eq!((all.threads, all.ops.len(), all.hours.len(), all.paused), (Some(4), 1, 1, true));
+        assert_eq!((all.idle_only, all.private, all.billing.len()), (true, true, 1));
+        assert_eq!(all.region.map(String::from).as_deref(), Some("eu-west"));
     }
 
     #[test]
@@ -271,8 +341,50 @@ mod tests {
         let open = [at(22, 30), at(23, 59), at(0, 0), at(5, 59), at(12, 0)];
         let closed = [at(22, 29), at(6, 0), at(11, 59), at(12, 1)];
         assert!(open.iter().all(|open| *open) && !closed.iter().any(|open| *open));
-        assert_eq!(config.availability((24 + 7) * 3_600_000).mode, Mode::Paused);
-        assert_eq!(config.availability((24 + 3) * 3_600_000).mode, Mode::Working);
-        assert_eq!(Config::default().availability(0), Availability::default());
+        assert_eq!(config.availability(node(1), (24 + 7) * 3_600_000, true).mode, Mode::Paused);
+        assert_eq!(config.availability(node(1), (24 + 3) * 3_600_000, true).mode, Mode::Working);
+        assert_eq!(Config::default().availability(node(1), 0, false), Availability::default());
+    }
+
+    fn node(id: u8) -> NodeId {
+        NodeId(forgemesh_protocol::hash::Hash([id; 32]))
+    }
+
+    #[test]
+    fn a_provider_says_for_whom_it_works_and_where() {
+        let client = node(2);
+        let text = format!(
+            "region = \"eu-west\"\nvisibility = \"private\"\nclients = [\"{client}\"]\nbilling = [\"test\"]\n"
+        );
+        let available = parse(&text).expect("it is read").availability(node(1), 0, true);
+        assert_eq!(available.clients, Some(vec![node(1), client]), "itself, too");
+        assert_eq!(available.region.map(String::from).as_deref(), Some("eu-west"));
+        assert_eq!(available.billing, [BillingMode::Test]);
+        // Private for nobody is for itself; a public one names nobody.
+        let alone = parse("visibility = \"private\"").expect("it is read").availability(node(1), 0, true);
+        assert_eq!(alone.clients, Some(vec![node(1)]));
+        let public = parse("visibility = \"public\"").expect("it is read").availability(node(1), 0, true);
+        assert_eq!(public.clients, None);
+        for (text, words) in [
+            ("\nregion = \"EU\"", "line 2: \"EU\": a region is"),
+            ("visibility = \"secret\"", "public"),
+            ("visibility = \"private\"\nclients = [\"ab\"]", "line 2: \"ab\": a client is the id"),
+            ("clients = [\"00\"]", "visibility = \"private\""),
+            ("billing = [\"free\"]", "\"billable\" or \"test\""),
+            ("idle_only = 1", "line 1"),
+        ] {
+            assert!(refused(text).contains(words), "{text}: {}", refused(text));
+        }
+        let many = format!("visibility = \"private\"\nclients = [{}]", format!("\"{client}\",").repeat(64));
+        assert!(refused(&many).contains("at most 63"));
+    }
+
+    #[test]
+    fn a_node_for_idle_machines_yields_while_hours_and_pauses_hold() {
+        let config = parse("idle_only = true").expect("it is read");
+        assert_eq!(config.availability(node(1), 0, false).mode, Mode::Yielding);
+        assert_eq!(config.availability(node(1), 0, true).mode, Mode::Working);
+        let paused = parse("idle_only = true\npaused = true").expect("it is read");
+        assert_eq!(paused.availability(node(1), 0, true).mode, Mode::Paused);
     }
 }

@@ -15,6 +15,7 @@ mod deliver;
 mod fetcher;
 pub mod gateway;
 pub mod hub;
+pub mod idleness;
 mod intake;
 mod keeper;
 mod leases;

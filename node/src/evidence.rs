@@ -242,7 +242,7 @@ fn check_submission(statement: &Statement, job: &Job, report: &mut Report) {
     let metadata = &predicate.run_details.metadata;
     let body = Submission {
         envelope: Bytes(job.envelope(&predicate.build_definition.external_parameters.terms)),
-        offer: metadata.offer,
+        offer: metadata.offer.clone(),
         nonce: metadata.nonce.clone(),
         expires_ms: metadata.expires_ms,
     };

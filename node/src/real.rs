@@ -6,6 +6,8 @@ pub mod control;
 pub mod enrol;
 pub mod executor;
 pub mod mesh;
+#[cfg(feature = "cli")]
+pub mod processors;
 pub mod store;
 #[cfg(feature = "mesh")]
 pub mod swarm;

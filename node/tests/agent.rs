@@ -12,6 +12,7 @@ use forgemesh_protocol::attestation::{Attestation, Claim, decode_claims};
 use forgemesh_protocol::canon::{self, Bytes};
 use forgemesh_protocol::challenge::LeafRef;
 use forgemesh_protocol::charter::{Charters, Seating};
+use forgemesh_protocol::envelope::BillingMode;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
@@ -19,6 +20,7 @@ use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::op::Op;
 use forgemesh_protocol::plan::{ShardTask, StageInput, StageRun};
+use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::wire::{Answer, Attested, Challenge, LeaseOffer, Message};
 use forgemesh_storage::Write;
 
@@ -165,7 +167,17 @@ impl Rig {
             input: run.input_hash(),
         };
         let lease = Signed::new(lease, MESH, &hub());
-        Message::Lease(Box::new(LeaseOffer { lease, contract: self.job.contract().clone(), run }))
+        let contract = self.job.contract().clone();
+        Message::Lease(Box::new(LeaseOffer { lease, contract, run, submission: None }))
+    }
+
+    /// A lease of a job that a client has signed, as the hub sends it to an agent that does not work for everybody.
+    fn lease_of(&self, job: JobId, submission: Option<&Signed<Submission>>) -> Message {
+        let Message::Lease(mut offer) = self.lease(1, 2) else { panic!("a lease") };
+        let body = Lease { job, ..offer.lease.body };
+        offer.lease = Signed::new(body, MESH, &hub());
+        offer.submission = submission.cloned().map(Box::new);
+        Message::Lease(offer)
     }
 
     fn attested(&self) -> Vec<Attested> {
@@ -344,6 +356,61 @@ fn a_node_lends_what_its_operator_allows() {
     assert_eq!(hello(&rig).ops, ops);
     rig.by_hub(rig.lease(4, 4));
     assert!(rig.works.is_empty());
+    // What it has not begun when it is told so it gives back; when its machine is used, all of that.
+    for (input, available) in [
+        (5, Availability { ops, ..Availability::default() }),
+        (6, Availability { mode: Mode::Yielding, ..Availability::default() }),
+    ] {
+        allow(&mut rig, Availability::default());
+        rig.by_hub(rig.lease(input, 8));
+        let begun = rig.works.len() as u64;
+        allow(&mut rig, available);
+        let of_run = rig.run(input).input_hash();
+        let held = hello(&rig).holds.into_iter().find(|holding| holding.input == of_run).expect("the begun");
+        assert_eq!(held.shards, std::iter::once(0..begun).collect::<Vec<_>>());
+        rig.work();
+        assert_eq!(rig.executed.get(&input), Some(&begun), "what is begun is finished");
+    }
+    assert_eq!(hello(&rig).accepts, 0);
+}
+
+/// A private agent looks at what the client has signed; a leader that forgets its list, or lies, gets nothing.
+#[test]
+fn a_private_agent_takes_only_what_its_clients_have_signed() {
+    let (client, stranger) = (SecretKey::from_bytes(&[20; 32]), SecretKey::from_bytes(&[21; 32]));
+    let signed = |by: &SecretKey, billing: &str| {
+        let envelope = format!(
+            r#"{{"op":{{"name":"mc","version":1,"profile":"insurance.v1"}},"args":{{"iterations":4000000}},"ctx":{{"billing":{{"mode":"{billing}"}}}}}}"#
+        );
+        let (job, terms) = Job::read(envelope.as_bytes()).expect("a job");
+        let (envelope, nonce) = (Bytes(job.envelope(&terms)), Bytes(vec![1; 16]));
+        let submission = Submission { envelope, offer: Offer::default(), nonce, expires_ms: 1 };
+        Signed::new(submission, MESH, by)
+    };
+    let takes = |available: &Availability, job: JobId, submission: Option<&Signed<Submission>>| {
+        let mut rig = Rig::new();
+        rig.by_hub(logged(0, Hash::ZERO));
+        let request = Request::Available(Box::new(available.clone()));
+        rig.hand(Input::Request { token: 1, request });
+        let lease = rig.lease_of(job, submission);
+        rig.by_hub(lease);
+        !rig.works.is_empty()
+    };
+    let private = Availability { clients: Some(vec![client.public().id()]), ..Availability::default() };
+    let (good, bad) = (signed(&client, "billable"), signed(&stranger, "billable"));
+    assert!(takes(&private, good.job_id(MESH), Some(&good)));
+    assert!(!takes(&private, bad.job_id(MESH), Some(&bad)), "a stranger's");
+    assert!(!takes(&private, good.job_id(MESH), None), "nobody says whose");
+    assert!(!takes(&private, bad.job_id(MESH), Some(&good)), "another job's");
+    let mut forged = good.clone();
+    forged.body.expires_ms += 1;
+    assert!(!takes(&private, forged.job_id(MESH), Some(&forged)), "not signed so");
+    // The billing mode is what the client has signed, too.
+    let test = Availability { billing: vec![BillingMode::Test], ..Availability::default() };
+    let free = signed(&stranger, "test");
+    assert!(takes(&test, free.job_id(MESH), Some(&free)));
+    assert!(!takes(&test, good.job_id(MESH), Some(&good)) && !takes(&test, good.job_id(MESH), None));
+    assert!(takes(&Availability::default(), JOB, None), "who takes everybody's asks for nothing");
 }
 
 #[test]

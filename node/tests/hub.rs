@@ -5,6 +5,7 @@ mod hub {
     mod bench;
 
     mod attesting;
+    mod caps;
     mod cause;
     mod durable;
     mod enrolment;

@@ -79,6 +79,19 @@ pub enum BillingMode {
     Test,
 }
 
+impl BillingMode {
+    /// Every mode there is.
+    pub const ALL: [BillingMode; 2] = [BillingMode::Billable, BillingMode::Test];
+
+    /// The word in `ctx.billing.mode`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BillingMode::Billable => "billable",
+            BillingMode::Test => "test",
+        }
+    }
+}
+
 /// Where the job comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

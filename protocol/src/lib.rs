@@ -25,6 +25,7 @@ pub mod op;
 pub mod plan;
 pub mod problem;
 pub mod receipt;
+pub mod region;
 pub mod schema;
 pub mod state;
 pub mod submission;

@@ -39,6 +39,14 @@ pub const NODE_NAME_BYTES: usize = 64;
 pub const REASON_BYTES: usize = 512;
 /// Operations that an agent may say it is confined to.
 pub const HELLO_OPS: usize = 64;
+/// Clients to whose jobs a private agent may say it is confined, itself among them.
+pub const HELLO_CLIENTS: usize = 64;
+/// Billing modes to which an agent may say it is confined: as many as there are.
+pub const HELLO_BILLING: usize = 2;
+/// Bytes of a region's name.
+pub const REGION_BYTES: usize = 32;
+/// Regions that one job may ask for.
+pub const OFFER_REGIONS: usize = 16;
 /// Bytes of one line of a request on a node's control socket.
 pub const CONTROL_BYTES: usize = 1 << 20;
 /// Bytes of one line of an answer there.

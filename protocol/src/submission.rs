@@ -7,13 +7,17 @@ use crate::canon::{self, Bytes};
 use crate::hash::{Domain, Hash, Hasher};
 use crate::id::{JobId, MeshId};
 use crate::keys::{PublicKey, Signable, Signed};
+use crate::region::Regions;
 
 /// The buyer's market terms; kept out of the envelope, which never grows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Offer {
     /// The most the job may cost, in micro-credits. Work settles at zero today, so zero is enough.
     pub max_price_ucredits: u64,
+    /// Where it may be executed, by what nodes say of themselves.
+    #[serde(default, skip_serializing_if = "Regions::is_anywhere")]
+    pub regions: Regions,
 }
 
 /// What is signed.

@@ -12,15 +12,17 @@ use crate::challenge::{LeafRef, Verdict};
 use crate::charter::{Charter, Seating};
 use crate::contract::Contract;
 use crate::enrolment::{Expulsion, Invitation, Join, Withdrawal};
+use crate::envelope::BillingMode;
 use crate::genesis::HubMember;
 use crate::hash::Hash;
-use crate::id::JobId;
+use crate::id::{JobId, NodeId};
 use crate::keys::Signed;
 use crate::lease::Lease;
 use crate::limits;
 use crate::op::Op;
 use crate::plan::StageRun;
 use crate::receipt::ReceiptSignature;
+use crate::region::Region;
 use crate::submission::Submission;
 use crate::vote::ReductionVote;
 
@@ -205,6 +207,15 @@ pub struct Hello {
     /// Its key and its beacon chain, if its operator would have it sit in the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidacy: Option<HubMember>,
+    /// Where it stands, by its operator's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// The billing modes of the jobs that it takes; all, if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub billing: Vec<BillingMode>,
+    /// Whose jobs it takes, by the ids of the keys that signed them; none: everybody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<Vec<NodeId>>,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -231,6 +242,10 @@ pub struct LeaseOffer {
     pub lease: Signed<Lease>,
     pub contract: Contract,
     pub run: StageRun,
+    /// What the job's client has signed, for a holder that takes only some clients' jobs, or only some billing modes: it
+    /// sees for itself whose job it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submission: Option<Box<Signed<Submission>>>,
 }
 
 /// An attestation with its members.

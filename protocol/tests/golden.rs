@@ -19,6 +19,7 @@ use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::op::Op;
 use forgemesh_protocol::plan::{Plan, ShardTask, Stage, StageInput, StageKind, StageRun};
+use forgemesh_protocol::region::Regions;
 use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::ticket::Ticket;
 use forgemesh_protocol::vote::{Artifact, FinalResult, Outcome, ReductionVote};
@@ -96,6 +97,9 @@ fn lines() -> Vec<String> {
         expires_ms: 1_700_000_000_000,
     };
     let job = Signed::new(submission.clone(), MESH, &secret()).job_id(MESH);
+    let regions = ["eu-west", "us-east"].map(|name| name.parse().expect("a region")).to_vec();
+    let offer = Offer { regions: Regions::new(regions).expect("two"), ..Offer::default() };
+    let local = Submission { offer, ..submission.clone() };
     let plan = Plan {
         contract: contract().hash(),
         paths: 167_000,
@@ -208,6 +212,8 @@ fn lines() -> Vec<String> {
         signed("expulsion", &Expulsion { node: agent, admitted: 19 }),
         format!("ticket {}", ticket.issue(&secret())),
         signed("charter", &charter),
+        signed("submission_with_regions", &local),
+        format!("work_hash_with_regions {}", local.work_hash()),
     ]
 }
 

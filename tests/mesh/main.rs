@@ -2,6 +2,7 @@
 //! happens to the others. Loopback only; every process is stopped by its own id.
 
 mod admission;
+mod caps;
 mod cluster;
 mod computing;
 mod pair;

@@ -20,6 +20,7 @@ use forgemesh_protocol::canon::{self, Bytes};
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signed};
+use forgemesh_protocol::region::Regions;
 use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::{base64, limits};
 use forgemesh_storage::Storage;
@@ -39,11 +40,13 @@ use super::submit::event;
 use super::view::{self, JobView};
 use crate::bundle;
 use crate::config::Config;
+use crate::core::idleness::Idleness;
 use crate::core::{Asked, Reply, Request as Ask};
 use crate::driver::{Handle, Stopped};
 use crate::real::control::request::Request;
 use crate::real::control::{self, Answers};
 use crate::real::executor::Throttle;
+use crate::real::processors::Processors;
 use crate::real::swarm::SwarmHandle;
 
 /// A watcher hears something at least this often, so that one that is gone is noticed.
@@ -67,6 +70,9 @@ pub struct Desk {
     /// Tells the node to stop.
     pub stop: watch::Sender<bool>,
     pub operator: Mutex<Operator>,
+    /// What the processors do beside this node; read only if the settings ask for an idle machine.
+    pub processors: Processors,
+    pub idleness: Mutex<Idleness>,
     /// Questions of other nodes, taken by the background task.
     pub asked: Mutex<Option<mpsc::Receiver<Asked>>>,
     /// Those that are being answered.
@@ -112,7 +118,7 @@ impl Desk {
         }
         match request {
             Request::Status {} => plain(self.status().await?),
-            Request::Submit { envelope } => self.submit(envelope.as_bytes()).await,
+            Request::Submit { envelope, regions } => self.submit(envelope.as_bytes(), regions).await,
             Request::SubmitSigned { submission } => self.submit_signed(read_signed(&submission)?).await,
             Request::Jobs {} => {
                 let open = self.open_jobs().await?;
@@ -173,14 +179,14 @@ impl Desk {
         self.handle.seated().seating.seated.contains(&self.secret.public().id())
     }
 
-    async fn submit(&self, envelope: &[u8]) -> Result<Answer, CliError> {
+    async fn submit(&self, envelope: &[u8], regions: Regions) -> Result<Answer, CliError> {
         // What no agent here can do waits for one that can: only what is wrong in itself is refused.
         let (job, terms) =
             Job::read(envelope).map_err(|problems| run::refuse(&self.storage, envelope, problems))?;
         let log_ms = self.handle_status().await?.hub.map_or(0, |hub| hub.log_ms);
         let submission = Submission {
             envelope: Bytes(job.envelope(&terms)),
-            offer: Offer::default(),
+            offer: Offer { regions, ..Offer::default() },
             nonce: Bytes(home::random::<16>().map_err(CliError::Entropy)?.to_vec()),
             expires_ms: now_ms().max(log_ms) + limits::SUBMISSION_TTL_MS,
         };

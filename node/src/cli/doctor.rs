@@ -17,6 +17,7 @@ use super::{Common, home, network, print, print_json};
 use crate::boot;
 use crate::config::Config;
 use crate::real::control::request::Request;
+use crate::real::processors::Processors;
 
 /// How long a hub member's address may take to answer.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -84,6 +85,9 @@ pub fn doctor(common: &Common) -> Result<(), CliError> {
     checks.push(hello(&status));
     checks.push(instructions());
     checks.push(threads(common, &config));
+    if config.idle_only {
+        checks.push(processors());
+    }
     report(common, &checks)
 }
 
@@ -307,6 +311,15 @@ fn threads(common: &Common, config: &Config) -> Check {
         return Check::new(NAME, Verdict::Warn, found, format!("threads = {cores} in config.toml"));
     }
     Check::pass(NAME, format!("{wanted} of {cores} cores"))
+}
+
+/// Can it be seen whether others use the machine?
+fn processors() -> Check {
+    const NAME: &str = "idle only";
+    match Processors::default().read() {
+        Ok(_) => Check::pass(NAME, "others' use of the processors can be read"),
+        Err(error) => Check::new(NAME, Verdict::Fail, error.to_string(), "take idle_only out of config.toml"),
+    }
 }
 
 /// The TCP socket of a multiaddr text that begins with an IP address.

@@ -46,6 +46,8 @@ pub enum CliError {
     Entropy(getrandom::Error),
     #[error("the system refuses a thread: {0}; raise the limit on threads or lower --threads")]
     Thread(std::io::Error),
+    #[error("idle_only needs /proc/stat, which cannot be read here: {0}; take idle_only out of config.toml")]
+    Processors(std::io::Error),
     #[error("the hub refuses: {0}")]
     Rejected(crate::core::Rejected),
     #[error("the hub refuses it: {0}")]
@@ -108,6 +110,15 @@ pub enum CliError {
     NoMesh { folder: PathBuf },
     #[error("{} belongs to mesh {mesh} already; start it with `forgemesh up`, or give --home another folder", folder.display())]
     HasMesh { folder: PathBuf, mesh: MeshId },
+    #[error(
+        "{} was not written by forgemesh and stays as it is; move it away, or take what you need from `forgemesh service install --print`",
+        path.display()
+    )]
+    ForeignUnit { path: PathBuf },
+    #[error("`{command}` failed: {said}; `journalctl --user --unit forgemesh` may say more")]
+    Systemd { command: String, said: String },
+    #[error("{0}")]
+    Unit(#[from] super::service::Unnameable),
     #[error("the node did not start: {last}; see {}", log.display())]
     NotStarted { log: PathBuf, last: String },
     #[error("{} can be read by others; if nobody did, run: chmod 600 {}", path.display(), path.display())]
@@ -187,6 +198,7 @@ impl CliError {
             CliError::NotStarted { .. } => "not_started",
             CliError::LooseKey { .. } | CliError::NetworkKey { .. } => "network_key",
             CliError::NotAdmitted(_) => "not_admitted",
+            CliError::ForeignUnit { .. } | CliError::Systemd { .. } | CliError::Unit(_) => "service",
             CliError::HubUnreachable { .. } | CliError::NoAnswer | CliError::Busy => "hub_unreachable",
             CliError::NoSuchNode(_) => "no_such_node",
             CliError::NoCandidate(_) => "no_candidate",
@@ -198,7 +210,7 @@ impl CliError {
             CliError::Open(forgemesh_storage::OpenError::InUse { .. }) => "data_folder_in_use",
             CliError::Open(_) | CliError::Key(_) | CliError::Boot(_) | CliError::Storage(_) => "data_folder",
             CliError::Commit(_) | CliError::Driver(_) | CliError::Stopped(_) => "storage_failed",
-            CliError::Entropy(_) | CliError::Thread(_) => "system",
+            CliError::Entropy(_) | CliError::Thread(_) | CliError::Processors(_) => "system",
             CliError::Rejected(_) | CliError::RefusedByHub(_) => "rejected",
             CliError::DiskLow => "disk_low",
             CliError::JobFailed { failure, .. } => failure.code.as_str(),

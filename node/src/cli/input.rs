@@ -9,6 +9,8 @@ use forgemesh_protocol::envelope::Terms;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::op::Op;
 use forgemesh_protocol::problem::Problems;
+use forgemesh_protocol::region::{Region, Regions};
+use forgemesh_protocol::submission::Offer;
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -29,9 +31,19 @@ pub struct JobInput {
     /// How much is executed again: none, spotcheck or full.
     #[arg(long, value_name = "MODE")]
     verify: Option<String>,
+    /// Have it executed only by nodes that say they are in this region; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    region: Vec<Region>,
 }
 
 impl JobInput {
+    /// The market terms: where it may be executed.
+    pub fn offer(&self) -> Result<Offer, CliError> {
+        let regions =
+            Regions::new(self.region.clone()).map_err(|error| CliError::Usage(error.to_string()))?;
+        Ok(Offer { regions, ..Offer::default() })
+    }
+
     /// The bytes of the envelope, with what the command line changes.
     pub fn envelope(&self) -> Result<Vec<u8>, CliError> {
         let bytes = self.bytes()?;
@@ -127,9 +139,9 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, CliError> {
     Ok(bytes)
 }
 
-/// Reads a job and holds its policy against the one node there is.
-pub fn admit(envelope: &[u8]) -> Result<(Job, Terms), Problems> {
+/// Reads a job and holds its policy and its offer against the one node there is.
+pub fn admit(envelope: &[u8], offer: &Offer) -> Result<(Job, Terms), Problems> {
     let (job, terms) = Job::read(envelope)?;
-    placement::check(&terms.policy, &Capabilities::EMBEDDED)?;
+    placement::check(&terms.policy, &offer.regions, &Capabilities::EMBEDDED)?;
     Ok((job, terms))
 }

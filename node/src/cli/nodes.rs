@@ -101,10 +101,13 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
     match command {
         NodeCommand::Ls => list(&value),
         NodeCommand::Limits { .. } => {
-            let ops: Vec<&str> =
-                value["ops"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            let ops = if ops.is_empty() { "all operations".to_owned() } else { ops.join(", ") };
-            print(&format!("{} of {} threads, {ops}", value["capacity"], value["threads"]));
+            print(&format!(
+                "{} of {} threads, {}",
+                value["capacity"],
+                value["threads"],
+                list_or(&value["ops"], "all operations")
+            ));
+            caps(&value);
         }
         NodeCommand::WhyIdle => {
             let (held, executing) = (&value["held"], &value["executing"]);
@@ -137,6 +140,27 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
         )),
     }
     Ok(())
+}
+
+/// For whom it works, when and where.
+fn caps(value: &Value) {
+    let row = |name: &str, text: String| print(&format!("{name:<10} {text}"));
+    let idle = if value["idle_only"] == json!(true) { ", while the machine is idle" } else { "" };
+    row("hours", format!("{}{idle}", list_or(&value["hours_utc"], "always")));
+    row("region", value["region"].as_str().unwrap_or("none said").to_owned());
+    row(
+        "jobs of",
+        match value["clients"].as_array() {
+            None => "everybody (public)".to_owned(),
+            Some(_) => format!("{} (private)", list_or(&value["clients"], "nobody")),
+        },
+    );
+    row("billing", list_or(&value["billing"], "billable and test jobs"));
+}
+
+fn list_or(value: &Value, none: &str) -> String {
+    let texts: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if texts.is_empty() { none.to_owned() } else { texts.join(", ") }
 }
 
 fn list(value: &Value) {

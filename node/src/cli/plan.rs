@@ -22,8 +22,8 @@ pub struct PlanArgs {
 /// Prints stages, leaves, shards and the static estimate.
 pub fn plan(common: &Common, args: &PlanArgs) -> Result<(), CliError> {
     let envelope = args.input.envelope()?;
-    let (job, terms) =
-        input::admit(&envelope).map_err(|problems| CliError::Refused { problems, record: None })?;
+    let (job, terms) = input::admit(&envelope, &args.input.offer()?)
+        .map_err(|problems| CliError::Refused { problems, record: None })?;
     let plan = job.plan();
     let threads = home::threads(common);
     let core_seconds = plan.estimate_ns as f64 / 1e9;

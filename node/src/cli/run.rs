@@ -9,7 +9,7 @@ use forgemesh_protocol::id::JobId;
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::problem::Problems;
-use forgemesh_protocol::submission::{Offer, Submission};
+use forgemesh_protocol::submission::Submission;
 use forgemesh_storage::{Batch, Storage};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
@@ -42,12 +42,12 @@ pub struct RunArgs {
 
 /// Runs the job, or goes on with the same job if it was interrupted.
 pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
-    let envelope = args.input.envelope()?;
+    let (envelope, offer) = (args.input.envelope()?, args.input.offer()?);
     if let Some(client) = Client::find(common)? {
-        return submit::run_there(common, client, &envelope, args.out, args.progress);
+        return submit::run_there(common, client, &envelope, offer, args.out, args.progress);
     }
     let home = home::open(common)?;
-    let (job, terms) = match input::admit(&envelope) {
+    let (job, terms) = match input::admit(&envelope, &offer) {
         Ok(admitted) => admitted,
         Err(problems) => return Err(refuse(&home.storage, &envelope, problems)),
     };
@@ -57,7 +57,7 @@ pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
     }
     let mut submission = Submission {
         envelope: Bytes(job.envelope(&terms)),
-        offer: Offer::default(),
+        offer,
         nonce: Bytes(home::random::<16>().map_err(CliError::Entropy)?.to_vec()),
         expires_ms: 0,
     };

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::submission::Offer;
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -36,10 +37,11 @@ pub struct SubmitArgs {
 /// Gives a job to the running node.
 pub fn submit(common: &Common, args: SubmitArgs) -> Result<(), CliError> {
     let mut client = Client::require(common)?;
+    let (envelope, offer) = (args.input.envelope()?, args.input.offer()?);
     if args.wait {
-        return run_there(common, client, &args.input.envelope()?, args.out, args.progress);
+        return run_there(common, client, &envelope, offer, args.out, args.progress);
     }
-    let value = hand_in(&mut client, &args.input.envelope()?)?;
+    let value = hand_in(&mut client, &envelope, offer)?;
     if common.json {
         print_json(&value);
     } else {
@@ -54,6 +56,7 @@ pub fn run_there(
     common: &Common,
     mut client: Client,
     envelope: &[u8],
+    offer: Offer,
     out: Option<PathBuf>,
     progress: ProgressMode,
 ) -> Result<(), CliError> {
@@ -61,7 +64,7 @@ pub fn run_there(
         let failed = |source| CliError::Write { path: folder.clone(), source };
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    let value = hand_in(&mut client, envelope)?;
+    let value = hand_in(&mut client, envelope, offer)?;
     let id = value["job_id"].as_str().unwrap_or_default().to_owned();
     if !common.json {
         print(&format!("accepted {id}"));
@@ -74,10 +77,10 @@ pub fn run_there(
     }
 }
 
-fn hand_in(client: &mut Client, envelope: &[u8]) -> Result<Value, CliError> {
+fn hand_in(client: &mut Client, envelope: &[u8], offer: Offer) -> Result<Value, CliError> {
     let text = std::str::from_utf8(envelope)
         .map_err(|_| CliError::Usage("a job file is UTF-8 text; save it as such".to_owned()))?;
-    Ok(client.ask(&Request::Submit { envelope: text.to_owned() })?.value)
+    Ok(client.ask(&Request::Submit { envelope: text.to_owned(), regions: offer.regions })?.value)
 }
 
 /// Shows a job's steps until it is final.

@@ -32,6 +32,7 @@ use crate::driver::Driver;
 use crate::real::control::request::Request;
 use crate::real::control::{Control, told};
 use crate::real::executor::{ThreadPool, Throttle};
+use crate::real::processors::Processors;
 use crate::real::store::StoreThread;
 use crate::real::swarm::SwarmHandle;
 
@@ -85,7 +86,11 @@ fn live(
     let config = Config::read(&home.folder)?.unwrap_or_default();
     let key = network::read_key(&home.folder)?;
     let (mut driver, throttle, network) = assemble(common, home, &genesis, &config, key)?;
-    driver.make_available(config.availability(now_ms()));
+    let processors = Processors::default();
+    if config.idle_only {
+        processors.read().map_err(CliError::Processors)?;
+    }
+    driver.make_available(config.availability(home.secret.public().id(), now_ms(), false));
     let asked = driver.asked();
     let handle = driver.handle();
     let reports = handle.watch();
@@ -103,6 +108,8 @@ fn live(
         network_key: key,
         stop: stop.clone(),
         operator: Mutex::new(Operator::default()),
+        processors,
+        idleness: Mutex::default(),
         asked: Mutex::new(Some(asked)),
         answering: Mutex::new(BTreeSet::new()),
     };

@@ -134,7 +134,7 @@ impl AgentRole {
 
     /// Takes up the shards of a lease that it does not have already.
     pub fn leased(&mut self, cx: &mut Context<'_>, offer: LeaseOffer) {
-        let LeaseOffer { lease, contract, run } = offer;
+        let LeaseOffer { lease, contract, run, submission } = offer;
         let body = &lease.body;
         let input = run.input_hash();
         if body.agent != cx.identity.node
@@ -144,8 +144,7 @@ impl AgentRole {
         {
             return;
         }
-        let ops = &self.available.ops;
-        if !ops.is_empty() && !ops.contains(&contract.op) {
+        if !self.available.admits(cx.identity.mesh, body, &contract, submission.as_deref()) {
             return;
         }
         let stage = (body.job, body.stage);
@@ -306,6 +305,9 @@ impl AgentRole {
             ops: self.available.ops.clone(),
             seating: 0,
             candidacy: None,
+            region: self.available.region.clone(),
+            billing: self.available.billing.clone(),
+            clients: self.available.clients.clone(),
         }
     }
 
@@ -496,10 +498,9 @@ impl AgentRole {
     pub fn make_available(&mut self, available: Availability) {
         let asked = available.threads.unwrap_or(self.threads);
         self.capacity = if asked < self.threads { asked.max(1) } else { self.threads };
+        let all = available.mode.gives_back();
+        self.drop_waiting(|assignment| all || !available.executes(&assignment.task.0.op));
         self.available = available;
-        if self.available.mode == Mode::Paused {
-            self.drop_waiting(|_| true);
-        }
         self.hello_ms = 0;
     }
 

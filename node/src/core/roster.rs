@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use forgemesh_protocol::envelope::Target;
+use forgemesh_protocol::envelope::{BillingMode, Target};
 use forgemesh_protocol::genesis::HubMember;
 use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::keys::PublicKey;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::op::Op;
+use forgemesh_protocol::region::Region;
 use forgemesh_protocol::wire::Hello;
 
 /// Parts per million: the unit of an agent's pace.
@@ -25,6 +27,12 @@ pub(crate) struct Agent {
     pub ops: Vec<Op>,
     /// Its key and beacon chain, if it could sit in the hub.
     pub candidacy: Option<HubMember>,
+    /// Where it stands, by its operator's word.
+    pub region: Option<Region>,
+    /// The billing modes that it takes; all, if there are none.
+    pub billing: Vec<BillingMode>,
+    /// Whose jobs it takes; none: everybody's.
+    pub clients: Option<Vec<NodeId>>,
 }
 
 impl Agent {
@@ -45,6 +53,21 @@ impl Agent {
     /// Does it execute this operation?
     pub fn executes(&self, op: &Op) -> bool {
         self.ops.is_empty() || self.ops.contains(op)
+    }
+
+    /// Does it take jobs that this key has signed?
+    pub fn works_for(&self, client: &PublicKey) -> bool {
+        self.clients.as_ref().is_none_or(|clients| clients.contains(&client.id()))
+    }
+
+    /// Does it take jobs that are billed so?
+    pub fn takes(&self, mode: BillingMode) -> bool {
+        self.billing.is_empty() || self.billing.contains(&mode)
+    }
+
+    /// Does it want to see what the client has signed, before it takes a lease?
+    pub fn is_choosy(&self) -> bool {
+        self.clients.is_some() || !self.billing.is_empty()
     }
 
     /// Nanoseconds that one of its threads is expected to need for a shard of this estimate.
@@ -75,11 +98,18 @@ impl Roster {
             pace_ppm: old.map_or(MILLION, |agent| agent.pace_ppm),
             ops: hello.ops.iter().take(limits::HELLO_OPS).cloned().collect(),
             candidacy: hello.candidacy.clone().filter(|member| member.key.id() == node),
+            region: hello.region.clone(),
+            billing: hello.billing.iter().take(limits::HELLO_BILLING).copied().collect(),
+            clients: hello
+                .clients
+                .as_ref()
+                .map(|clients| clients.iter().take(limits::HELLO_CLIENTS).copied().collect()),
         };
         let same = |old: &Agent| {
             old.is_live(up_ms)
                 && (old.capacity, old.accepts) == (agent.capacity, agent.accepts)
-                && old.ops == agent.ops
+                && (&old.ops, &old.region) == (&agent.ops, &agent.region)
+                && (&old.billing, &old.clients) == (&agent.billing, &agent.clients)
         };
         let changed = !old.is_some_and(same);
         self.agents.insert(node, agent);

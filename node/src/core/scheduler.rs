@@ -16,6 +16,7 @@ use forgemesh_protocol::wire::{Hello, Holding};
 
 use super::Now;
 use super::leases::{Lending, Lent, held};
+use super::placement::may_execute;
 use super::roster::{Agent, Roster};
 
 /// How many times slower than expected an agent may be and still keep its lease.
@@ -100,6 +101,11 @@ impl Scheduler {
     /// Was this agent heard lately?
     pub fn is_live(&self, node: &NodeId, up_ms: u64) -> bool {
         self.roster.get(node).is_some_and(|agent| agent.is_live(up_ms))
+    }
+
+    /// Does this agent want to see what a job's client has signed?
+    pub fn is_choosy(&self, node: &NodeId) -> bool {
+        self.roster.get(node).is_some_and(Agent::is_choosy)
     }
 
     /// Who has worked on a job.
@@ -319,15 +325,9 @@ impl Scheduler {
 
     /// The agents that may work on a job now, whether or not they have room.
     fn eligible<'a>(&'a self, job: &'a JobRecord, up_ms: u64) -> impl Iterator<Item = (NodeId, &'a Agent)> {
-        let policy = &job.terms.policy;
         self.roster
             .iter()
-            .filter(move |(node, agent)| {
-                agent.is_live(up_ms)
-                    && agent.serves(policy.target)
-                    && agent.executes(&job.contract.op)
-                    && !job.convicted.contains(node)
-            })
+            .filter(move |(node, agent)| may_execute(job, node, agent, up_ms))
             .map(|(node, agent)| (*node, agent))
     }
 
@@ -583,7 +583,7 @@ fn adopt(
 }
 
 /// Has the agent left few enough batches of this job unopened, or without their blobs?
-fn is_reliable(job: &JobRecord, agent: &NodeId) -> bool {
+pub(crate) fn is_reliable(job: &JobRecord, agent: &NodeId) -> bool {
     let of_agent = job.set_aside.iter().filter(|aside| {
         matches!(aside.reason, Reason::Unopened | Reason::Lost)
             && aside.batch.attestation.body.agent == *agent

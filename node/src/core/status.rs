@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use forgemesh_protocol::envelope::BillingMode;
 use forgemesh_protocol::genesis::HubMember;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::op::Op;
+use forgemesh_protocol::region::Region;
 use forgemesh_protocol::state::State;
 
 use super::availability::Availability;
@@ -79,6 +81,11 @@ pub struct AgentStatus {
     pub ops: Vec<Op>,
     /// Its key and beacon chain, if it could sit in the hub and does not.
     pub candidacy: Option<HubMember>,
+    pub region: Option<Region>,
+    /// The billing modes that it takes; all, if there are none.
+    pub billing: Vec<BillingMode>,
+    /// Whose jobs it takes; none: everybody's.
+    pub clients: Option<Vec<NodeId>>,
 }
 
 /// A job that is not final.

@@ -165,6 +165,16 @@ fn a_shard_that_only_the_unreliable_have_not_failed_at_goes_to_them() {
         Message::ShardFailed { job: id, stage: 0, shard, attempt: 1, detail: "no memory".to_owned() };
     bench.from(&loser, failed);
     assert_eq!((shards(&bench.leases(&reliable)), bench.leases(&loser).len()), ([shard].into(), 0));
+    // While nobody takes it, whoever waits is told that one of them is preferred to nobody.
+    (reliable.accepts, loser.accepts) = (0, 0);
+    bench.hello(&[&reliable, &loser]);
+    let failed =
+        Message::ShardFailed { job: id, stage: 0, shard, attempt: 2, detail: "no memory".to_owned() };
+    bench.from(&reliable, failed);
+    let Reply::Pending(Some(reasons)) = bench.answer(Request::Pending(id)) else { panic!("reasons") };
+    let told: Vec<_> = reasons.iter().map(|reason| reason.code).collect();
+    assert_eq!(told, ["executing", "no_agent", "unwilling", "unreliable"]);
+    assert!(reasons[3].text.starts_with("1 of 2 agents left batches"), "{}", reasons[3].text);
 }
 
 #[test]

@@ -19,12 +19,14 @@ use forgemesh_node::ports::Work;
 use forgemesh_protocol::attestation::{Attestation, Claim};
 use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::envelope::BillingMode;
 use forgemesh_protocol::genesis::{Genesis, Parameters};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
 use forgemesh_protocol::op::Op;
 use forgemesh_protocol::plan::ShardTask;
+use forgemesh_protocol::region::{Region, Regions};
 use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::wire::{Attested, Hello, Holding, LeaseOffer, Message};
 use forgemesh_storage::{Batch, Write};
@@ -51,6 +53,9 @@ pub struct Agent {
     pub holds: BTreeMap<(JobId, u64), BTreeSet<u64>>,
     /// What it says that it is confined to.
     pub ops: Vec<Op>,
+    pub region: Option<Region>,
+    pub billing: Vec<BillingMode>,
+    pub clients: Option<Vec<NodeId>>,
     seq: u64,
     prev: Hash,
 }
@@ -60,7 +65,19 @@ impl Agent {
         let secret = SecretKey::from_bytes(&[key; 32]);
         let (leases, holds) = (Vec::new(), BTreeMap::new());
         let accepts = capacity * 256;
-        Agent { secret, capacity, accepts, leases, holds, ops: Vec::new(), seq: 0, prev: Hash::ZERO }
+        Agent {
+            secret,
+            capacity,
+            accepts,
+            leases,
+            holds,
+            ops: Vec::new(),
+            region: None,
+            billing: Vec::new(),
+            clients: None,
+            seq: 0,
+            prev: Hash::ZERO,
+        }
     }
 
     pub fn id(&self) -> NodeId {
@@ -99,6 +116,9 @@ impl Agent {
             ops: self.ops.clone(),
             seating: 0,
             candidacy: None,
+            region: self.region.clone(),
+            billing: self.billing.clone(),
+            clients: self.clients.clone(),
         }))
     }
 
@@ -166,6 +186,8 @@ pub struct Bench {
     /// What is not durable yet, while the disk is slow.
     pub waiting: Option<VecDeque<Pending>>,
     nonce: u8,
+    /// The market terms of the next job.
+    offer: Offer,
 }
 
 fn core(secret: &SecretKey, genesis: &Genesis, beacon: BeaconChain, hub: Hub) -> Core {
@@ -215,6 +237,7 @@ impl Bench {
             finished,
             waiting,
             nonce: 0,
+            offer: Offer::default(),
         };
         bench.lead();
         bench
@@ -347,13 +370,20 @@ impl Bench {
         }
     }
 
+    /// Submits a job that is to be executed in these regions.
+    pub fn submit_in(&mut self, regions: &[&str], envelope: &str) -> JobId {
+        let regions = regions.iter().map(|name| name.parse().expect("a region")).collect();
+        self.offer = Offer { regions: Regions::new(regions).expect("few"), ..Offer::default() };
+        self.submit(envelope)
+    }
+
     /// Submits a job.
     pub fn ask(&mut self, envelope: &str) {
         let (job, terms) = Job::read(envelope.as_bytes()).expect("a job");
         self.nonce += 1;
         let submission = Submission {
             envelope: Bytes(job.envelope(&terms)),
-            offer: Offer::default(),
+            offer: std::mem::take(&mut self.offer),
             nonce: Bytes(vec![self.nonce; 16]),
             expires_ms: self.now.wall_ms + 60_000,
         };
@@ -431,7 +461,8 @@ impl Bench {
     }
 }
 
-fn client() -> SecretKey {
+/// Who submits.
+pub fn client() -> SecretKey {
     SecretKey::from_bytes(&[9; 32])
 }
 

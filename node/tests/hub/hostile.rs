@@ -149,15 +149,7 @@ fn one_liar_does_not_wear_a_job_out() {
     for attempt in 1..=20 {
         let shards = std::iter::once(1_999..2_000).collect();
         let holds = vec![Holding { job: id, stage: 0, input: None, shards }];
-        let hello = Hello {
-            capacity: 1,
-            backend: "cpu".to_owned(),
-            accepts: 1,
-            holds,
-            ops: Vec::new(),
-            seating: 0,
-            candidacy: None,
-        };
+        let hello = hello(1, holds);
         bench.from(&liar, Message::Hello(Box::new(hello)));
         let detail = "no".to_owned();
         bench.from(&liar, Message::ShardFailed { job: id, stage: 0, shard: 1_999, attempt, detail });
@@ -179,18 +171,25 @@ fn a_hello_with_more_than_it_may_hold_is_not_looked_at() {
         (0..1_000).rev().map(|i| 2 * i..2 * i + 1).collect(),
     ] {
         let holds = vec![Holding { job: id, stage: 0, input: None, shards }];
-        let hello = Hello {
-            capacity: 1,
-            backend: "cpu".to_owned(),
-            accepts: 256,
-            holds,
-            ops: Vec::new(),
-            seating: 0,
-            candidacy: None,
-        };
+        let hello = hello(256, holds);
         bench.from(&one, Message::Hello(Box::new(hello)));
     }
     // Nothing was taken from it, and nothing more given.
     bench.pass(3_000, &[&one]);
     assert_eq!((bench.deliver(&mut one), one.held()), (0, held));
+}
+
+fn hello(accepts: u64, holds: Vec<Holding>) -> Hello {
+    Hello {
+        capacity: 1,
+        backend: "cpu".to_owned(),
+        accepts,
+        holds,
+        ops: Vec::new(),
+        region: None,
+        billing: Vec::new(),
+        clients: None,
+        seating: 0,
+        candidacy: None,
+    }
 }

@@ -13,6 +13,7 @@ use forgemesh_protocol::limits;
 use forgemesh_protocol::ticket::Ticket;
 use serde_json::{Value, json};
 
+use super::standing::visibility;
 use super::{Answer, Desk, plain};
 use crate::cli::address;
 use crate::cli::embedded::{now_ms, unexpected};
@@ -125,6 +126,10 @@ impl Desk {
                 "holds": agent.map(|agent| agent.holds),
                 "pace_ppm": agent.map(|agent| agent.pace_ppm),
                 "ops": agent.map(|agent| agent.ops.iter().map(ToString::to_string).collect::<Vec<_>>()),
+                "region": agent.map(|agent| &agent.region),
+                "visibility": agent.map(|agent| visibility(agent.clients.as_deref())),
+                "clients": agent.map(|agent| &agent.clients),
+                "billing": agent.map(|agent| &agent.billing),
             })
         };
         plain(json!({ "nodes": all.iter().map(node).collect::<Vec<Value>>() }))

@@ -1,7 +1,9 @@
 //! How the node stands, and how much of it the mesh may have.
 
+use std::ops::Range;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::op::Op;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -11,14 +13,15 @@ use super::{Answer, Desk, plain};
 use crate::cli::embedded::{now_ms, unexpected};
 use crate::cli::error::CliError;
 use crate::core::availability::{Availability, Mode};
+use crate::core::idleness::{IDLE_PERCENT, Idleness, READ_MS};
 use crate::core::status::{OpenJob, OwnStatus, Status};
 use crate::core::{Reply, Request as Ask};
 use crate::driver::Stopped;
 use crate::real::control::request::Request;
 use crate::real::control::told;
 
-/// How often it is looked whether the hours for work have begun or ended.
-const HOURS: Duration = Duration::from_secs(10);
+/// How often it is looked whether the hours for work have begun or ended, and whether the machine is in use.
+const LOOK_AGAIN: Duration = Duration::from_millis(READ_MS);
 /// An agent that has not heard of the hub for so long should be looked after.
 const LOST_MS: u64 = 15_000;
 
@@ -67,6 +70,8 @@ impl Desk {
             "folder": self.folder.display().to_string(),
             "mode": own.available.mode.as_str(), "threads": own.threads, "capacity": own.capacity,
             "backend": own.backend, "ops": own.available.ops.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "region": own.available.region, "visibility": visibility(own.available.clients.as_deref()),
+            "clients": own.available.clients, "billing": own.available.billing, "idle_only": self.config.idle_only,
             "held": own.held, "executing": own.executing, "unlogged": own.unlogged,
             "heard_ms_ago": own.heard_ms_ago, "disk_low": own.disk_low,
             "network": network, "hub": hub,
@@ -92,6 +97,7 @@ impl Desk {
                     "it is outside hours_utc of config.toml: it takes work when they begin".to_owned(),
                 );
             }
+            Mode::Yielding => reason("in_use", self.in_use()),
             mode => reason("paused", format!("the node is {}: `forgemesh node resume`", mode.as_str())),
         }
         match heard_ms_ago {
@@ -110,6 +116,12 @@ impl Desk {
         if let Some(hub) = &status.hub {
             if hub.jobs.is_empty() {
                 reason("no_jobs", "the mesh has no open job: `forgemesh job submit` gives it one".to_owned());
+            }
+            if let Some(clients) = &available.clients {
+                let others = clients.len().saturating_sub(1);
+                let text =
+                    format!("it is private: it takes jobs of its own and of {others} other clients alone");
+                reason("private", text);
             }
             for job in hub.jobs.iter().filter(|job| job.attested + job.lent < job.shards) {
                 let id = job.job.0.short();
@@ -160,14 +172,24 @@ impl Desk {
         let available = self.apply().await?;
         let own = self.handle_status().await?.own;
         let ops: Vec<_> = available.ops.iter().map(ToString::to_string).collect();
-        plain(json!({ "threads": own.threads, "capacity": own.capacity, "ops": ops }))
+        let hours: Vec<String> = self.config.hours.iter().map(span).collect();
+        plain(json!({
+            "threads": own.threads, "capacity": own.capacity, "ops": ops, "hours_utc": hours,
+            "idle_only": self.config.idle_only, "region": available.region,
+            "visibility": visibility(available.clients.as_deref()), "clients": available.clients,
+            "billing": available.billing,
+        }))
     }
 
     /// What the mesh may have of this node now, by configuration, clock and operator.
     fn available(&self) -> Availability {
-        let (mut available, operator) = (self.config.availability(now_ms()), self.operator());
-        if operator.resumed && self.config.is_open(now_ms()) {
-            available.mode = Mode::Working;
+        let (idle, now_ms) = (self.idleness().is_idle(), now_ms());
+        let mut available = self.config.availability(self.secret.public().id(), now_ms, idle);
+        let operator = self.operator();
+        if operator.resumed && self.config.is_open(now_ms) {
+            // That others use the machine is no pause that an operator could end.
+            let yields = self.config.idle_only && !idle;
+            available.mode = if yields { Mode::Yielding } else { Mode::Working };
         }
         available.mode = operator.mode.unwrap_or(available.mode);
         if let Some(threads) = operator.threads {
@@ -191,20 +213,52 @@ impl Desk {
         }
     }
 
-    /// Has the node begin and end its work at the hours of its configuration.
+    /// Has the node begin and end its work at the hours of its configuration, and as others use the machine.
     pub(super) async fn keep_hours(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         loop {
+            if self.config.idle_only {
+                match self.processors.read() {
+                    Ok(reading) => self.idleness().note(reading),
+                    Err(_) => self.idleness().forget(),
+                }
+            }
             // A node that has stopped needs no hours.
             let _ = self.apply().await;
-            if timeout(HOURS, told(&mut stopped)).await.is_ok() {
+            if timeout(LOOK_AGAIN, told(&mut stopped)).await.is_ok() {
                 return;
             }
         }
     }
 
+    /// Why it yields.
+    fn in_use(&self) -> String {
+        let (others, needed_s) = (self.idleness().others_percent(), Idleness::needed_s());
+        match others {
+            Some(percent) => format!(
+                "others use {percent} % of the processors: with idle_only it takes work once that is below {IDLE_PERCENT} % over {needed_s} s"
+            ),
+            None => format!("idle_only: it takes work once the machine was seen to be idle for {needed_s} s"),
+        }
+    }
+
+    fn idleness(&self) -> MutexGuard<'_, Idleness> {
+        self.idleness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn operator(&self) -> MutexGuard<'_, Operator> {
         self.operator.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The word for whose jobs a node takes.
+pub fn visibility(clients: Option<&[NodeId]>) -> &'static str {
+    if clients.is_some() { "private" } else { "public" }
+}
+
+/// Hours as in the settings.
+fn span(minutes: &Range<u32>) -> String {
+    let time = |minute: u32| format!("{:02}:{:02}", minute / 60, minute % 60);
+    format!("{}-{}", time(minutes.start), time(minutes.end))
 }
 
 /// A row of the list of jobs.

@@ -246,7 +246,10 @@ impl HubRole {
             input: record.run().input_hash(),
         };
         let lease = Signed::new(lease, cx.identity.mesh, &cx.identity.secret);
-        let offer = LeaseOffer { lease, contract: record.contract.clone(), run: record.run().clone() };
+        let choosy = self.scheduler.is_choosy(&agent);
+        let submission = choosy.then(|| Box::new(record.submission.clone()));
+        let (contract, run) = (record.contract.clone(), record.run().clone());
+        let offer = LeaseOffer { lease, contract, run, submission };
         let start = record.state == State::Planned && lead.started.insert(job);
         cx.send(agent, Message::Lease(Box::new(offer)));
         if start {

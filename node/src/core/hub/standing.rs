@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use forgemesh_consensus::job::JobRecord;
-use forgemesh_protocol::envelope::Target;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::Signable;
-use forgemesh_protocol::limits;
 use forgemesh_protocol::state::State;
 
 use super::HubRole;
 use crate::core::Now;
+use crate::core::placement::{Constraint, may_execute};
 use crate::core::roster::Agent;
+use crate::core::scheduler::is_reliable;
 use crate::core::status::{AgentStatus, HubStatus, OpenJob, Reason};
 
 impl HubRole {
@@ -29,6 +29,9 @@ impl HubRole {
             live: agent.is_live(now.up_ms),
             ops: agent.ops.clone(),
             candidacy: agent.candidacy.clone(),
+            region: agent.region.clone(),
+            billing: agent.billing.clone(),
+            clients: agent.clients.clone(),
         });
         let mut consents = BTreeMap::new();
         for signed in state.consents.values() {
@@ -106,62 +109,49 @@ impl HubRole {
         job.votes.iter().filter(|vote| of(&vote.body) == now).count()
     }
 
-    /// Why shards are lent to nobody: every constraint, with the number of agents that fail it.
+    /// Why shards are lent to nobody: every constraint, with the number of agents that fail it. An agent that fails several
+    /// is counted at each of them, for mending one would not be enough.
     fn unlent(&self, job: &JobRecord, shards: u64, now: Now) -> Vec<Reason> {
-        let (policy, op) = (&job.terms.policy, &job.contract.op);
-        let left: Vec<Seen<'_>> = self.scheduler.roster().map(|(node, agent, _)| (node, agent)).collect();
-        let mut sieve = Sieve { all: left.len(), left, reasons: Vec::new() };
-        let silence = limits::SILENCE_MS / 1_000;
-        sieve.keep("silent", &format!("were not heard for {silence} s: see to them"), |(_, agent)| {
-            agent.is_live(now.up_ms)
-        });
-        let target = match policy.target {
-            Target::Gpu => "have no GPU: \"any\" gives the same bits",
-            Target::Cpu | Target::Any => "compute on no CPU: \"any\" gives the same bits",
+        let agents: Vec<Seen<'_>> = self.scheduler.roster().collect();
+        let mut reasons = Vec::new();
+        let mut tell = |code: &'static str, count: usize, why: &str| {
+            if count > 0 {
+                reasons.push(Reason::new(code, format!("{count} of {} agents {why}", agents.len())));
+            }
         };
-        sieve.keep("target", target, |(_, agent)| agent.serves(policy.target));
-        sieve.keep("profile", &format!("do not execute {op}: allow it there"), |(_, agent)| {
-            agent.executes(op)
-        });
-        sieve.keep("convicted", "were convicted in this job", |(node, _)| !job.convicted.contains(node));
-        let eligible = sieve.left.len() as u64;
-        sieve.keep(
-            "unwilling",
-            "take no work now: they are paused, draining or their disk is full",
-            |(_, agent)| agent.accepts > 0,
-        );
-        let Sieve { left, mut reasons, .. } = sieve;
-        if eligible < policy.min_agents {
-            let text =
-                format!("min_agents is {}, {eligible} agents may execute it: lower it", policy.min_agents);
-            reasons.insert(0, Reason::new("min_agents", text));
-        } else if left.is_empty() {
-            reasons
-                .insert(0, Reason::new("no_agent", format!("{shards} shards wait, and no agent takes them")));
-        } else {
-            let text = format!("{shards} shards wait until one of {} agents has room", left.len());
-            reasons.insert(0, Reason::new("busy", text));
+        for constraint in Constraint::ALL {
+            let fails = |(node, agent, _): &&Seen<'_>| !constraint.is_met(job, node, agent, now.up_ms);
+            tell(constraint.code(), agents.iter().filter(fails).count(), &constraint.why(job));
         }
+        let may = |(node, agent, _): &&Seen<'_>| may_execute(job, node, agent, now.up_ms);
+        let eligible: Vec<&Seen<'_>> = agents.iter().filter(may).collect();
+        let takes = |(_, agent, _): &&Seen<'_>| agent.accepts > 0;
+        let willing: Vec<&Seen<'_>> = eligible.iter().copied().filter(takes).collect();
+        let why = "take no work now: they are paused, draining, in use by others, or their disk is full";
+        let unwilling = |(_, agent, _): &&Seen<'_>| agent.is_live(now.up_ms) && agent.accepts == 0;
+        tell("unwilling", agents.iter().filter(unwilling).count(), why);
+        let unreliable = |(node, ..): &&Seen<'_>| !is_reliable(job, node);
+        let why = "left batches of this job unopened, or lost them: they come after all others";
+        tell("unreliable", agents.iter().filter(unreliable).count(), why);
+        let min = job.terms.policy.min_agents;
+        let first = if (eligible.len() as u64) < min {
+            let text = format!("min_agents is {min}, {} agents may execute it: lower it", eligible.len());
+            Reason::new("min_agents", text)
+        } else if willing.is_empty() {
+            Reason::new("no_agent", format!("{shards} shards wait, and no agent takes them"))
+        } else {
+            let held: u64 = willing.iter().map(|(.., holds)| holds).sum();
+            let jobs = self.machine.state().open.len();
+            let text = format!(
+                "{shards} shards wait until one of {} agents has room: they hold {held} shards, of {jobs} open jobs",
+                willing.len()
+            );
+            Reason::new("busy", text)
+        };
+        reasons.insert(0, first);
         reasons
     }
 }
 
-type Seen<'a> = (&'a NodeId, &'a Agent);
-
-/// Agents that meet every constraint so far, and how many failed each.
-struct Sieve<'a> {
-    all: usize,
-    left: Vec<Seen<'a>>,
-    reasons: Vec<Reason>,
-}
-
-impl<'a> Sieve<'a> {
-    fn keep(&mut self, code: &'static str, why: &str, keeps: impl Fn(&Seen<'a>) -> bool) {
-        let before = self.left.len();
-        self.left.retain(keeps);
-        if self.left.len() < before {
-            let text = format!("{} of {} agents {why}", before - self.left.len(), self.all);
-            self.reasons.push(Reason::new(code, text));
-        }
-    }
-}
+/// An agent, and the number of shards that it holds.
+type Seen<'a> = (&'a NodeId, &'a Agent, u64);

@@ -4,6 +4,7 @@
 //! before.
 
 use forgemesh_protocol::envelope::ArtifactKind;
+use forgemesh_protocol::region::Regions;
 use serde::{Deserialize, Serialize};
 
 /// One request. A job is named by its id, the beginning of it, or its client's own name for it; a node and a ticket by
@@ -13,8 +14,13 @@ use serde::{Deserialize, Serialize};
 pub enum Request {
     /// How the node and its mesh stand.
     Status {},
-    /// Take a job on: the envelope's JSON as text; the node signs it.
-    Submit { envelope: String },
+    /// Take a job on: the envelope's JSON as text; the node signs it. `regions`: where it may be executed, in ascending
+    /// order.
+    Submit {
+        envelope: String,
+        #[serde(default, skip_serializing_if = "Regions::is_anywhere")]
+        regions: Regions,
+    },
     /// Take a job on that its submitter has signed: canonical bytes in base64.
     SubmitSigned { submission: String },
     /// Jobs, newest first, unfinished ones above.
@@ -121,9 +127,11 @@ mod tests {
 
     #[test]
     fn a_request_is_its_own_line_and_nothing_else_is_read() {
+        let regions = Regions::new(vec!["eu-west".parse().expect("a region")]).expect("one");
         let all = [
             Request::Status {},
-            Request::Submit { envelope: "{}".to_owned() },
+            Request::Submit { envelope: "{}".to_owned(), regions: Regions::default() },
+            Request::Submit { envelope: "{}".to_owned(), regions },
             Request::Artifact { job: "ab".to_owned(), kind: ArtifactKind::ResultJson },
             Request::Watch { job: None },
             Request::Limits { threads: Some(2), ops: None },
@@ -143,6 +151,7 @@ mod tests {
             r#"{"do":"show","job":"a","job":"b"}"#,
             r#"{"do":"show","job":7}"#,
             r#"{"do":"limits","threads":-1}"#,
+            r#"{"do":"submit","envelope":"{}","regions":["EU"]}"#,
             r#"{"do":"status"} {"do":"stop"}"#,
         ] {
             assert!(Request::read(line.as_bytes()).is_err(), "{line}");

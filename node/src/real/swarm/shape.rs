@@ -84,6 +84,9 @@ mod tests {
             accepts: 9,
             holds: vec![holding; 16],
             ops: Vec::new(),
+            region: None,
+            billing: Vec::new(),
+            clients: None,
         };
         let blob = Message::Blob { bytes: Bytes(vec![7; 3 << 20]) };
         let opened =
