@@ -35,6 +35,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::error::CliError;
+use crate::real::worker;
+
 /// A compute mesh whose answers can be checked: bit-identical results, with evidence that anyone can verify offline.
 #[derive(Parser)]
 #[command(name = "forgemesh", version, max_term_width = 110)]
@@ -102,6 +105,9 @@ enum Command {
     /// Receipts of this node's jobs.
     #[command(subcommand)]
     Receipt(job::ReceiptCommand),
+    /// Compute shards for the node that has started this.
+    #[command(hide = true)]
+    Worker,
 }
 
 /// Runs the command line of this process.
@@ -125,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Op(command) => op::op(&common, &command),
         Command::Job(command) => job::job(&common, command),
         Command::Receipt(command) => job::receipt(&common, &command),
+        Command::Worker => worker::inside::serve().map_err(CliError::InWorker),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -17,6 +17,7 @@ use super::{Common, home, network, print, print_json};
 use crate::boot;
 use crate::config::Config;
 use crate::real::control::request::Request;
+use crate::real::worker;
 
 /// How long a hub member's address may take to answer.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -84,6 +85,7 @@ pub fn doctor(common: &Common) -> Result<(), CliError> {
     checks.push(hello(&status));
     checks.push(instructions());
     checks.push(threads(common, &config));
+    checks.push(confined(common, &config));
     report(common, &checks)
 }
 
@@ -307,6 +309,38 @@ fn threads(common: &Common, config: &Config) -> Check {
         return Check::new(NAME, Verdict::Warn, found, format!("threads = {cores} in config.toml"));
     }
     Check::pass(NAME, format!("{wanted} of {cores} cores"))
+}
+
+/// Starts one, as a node does, and hears how far it could confine itself.
+fn confined(common: &Common, config: &Config) -> Check {
+    const NAME: &str = "worker";
+    let launch = match home::launch(common, config) {
+        Ok(launch) => launch,
+        Err(error) => return Check::new(NAME, Verdict::Fail, error.to_string(), "see there"),
+    };
+    let mib = launch.memory_bytes >> 20;
+    match worker::probe(&launch) {
+        Ok(gaps) if gaps.is_empty() => {
+            Check::pass(NAME, format!("shards run without network and files, in {mib} MiB"))
+        }
+        Ok(gaps) => {
+            let found = gaps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            Check::new(NAME, Verdict::Warn, found, gaps_fix())
+        }
+        Err(reason) => {
+            let fix = "see that this program may start itself, and that memory_mib is not too small";
+            Check::new(NAME, Verdict::Fail, format!("it does not start: {reason}"), fix)
+        }
+    }
+}
+
+/// What lets a worker be confined.
+fn gaps_fix() -> &'static str {
+    if cfg!(target_os = "linux") {
+        "let the container use seccomp (a kernel with CONFIG_SECCOMP_FILTER, no profile that forbids it), or run the node under a user of its own, without network"
+    } else {
+        "run the node on Linux, or under a user of its own that may read and reach nothing else"
+    }
 }
 
 /// The TCP socket of a multiaddr text that begins with an IP address.

@@ -142,8 +142,7 @@ fn assemble(
         None if home.is_guest()? => Membership::Joined(genesis.clone()),
         None => return Err(boot::BootError::ForeignKey.into()),
     };
-    let executor = ThreadPool::start(home::threads(common), home::isa()?, home.storage.clone())
-        .map_err(CliError::Thread)?;
+    let executor = home::executor(common, home, config)?;
     let throttle = executor.throttle();
     let store = StoreThread::start(home.storage.clone()).map_err(CliError::Thread)?;
     let mesh = Network::start(network::config(&home.secret, genesis, config, key))?;
