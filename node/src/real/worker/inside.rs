@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -67,10 +67,17 @@ pub fn serve() -> Result<(), WorkerError> {
         queued: Mutex::new(queued),
         answers: Mutex::new(answers.try_clone()?),
     });
+    // A thread that begins asks for more than one that runs: all must run before anything is refused.
+    let running = Arc::new(Barrier::new(threads + 1));
     for i in 0..threads {
-        let desk = Arc::clone(&desk);
-        thread::Builder::new().name(format!("forgemesh-shard-{i}")).spawn(move || desk.serve())?;
+        let (desk, running) = (Arc::clone(&desk), Arc::clone(&running));
+        let work = move || {
+            running.wait();
+            desk.serve();
+        };
+        thread::Builder::new().name(format!("forgemesh-shard-{i}")).spawn(work)?;
     }
+    running.wait();
     let gaps = confine(start.memory_bytes);
     frame::write(&mut answers, &Ready { gaps }, FIRST_BYTES)?;
     while let Some(asked) = frame::read::<Asked>(&mut pieces, FRAME_BYTES)? {
