@@ -2,8 +2,11 @@
 //!
 //! A running node starts its own program again as `forgemesh worker` and talks to it by pipes (`worker/frame.rs`). The
 //! worker confines itself before it reads any work (`worker/confine.rs`): no network, no files, no new process, bounded
-//! memory. It holds nothing that is not in the work or follows from it, so it may end at any time: what it was doing
-//! ends as failed, with the reason, and another is started. Must never be waited for without end.
+//! memory. It holds nothing that is not in the work or follows from it, so it may end at any time; another is started.
+//!
+//! What it was doing when it ended is done once more, each piece alone in the new one: so the piece that ends a worker
+//! is known, and fails with the reason, and a stranger's job cannot make those of others fail. Must never be waited for
+//! without end.
 
 pub mod confine;
 #[cfg(target_os = "linux")]
@@ -59,13 +62,27 @@ struct State {
     life: Life,
     /// The process, while there is one.
     process: Option<Process>,
+    /// When it was started, as long as it has not said that it is ready.
+    begun: Option<Instant>,
     /// What was asked of it, and who waits for the answer.
-    waiting: BTreeMap<u64, (Shape, SyncSender<Outcome>)>,
+    waiting: BTreeMap<u64, (Shape, SyncSender<Ended>)>,
+    /// How many want to be, or are, alone in it.
+    alone: usize,
     /// Starts that came to nothing, and why the last one did.
     failed_starts: u64,
     reason: String,
     /// Nobody wants it any more.
     closed: bool,
+}
+
+/// How what was asked of a worker ended.
+enum Ended {
+    Answered(Outcome),
+    /// With the worker, that had nothing else to do or had.
+    Gone {
+        reason: String,
+        alone: bool,
+    },
 }
 
 enum Life {
@@ -80,7 +97,9 @@ impl Worker {
         let state = State {
             life: Life::Starting,
             process: None,
+            begun: None,
             waiting: BTreeMap::new(),
+            alone: 0,
             failed_starts: 0,
             reason: String::new(),
             closed: false,
@@ -97,16 +116,21 @@ impl Worker {
 impl Compute for Worker {
     fn compute(&self, piece: Piece) -> Done {
         let (ticket, shape) = (self.tickets.fetch_add(1, Ordering::Relaxed), Shape::of(&piece));
-        let (sender, receiver) = sync_channel(1);
-        let outcome = frame::encode(&Asked { ticket, piece }, FRAME_BYTES)
-            .map_err(|error| error.to_string())
-            .and_then(|frame| {
-                let stdin = self.shared.enter(ticket, shape, sender)?;
-                // A worker that has ended reads nothing; its keeper sees it too, and answers.
-                let _ = stdin.lock().unwrap_or_else(PoisonError::into_inner).write_all(&frame);
-                drop(stdin);
-                receiver.recv().map_err(|_| "the node stops".to_owned())
-            });
+        let frame = frame::encode(&Asked { ticket, piece }, FRAME_BYTES).map_err(|error| error.to_string());
+        let outcome = frame.and_then(|frame| {
+            let mut ended = self.shared.ask(ticket, shape, &frame, false)?;
+            if matches!(ended, Ended::Gone { alone: false, .. }) {
+                self.shared.state().alone += 1;
+                let again = self.shared.ask(ticket, shape, &frame, true);
+                self.shared.state().alone -= 1;
+                self.shared.changed.notify_all();
+                ended = again?;
+            }
+            match ended {
+                Ended::Answered(outcome) => Ok(outcome),
+                Ended::Gone { reason, .. } => Err(format!("the worker ended with it: {reason}")),
+            }
+        });
         outcome.unwrap_or_else(|detail| Outcome::Failed { detail }).done()
     }
 
@@ -134,13 +158,24 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a worker that is ready and enters a ticket; where its frame is to be written. An error if the next
-    /// start comes to nothing.
+    /// Asks the worker, and waits for the end; an error if there is none.
+    fn ask(&self, ticket: u64, shape: Shape, frame: &[u8], alone: bool) -> Result<Ended, String> {
+        let (sender, receiver) = sync_channel(1);
+        let stdin = self.enter(ticket, shape, sender, alone)?;
+        // A worker that has ended reads nothing; its keeper sees it too, and answers.
+        let _ = stdin.lock().unwrap_or_else(PoisonError::into_inner).write_all(frame);
+        drop(stdin);
+        receiver.recv().map_err(|_| "the node stops".to_owned())
+    }
+
+    /// Waits for a worker that is ready, and for its being free of others if need be, and enters a ticket; where its
+    /// frame is to be written. An error if the next start comes to nothing.
     fn enter(
         &self,
         ticket: u64,
         shape: Shape,
-        sender: SyncSender<Outcome>,
+        sender: SyncSender<Ended>,
+        alone: bool,
     ) -> Result<Arc<Mutex<ChildStdin>>, String> {
         let mut state = self.state();
         let failed_before = state.failed_starts;
@@ -148,7 +183,10 @@ impl Shared {
             if state.closed {
                 return Err("the node stops".to_owned());
             }
-            if let Life::Running(stdin) = &state.life {
+            let free = if alone { state.waiting.is_empty() } else { state.alone == 0 };
+            if let Life::Running(stdin) = &state.life
+                && free
+            {
                 let stdin = Arc::clone(stdin);
                 state.waiting.insert(ticket, (shape, sender));
                 return Ok(stdin);
@@ -156,10 +194,8 @@ impl Shared {
             if state.failed_starts > failed_before {
                 return Err(format!("no worker could be started: {}", state.reason));
             }
-            let (guard, waited) =
-                self.changed.wait_timeout(state, START).unwrap_or_else(PoisonError::into_inner);
-            state = guard;
-            if waited.timed_out() && matches!(state.life, Life::Starting) {
+            state = self.changed.wait_timeout(state, START).unwrap_or_else(PoisonError::into_inner).0;
+            if state.begun.is_some_and(|begun| begun.elapsed() >= START) {
                 // Its keeper sees it end, and counts the start as failed.
                 state.process.iter_mut().for_each(Process::kill);
             }
@@ -181,9 +217,11 @@ impl Shared {
                 return state.waiting.clear();
             }
             eprintln!("the worker is gone: {reason}; another is started");
-            for (_, sender) in std::mem::take(&mut state.waiting).into_values() {
+            let waiting = std::mem::take(&mut state.waiting);
+            let alone = waiting.len() == 1;
+            for (_, sender) in waiting.into_values() {
                 // Who waits has room for one answer.
-                let _ = sender.try_send(Outcome::Failed { detail: format!("the worker is gone: {reason}") });
+                let _ = sender.try_send(Ended::Gone { reason: reason.clone(), alone });
             }
             pause = if begun.elapsed() >= STEADY { PAUSE } else { (pause * 2).min(PAUSE_MOST) };
             let until = Instant::now() + pause;
@@ -206,12 +244,14 @@ impl Shared {
             drop(state);
             return process.end(self.launch.memory_bytes);
         }
-        state.process = Some(process);
+        (state.process, state.begun) = (Some(process), Some(Instant::now()));
         drop(state);
         let first = process::ready(&mut stdout);
         if let Ok(Some(ready)) = &first {
             tell(&ready.gaps);
-            self.state().life = Life::Running(Arc::new(Mutex::new(stdin)));
+            let mut state = self.state();
+            (state.life, state.begun) = (Life::Running(Arc::new(Mutex::new(stdin))), None);
+            drop(state);
             self.changed.notify_all();
         }
         let breach = match first {
@@ -221,9 +261,9 @@ impl Shared {
         };
         let mut state = self.state();
         let was_ready = matches!(state.life, Life::Running(_));
-        state.life = Life::Starting;
+        (state.life, state.begun) = (Life::Starting, None);
         let process = state.process.take();
-        drop(state);
+        drop((state, stdout));
         let end = process.map_or_else(String::new, |process| process.end(self.launch.memory_bytes));
         let reason =
             breach.map_or(end, |breach| format!("it was ended, for what it said is no answer: {breach}"));
@@ -248,7 +288,10 @@ impl Shared {
             let fits = state.waiting.get(&ticket).is_some_and(|(shape, _)| shape.fits(&outcome));
             let waiting = if fits { state.waiting.remove(&ticket) } else { None };
             let (_, sender) = waiting.ok_or("an answer to nothing that was asked")?;
-            let _ = sender.try_send(outcome);
+            let _ = sender.try_send(Ended::Answered(outcome));
+            if state.alone > 0 {
+                self.changed.notify_all();
+            }
         }
     }
 }

@@ -62,3 +62,104 @@ fn refuse_calls() -> Vec<Gap> {
 fn refuse_calls() -> Vec<Gap> {
     vec![Gap::Calls]
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs::{self, File};
+    use std::io;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::os::unix::process::CommandExt;
+    use std::panic::catch_unwind;
+    use std::process::Command;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use rustix::process::Pid;
+
+    use super::*;
+
+    /// Tells a process of this very test that it is the one to be confined, and where it may try.
+    const INSIDE: &str = "FORGEMESH_TEST_CONFINED";
+    const MEMORY_BYTES: u64 = 64 << 20;
+    const EPERM: i32 = 1;
+    /// The last words of one that was confined as it should be.
+    const CONFINED: &str = "everything was refused";
+
+    /// What a shard might try, by name.
+    fn attempts(folder: &str, address: &str, parent: Pid) -> Vec<(&'static str, io::Result<()>)> {
+        let (there, new) = (format!("{folder}/there"), format!("{folder}/new"));
+        let fewer = Rlimit { current: Some(64), maximum: Some(64) };
+        vec![
+            ("a datagram socket", UdpSocket::bind("127.0.0.1:0").map(drop)),
+            ("a connection", TcpStream::connect(address).map(drop)),
+            ("a socket in a file", UnixStream::connect(format!("{folder}/socket")).map(drop)),
+            ("reading a file", File::open(&there).map(drop)),
+            ("writing a file", File::options().write(true).open(&there).map(drop)),
+            ("a new folder", fs::create_dir(format!("{folder}/folder"))),
+            ("another name for a file", fs::rename(&there, &new)),
+            ("no file any more", fs::remove_file(&new)),
+            ("a new file", File::create(&there).map(drop)),
+            ("a thread", thread::Builder::new().spawn(|| ()).map(|thread| drop(thread.join()))),
+            ("a process", Command::new("true").spawn().and_then(|mut child| child.wait()).map(drop)),
+            ("a signal to another", rustix::process::test_kill_process(parent).map_err(Into::into)),
+            ("another limit", setrlimit(Resource::Nofile, fewer).map_err(Into::into)),
+        ]
+    }
+
+    /// The other side of the test.
+    fn inside(folder: &str) {
+        let parent = rustix::process::getppid().expect("whoever runs this test");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("not confined yet");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let _socket = UnixListener::bind(format!("{folder}/socket")).expect("not confined yet");
+        File::create(format!("{folder}/there")).expect("not confined yet");
+        for (name, outcome) in attempts(folder, &address, parent) {
+            outcome.unwrap_or_else(|error| panic!("{name} would be refused anyway: {error}"));
+        }
+        // A thread that runs already is confined with the others.
+        let (begin, begun) = channel();
+        let (answer, answered) = channel();
+        thread::spawn({
+            let (folder, address) = (folder.to_owned(), address.clone());
+            move || {
+                answer.send(Vec::new()).expect("it is waited for");
+                begun.recv().expect("it is told");
+                answer.send(attempts(&folder, &address, parent)).expect("it is waited for");
+            }
+        });
+        answered.recv().expect("it runs");
+        assert_eq!(confine(MEMORY_BYTES), [], "this system confines nobody");
+        begin.send(()).expect("it waits");
+        let of_thread = answered.recv().expect("it answers");
+        for (name, outcome) in attempts(folder, &address, parent).into_iter().chain(of_thread) {
+            let code = outcome.map_err(|error| error.raw_os_error());
+            assert_eq!(code, Err(Some(EPERM)), "{name}");
+        }
+        // It would not come back from here.
+        assert_eq!(Command::new("true").exec().raw_os_error(), Some(EPERM));
+        let mut memory = Vec::<u8>::new();
+        memory.try_reserve_exact(1 << 20).expect("this much it may have");
+        memory.try_reserve_exact(MEMORY_BYTES as usize).expect_err("more than it may have");
+        catch_unwind(|| panic!("a bug in a profile")).expect_err("it panics, and goes on");
+        println!("{CONFINED}");
+    }
+
+    #[test]
+    fn what_a_worker_has_no_business_with_is_refused() {
+        if let Ok(folder) = std::env::var(INSIDE) {
+            return inside(&folder);
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let this = std::env::current_exe().expect("this test");
+        let name = concat!(module_path!(), "::what_a_worker_has_no_business_with_is_refused");
+        let name = name.split_once("::").map_or(name, |(_, name)| name);
+        let output = Command::new(this)
+            .args(["--exact", name, "--nocapture"])
+            .env(INSIDE, folder.path())
+            .output()
+            .expect("this test starts again");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains(CONFINED), "{output:?}");
+    }
+}

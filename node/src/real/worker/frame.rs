@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     fn asked() -> Asked {
-        let envelope = br#"{"op":{"name":"diag","version":1,"profile":"mix.v1"}}"#;
+        let envelope = br#"{"op":{"name":"diag","version":1,"profile":"mix.v1"},"args":{}}"#;
         let (job, _) = Job::read(envelope).expect("a job");
         let run = StageRun { number: 0, stage: job.plan().stages[0].clone(), input: None };
         Asked { ticket: 7, piece: Piece::Run { contract: job.contract().clone(), run, shard: 0 } }

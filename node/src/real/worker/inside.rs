@@ -23,6 +23,8 @@ use crate::ports::Done;
 
 /// Threads that a node may ask for.
 const THREADS: u64 = 1_024;
+/// Bytes of a thread's stack; they come on top of what a worker may have.
+const STACK_BYTES: usize = 2 << 20;
 /// The share of its memory in which a worker keeps executed shards for openings.
 const KEPT_SHARE: u64 = 4;
 
@@ -75,10 +77,11 @@ pub fn serve() -> Result<(), WorkerError> {
             running.wait();
             desk.serve();
         };
-        thread::Builder::new().name(format!("forgemesh-shard-{i}")).spawn(work)?;
+        let thread = thread::Builder::new().name(format!("forgemesh-shard-{i}")).stack_size(STACK_BYTES);
+        thread.spawn(work)?;
     }
     running.wait();
-    let gaps = confine(start.memory_bytes);
+    let gaps = confine(start.memory_bytes.saturating_add((threads * STACK_BYTES) as u64));
     frame::write(&mut answers, &Ready { gaps }, FIRST_BYTES)?;
     while let Some(asked) = frame::read::<Asked>(&mut pieces, FRAME_BYTES)? {
         queue.try_send(asked).map_err(|refused| match refused {

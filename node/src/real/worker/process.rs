@@ -6,18 +6,24 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use forgemesh_kernel::backend::Isa;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::frame::{self, FIRST_BYTES, FrameError, Ready, Start};
 
 /// Bytes of what one worker says that reach the node's log, and of one line of it.
 const SAID_BYTES: u64 = 64 << 10;
 const LINE_CHARS: usize = 300;
-/// What the standard library says before it aborts for want of memory.
+/// What the standard library says before it aborts for want of memory, and how it ends whatever it says.
 const OUT_OF_MEMORY: &str = "memory allocation of ";
+const ADVICE: &str = "note: run with `RUST_BACKTRACE";
 const SIGKILL: i32 = 9;
+/// How long the last words of one that has ended are waited for: whoever holds its pipe may be somebody else.
+const WORDS: Duration = Duration::from_secs(1);
 
 /// How to start a worker.
 #[derive(Clone, Debug)]
@@ -50,7 +56,7 @@ impl Launch {
 /// A worker that was started; it is killed and reaped by [`Process::end`].
 pub struct Process {
     child: Child,
-    words: Option<JoinHandle<String>>,
+    words: Receiver<String>,
 }
 
 impl Process {
@@ -65,29 +71,25 @@ impl Process {
         let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(std::io::Error::other("a child without pipes"));
         };
-        let words =
-            thread::Builder::new().name("forgemesh-words".to_owned()).spawn(move || listen(stderr, echo));
-        let mut process = Process { child, words: None };
-        let told = match words {
-            Ok(words) => {
-                process.words = Some(words);
-                // One that has ended already says why itself.
-                let _ = frame::write(&mut stdin, &launch.first_frame(), FIRST_BYTES);
-                Ok(())
-            }
-            Err(error) => Err(error),
-        };
-        match told {
-            Ok(()) => Ok((process, stdin, stdout)),
-            Err(error) => {
-                process.end(launch.memory_bytes);
-                Err(error)
-            }
+        let (say, words) = sync_channel(1);
+        // Nobody may be left to hear them.
+        let listener = move || drop(say.try_send(listen(stderr, echo)));
+        let process = Process { child, words };
+        if let Err(error) = thread::Builder::new().name("forgemesh-words".to_owned()).spawn(listener) {
+            process.end(launch.memory_bytes);
+            return Err(error);
         }
+        // One that has ended already says why itself.
+        let _ = frame::write(&mut stdin, &launch.first_frame(), FIRST_BYTES);
+        Ok((process, stdin, stdout))
     }
 
-    /// Ends it at once; it has nothing that it would have to put in order.
+    /// Ends it at once, and what it may have started where nothing kept it from that; it has nothing that it would have
+    /// to put in order.
     pub fn kill(&mut self) {
+        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
         // One that has ended already is as good.
         let _ = self.child.kill();
     }
@@ -97,7 +99,7 @@ impl Process {
         // One that hung up its pipe and goes on ends here.
         self.kill();
         let status = self.child.wait();
-        let said = self.words.take().and_then(|words| words.join().ok()).unwrap_or_default();
+        let said = self.words.recv_timeout(WORDS).unwrap_or_default();
         match status {
             Ok(status) => cause(status, &said, memory_bytes),
             Err(error) => format!("it cannot be waited for: {error}"),
@@ -137,11 +139,15 @@ fn listen(stderr: ChildStderr, echo: bool) -> String {
         let text = String::from_utf8_lossy(&line);
         // What a worker says may be a stranger's: no more than one line of plain characters each.
         let text = text.trim_end().chars().take(LINE_CHARS);
-        last = text.map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let text: String = text.map(|c| if c.is_control() { ' ' } else { c }).collect();
         line.clear();
-        if echo && !last.is_empty() {
-            eprintln!("worker: {last}");
+        if text.is_empty() || text.starts_with(ADVICE) {
+            continue;
         }
+        if echo {
+            eprintln!("worker: {text}");
+        }
+        last = text;
     }
     // More is thrown away, but read: a full pipe would stop the worker.
     let _ = std::io::copy(&mut reader, &mut std::io::sink());
