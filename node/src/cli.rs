@@ -36,6 +36,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::error::CliError;
+use crate::real::worker;
+
 /// A compute mesh whose answers can be checked: bit-identical results, with evidence that anyone can verify offline.
 #[derive(Parser)]
 #[command(name = "forgemesh", version, max_term_width = 110)]
@@ -106,6 +109,9 @@ enum Command {
     /// Receipts of this node's jobs.
     #[command(subcommand)]
     Receipt(job::ReceiptCommand),
+    /// Compute shards for the node that has started this.
+    #[command(hide = true)]
+    Worker,
 }
 
 /// Runs the command line of this process.
@@ -130,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Op(command) => op::op(&common, &command),
         Command::Job(command) => job::job(&common, command),
         Command::Receipt(command) => job::receipt(&common, &command),
+        Command::Worker => worker::inside::serve().map_err(CliError::InWorker),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,7 +2,7 @@
 //!
 //! Strict: an unknown setting or a value out of range is refused with its line. Must never hold a secret.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use forgemesh_protocol::envelope::BillingMode;
@@ -20,6 +20,8 @@ use crate::core::availability::{Availability, Mode};
 pub const CONFIG_FILE_NAME: &str = "config.toml";
 /// Bytes of the file at most.
 const BYTES: u64 = 64 << 10;
+/// Memory that may be given to the process that computes: from a small shard's needs to the largest machine's 16 TiB.
+const MEMORY_MIB: RangeInclusive<u32> = 64..=16 << 20;
 const MINUTES_A_DAY: u32 = 24 * 60;
 
 /// The settings.
@@ -31,6 +33,8 @@ pub struct Config {
     pub bootstrap: Vec<String>,
     /// Threads that compute; none: all cores.
     pub threads: Option<u16>,
+    /// Memory of the process that computes; none: half of what the machine has.
+    pub memory_mib: Option<u32>,
     /// Operations that this node executes; none: all.
     pub ops: Vec<Op>,
     /// When it takes work, in minutes of the day (UTC); none: always.
@@ -72,6 +76,7 @@ struct File {
     #[serde(default)]
     bootstrap: Vec<Spanned<String>>,
     threads: Option<Spanned<i64>>,
+    memory_mib: Option<Spanned<i64>>,
     #[serde(default)]
     ops: Vec<Spanned<String>>,
     #[serde(default)]
@@ -122,6 +127,11 @@ impl Config {
             let found = u16::try_from(*threads.get_ref()).ok().filter(|found| (1..=1024).contains(found));
             found.ok_or_else(|| reader.value(&threads, "threads are 1 to 1024".to_owned()))
         });
+        let memory_mib = file.memory_mib.map(|memory| {
+            let found = u32::try_from(*memory.get_ref()).ok().filter(|found| MEMORY_MIB.contains(found));
+            let range = format!("memory_mib is {} to {}", MEMORY_MIB.start(), MEMORY_MIB.end());
+            found.ok_or_else(|| reader.value(&memory, range))
+        });
         let op = |text: &str| text.parse::<Op>().map_err(|error| error.to_string());
         let address = |good: fn(&str) -> bool, cure: &'static str| {
             move |text: &str| {
@@ -147,6 +157,7 @@ impl Config {
             listen: reader.each(file.listen, limits::BOOTSTRAP, address(listen, an_address))?,
             bootstrap: reader.each(file.bootstrap, limits::BOOTSTRAP, address(is_address, with_peer))?,
             threads: threads.transpose()?,
+            memory_mib: memory_mib.transpose()?,
             ops: reader.each(file.ops, limits::HELLO_OPS, op)?,
             hours: reader.each(file.hours_utc, 24, hours)?,
             paused: file.paused,
@@ -202,6 +213,7 @@ impl Config {
              # Hub members of the mesh, to find the others by.\n\
              bootstrap = {}\n\n\
              # threads = 4                        # threads that compute; all cores without it\n\
+             # memory_mib = 4096                  # memory of the process that computes; half the machine's without it\n\
              # ops = [\"mc@1/reserve.v1\"]          # operations that it executes; all without it\n\
              # hours_utc = [\"20:00-06:00\"]        # when it takes work; always without it\n\
              # idle_only = true                   # takes work only while others leave the machine idle\n\
@@ -307,12 +319,15 @@ mod tests {
         assert_eq!((all.threads, all.ops.len(), all.hours.len(), all.paused), (Some(4), 1, 1, true));
         assert_eq!((all.idle_only, all.private, all.billing.len()), (true, true, 1));
         assert_eq!(all.region.map(String::from).as_deref(), Some("eu-west"));
+        assert_eq!(all.memory_mib, Some(4096));
     }
 
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
         assert!(refused("listen = []\nthread = 4\n").contains("line 2"), "an unknown setting");
         assert!(refused("threads = \"four\"").contains("line 1"), "another type");
+        assert!(refused("memory_mib = 63").contains("line 1: memory_mib is 64 to 16777216"));
+        assert!(refused("memory_mib = -1").contains("memory_mib is"));
         assert!(refused("\n\nthreads = 0").contains("line 3: threads are 1 to 1024"));
         assert!(
             refused("paused = false\nops = [\n \"mc@1/reserve.v1\",\n \"mc\"]").contains("line 4: \"mc\"")

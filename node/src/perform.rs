@@ -1,6 +1,6 @@
 //! What an executor does with a piece of work: run a shard, open leaves, check them, reduce.
 //!
-//! Owns nothing of when or where: threads are in `real/executor.rs`, virtual delays in the simulator. Must never look
+//! Owns nothing of when or where: threads and processes are in `real/`, virtual delays in the simulator. Must never look
 //! at a clock.
 
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ use crate::prepared::Jobs;
 use crate::reduce;
 use crate::reducers::Reducers;
 
-/// Bytes of leaf accumulators that are kept for openings; what is not here is executed again.
+/// Bytes of leaf accumulators that are kept for openings at most; what is not here is executed again.
 const TREE_BYTES: usize = 256 << 20;
 
 /// Prepared jobs and executed shards, kept for what comes next.
@@ -35,16 +35,22 @@ pub struct Performer {
 }
 
 /// The newest executed shards, by their task.
-#[derive(Default)]
 struct Trees {
     kept: VecDeque<(Hash, Arc<ShardRun>)>,
     bytes: usize,
+    most: usize,
 }
 
 impl Performer {
     /// One that computes with `isa`.
     pub fn new(isa: Isa) -> Performer {
-        Performer { isa, jobs: Jobs::default(), reducers: Reducers::default(), trees: Mutex::default() }
+        Performer::keeping(isa, TREE_BYTES)
+    }
+
+    /// One that keeps no more than so many bytes of executed shards, if that is less than the usual.
+    pub fn keeping(isa: Isa, bytes: usize) -> Performer {
+        let trees = Mutex::new(Trees { kept: VecDeque::new(), bytes: 0, most: bytes.min(TREE_BYTES) });
+        Performer { isa, jobs: Jobs::default(), reducers: Reducers::default(), trees }
     }
 
     /// What it computes with.
@@ -89,7 +95,8 @@ impl Performer {
         Ok(shard_run)
     }
 
-    fn run(&self, contract: &Contract, run: &StageRun, shard: u64) -> Result<Done, String> {
+    /// Executes a shard.
+    pub fn run(&self, contract: &Contract, run: &StageRun, shard: u64) -> Result<Done, String> {
         let job = self.job(contract)?;
         let shard_run = self.execute(&job, run, shard)?;
         let accumulator = shard_run.totals().encode();
@@ -105,7 +112,8 @@ impl Performer {
         Ok(Done::Ran { claim, accumulator, paths: shard_run.paths() })
     }
 
-    fn open(&self, contract: &Contract, run: &StageRun, leaves: &[LeafRef]) -> Result<Done, String> {
+    /// Opens leaves, of a shard that is kept or executed again.
+    pub fn open(&self, contract: &Contract, run: &StageRun, leaves: &[LeafRef]) -> Result<Done, String> {
         let job = self.job(contract)?;
         let mut openings = Vec::new();
         let mut current: Option<(u64, Arc<ShardRun>)> = None;
@@ -127,7 +135,8 @@ impl Performer {
         Ok(Done::Opened { openings })
     }
 
-    fn check(
+    /// Executes leaves again and holds them against their claims and openings.
+    pub fn check(
         &self,
         contract: &Contract,
         run: &StageRun,
@@ -167,7 +176,7 @@ impl Trees {
     fn keep(&mut self, shard_run: Arc<ShardRun>) {
         self.bytes += shard_run.size();
         self.kept.push_back((shard_run.task_hash(), shard_run));
-        while self.bytes > TREE_BYTES
+        while self.bytes > self.most
             && let Some((_, oldest)) = self.kept.pop_front()
         {
             self.bytes -= oldest.size();

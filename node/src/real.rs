@@ -1,9 +1,10 @@
-//! The ports of production: threads that compute, a thread that stores, and the mesh outside.
+//! The ports of production: a process that computes, threads that reduce, a thread that stores, and the mesh outside.
 
 #[cfg(feature = "cli")]
 pub mod control;
 #[cfg(feature = "cli")]
 pub mod enrol;
+#[cfg(feature = "cli")]
 pub mod executor;
 pub mod mesh;
 #[cfg(feature = "cli")]
@@ -11,3 +12,5 @@ pub mod processors;
 pub mod store;
 #[cfg(feature = "mesh")]
 pub mod swarm;
+#[cfg(feature = "cli")]
+pub mod worker;

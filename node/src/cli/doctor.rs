@@ -18,6 +18,7 @@ use crate::boot;
 use crate::config::Config;
 use crate::real::control::request::Request;
 use crate::real::processors::Processors;
+use crate::real::worker;
 
 /// How long a hub member's address may take to answer.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -88,6 +89,7 @@ pub fn doctor(common: &Common) -> Result<(), CliError> {
     if config.idle_only {
         checks.push(processors());
     }
+    checks.push(confined(common, &config));
     report(common, &checks)
 }
 
@@ -319,6 +321,38 @@ fn processors() -> Check {
     match Processors::default().read() {
         Ok(_) => Check::pass(NAME, "others' use of the processors can be read"),
         Err(error) => Check::new(NAME, Verdict::Fail, error.to_string(), "take idle_only out of config.toml"),
+    }
+}
+
+/// Starts one, as a node does, and hears how far it could confine itself.
+fn confined(common: &Common, config: &Config) -> Check {
+    const NAME: &str = "worker";
+    let launch = match home::launch(common, config) {
+        Ok(launch) => launch,
+        Err(error) => return Check::new(NAME, Verdict::Fail, error.to_string(), "see there"),
+    };
+    let mib = launch.memory_bytes >> 20;
+    match worker::probe(&launch) {
+        Ok(gaps) if gaps.is_empty() => {
+            Check::pass(NAME, format!("shards run without network and files, in {mib} MiB"))
+        }
+        Ok(gaps) => {
+            let found = gaps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            Check::new(NAME, Verdict::Warn, found, gaps_fix())
+        }
+        Err(reason) => {
+            let fix = "see that this program may start itself, and that memory_mib is not too small";
+            Check::new(NAME, Verdict::Fail, format!("it does not start: {reason}"), fix)
+        }
+    }
+}
+
+/// What lets a worker be confined.
+fn gaps_fix() -> &'static str {
+    if cfg!(target_os = "linux") {
+        "let the container use seccomp (a kernel with CONFIG_SECCOMP_FILTER, no profile that forbids it), or run the node under a user of its own, without network"
+    } else {
+        "run the node on Linux, or under a user of its own that may read and reach nothing else"
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use forgemesh_consensus::machine::HubState;
 
 use crate::boot::{self, Membership, Parts};
+use crate::config::Config;
 use crate::core::Reply;
 use crate::driver::{Driver, Handle};
 use crate::real::executor::ThreadPool;
@@ -21,8 +22,8 @@ pub fn boot(common: &Common, home: &Home) -> Result<Driver<Alone, ThreadPool, St
         // Its mesh's hub is elsewhere: alone it can do nothing.
         return Err(CliError::NoNode { folder: home.folder.clone() });
     }
-    let executor = ThreadPool::start(home::threads(common), home::isa()?, home.storage.clone())
-        .map_err(CliError::Thread)?;
+    let config = Config::read(&home.folder)?.unwrap_or_default();
+    let executor = home::executor(common, home, &config)?;
     let store = StoreThread::start(home.storage.clone()).map_err(CliError::Thread)?;
     let parts = Parts {
         secret: home.secret.clone(),

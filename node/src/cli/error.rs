@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::boot::BootError;
 use crate::driver::DriverError;
+use crate::real::worker::inside::WorkerError;
 
 /// Every error of the command line; each message names its cure.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,10 @@ pub enum CliError {
     Thread(std::io::Error),
     #[error("idle_only needs /proc/stat, which cannot be read here: {0}; take idle_only out of config.toml")]
     Processors(std::io::Error),
+    #[error("the program cannot be found to start it again as a worker: {0}; install it anew")]
+    Worker(std::io::Error),
+    #[error("{0}")]
+    InWorker(#[from] WorkerError),
     #[error("the hub refuses: {0}")]
     Rejected(crate::core::Rejected),
     #[error("the hub refuses it: {0}")]
@@ -171,6 +176,7 @@ impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
             CliError::Refused { .. } | CliError::Usage(_) | CliError::Isa(_) => 2,
+            CliError::InWorker(WorkerError::NoNode) => 2,
             CliError::Config(_) | CliError::Ticket(_) | CliError::NoTicket(_) | CliError::NoSuchNode(_) => 2,
             CliError::NoCandidate(_) => 2,
             CliError::NoMesh { .. } | CliError::HasMesh { .. } => 2,
@@ -206,11 +212,12 @@ impl CliError {
             CliError::Refused { .. } => "refused",
             CliError::Read { .. } | CliError::Folder { .. } => "cannot_read",
             CliError::Write { .. } => "cannot_write",
-            CliError::Usage(_) | CliError::Isa(_) => "usage",
+            CliError::Usage(_) | CliError::Isa(_) | CliError::InWorker(WorkerError::NoNode) => "usage",
             CliError::Open(forgemesh_storage::OpenError::InUse { .. }) => "data_folder_in_use",
             CliError::Open(_) | CliError::Key(_) | CliError::Boot(_) | CliError::Storage(_) => "data_folder",
             CliError::Commit(_) | CliError::Driver(_) | CliError::Stopped(_) => "storage_failed",
             CliError::Entropy(_) | CliError::Thread(_) | CliError::Processors(_) => "system",
+            CliError::Worker(_) | CliError::InWorker(_) => "system",
             CliError::Rejected(_) | CliError::RefusedByHub(_) => "rejected",
             CliError::DiskLow => "disk_low",
             CliError::JobFailed { failure, .. } => failure.code.as_str(),

@@ -13,6 +13,9 @@ use forgemesh_storage::{Batch, KeyFile, MetaKey, Storage};
 
 use super::Common;
 use super::error::CliError;
+use crate::config::Config;
+use crate::real::executor::ThreadPool;
+use crate::real::worker::{Launch, Worker, memory};
 
 /// An open data folder.
 pub struct Home {
@@ -85,6 +88,20 @@ pub fn isa() -> Result<Isa, CliError> {
 pub fn threads(common: &Common) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     common.threads.map_or_else(cores, usize::from)
+}
+
+/// How a node of these settings starts its worker.
+pub fn launch(common: &Common, config: &Config) -> Result<Launch, CliError> {
+    let memory_bytes = config.memory_mib.map_or_else(memory::default_bytes, |mib| u64::from(mib) << 20);
+    Launch::own(threads(common), isa()?, memory_bytes).map_err(CliError::Worker)
+}
+
+/// The executor of a node on this data folder, with its worker.
+pub fn executor(common: &Common, home: &Home, config: &Config) -> Result<ThreadPool, CliError> {
+    let launch = launch(common, config)?;
+    let (threads, isa) = (launch.threads, launch.isa);
+    let worker = Worker::start(launch).map_err(CliError::Thread)?;
+    ThreadPool::start(threads, isa, home.storage.clone(), worker).map_err(CliError::Thread)
 }
 
 /// Random bytes from the system.

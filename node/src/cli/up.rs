@@ -150,8 +150,7 @@ fn assemble(
         None => return Err(boot::BootError::ForeignKey.into()),
     };
     let charters = boot::charters(&home.storage, genesis.clone())?;
-    let executor = ThreadPool::start(home::threads(common), home::isa()?, home.storage.clone())
-        .map_err(CliError::Thread)?;
+    let executor = home::executor(common, home, config)?;
     let throttle = executor.throttle();
     let store = StoreThread::start(home.storage.clone()).map_err(CliError::Thread)?;
     let mesh = Network::start(network::config(&home.secret, &charters, config, key))?;

@@ -1,10 +1,12 @@
-//! The executor of production: threads at a lower priority than the event loop, all cores, one shard a thread.
+//! The executor of production: threads at a lower priority than the event loop, all cores, one piece of work a thread.
+//!
+//! A thread does itself what needs the store. What runs a profile it hands to the worker and waits: so the queue, its
+//! order and the throttle are here alone, and the worker never has more to do than there are threads.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
 
 use forgemesh_kernel::backend::Isa;
 use forgemesh_storage::Storage;
@@ -12,6 +14,16 @@ use tokio::sync::mpsc;
 
 use crate::perform::Performer;
 use crate::ports::{Done, Executor, Work};
+use crate::real::worker::NICENESS;
+use crate::real::worker::frame::{Piece, Place};
+
+/// What computes shards: the worker, or what a test puts in its place.
+pub trait Compute: Send + Sync {
+    /// Computes a piece of work, and waits for it.
+    fn compute(&self, piece: Piece) -> Done;
+    /// Ends, and with it what is being computed.
+    fn close(&self);
+}
 
 /// The threads and their queue.
 pub struct ThreadPool {
@@ -24,6 +36,7 @@ struct Shared {
     queue: Mutex<Queue>,
     ready: Condvar,
     performer: Performer,
+    worker: Box<dyn Compute>,
     storage: Arc<Storage>,
     report: mpsc::UnboundedSender<(u64, Done)>,
 }
@@ -51,13 +64,19 @@ impl Throttle {
 }
 
 impl ThreadPool {
-    /// Starts `threads` threads that compute with `isa`.
-    pub fn start(threads: usize, isa: Isa, storage: Arc<Storage>) -> std::io::Result<ThreadPool> {
+    /// Starts `threads` threads, for which `worker` computes with `isa`.
+    pub fn start(
+        threads: usize,
+        isa: Isa,
+        storage: Arc<Storage>,
+        worker: impl Compute + 'static,
+    ) -> std::io::Result<ThreadPool> {
         let (report, done) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             ready: Condvar::new(),
             performer: Performer::new(isa),
+            worker: Box::new(worker),
             storage,
             report,
         });
@@ -75,12 +94,15 @@ impl ThreadPool {
 }
 
 impl Drop for ThreadPool {
-    /// Idle threads end at once, busy ones with their shard; nobody waits for a result that nobody reads.
+    /// The worker and all who wait for it end at once, whoever reads or writes the store when that is done; nobody
+    /// waits for a result that nobody reads.
     fn drop(&mut self) {
         let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.closed = true;
         queue.work.clear();
         self.shared.ready.notify_all();
+        drop(queue);
+        self.shared.worker.close();
     }
 }
 
@@ -121,8 +143,8 @@ impl Shared {
     fn serve(&self) {
         lower_priority();
         while let Some((ticket, work)) = self.take() {
-            // A bug in a profile must cost a job, not the node.
-            let done = catch_unwind(AssertUnwindSafe(|| self.measure(work))).unwrap_or_else(|_| {
+            // A bug in a reduction must cost a job, not the node.
+            let done = catch_unwind(AssertUnwindSafe(|| self.perform(work))).unwrap_or_else(|_| {
                 Done::Failed { detail: "the executor panicked; please report it".to_owned() }
             });
             self.release();
@@ -156,15 +178,11 @@ impl Shared {
         }
     }
 
-    /// The work, with what this thread took for it.
-    fn measure(&self, work: Work) -> Done {
-        let (wall, cpu) = (Instant::now(), cpu_time_us());
-        let mut done = self.performer.perform(work, &*self.storage);
-        if let Done::Ran { claim, .. } = &mut done {
-            claim.wall_us = wall.elapsed().as_micros() as u64;
-            claim.cpu_us = cpu_time_us().saturating_sub(cpu);
+    fn perform(&self, work: Work) -> Done {
+        match Place::of(work) {
+            Place::Worker(piece) => self.worker.compute(piece),
+            Place::Node(work) => self.performer.perform(work, &*self.storage),
         }
-        done
     }
 }
 
@@ -173,14 +191,8 @@ fn lower_priority() {
     #[cfg(target_os = "linux")]
     {
         // Refused in some sandboxes; it is a courtesy, not a need.
-        let _ = rustix::process::setpriority_process(None, 5);
+        let _ = rustix::process::setpriority_process(None, NICENESS);
     }
-}
-
-/// Processor time of this thread.
-fn cpu_time_us() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000
 }
 
 #[cfg(test)]
@@ -189,6 +201,18 @@ mod tests {
     use forgemesh_protocol::plan::StageRun;
 
     use super::*;
+
+    /// Computes in the thread that asks.
+    struct Here(Performer);
+
+    impl Compute for Here {
+        fn compute(&self, piece: Piece) -> Done {
+            let Piece::Run { contract, run, shard } = piece else { panic!("only shards are run here") };
+            self.0.run(&contract, &run, shard).expect("it runs")
+        }
+
+        fn close(&self) {}
+    }
 
     #[test]
     fn no_more_threads_compute_than_are_allowed() {
@@ -200,7 +224,8 @@ mod tests {
         let run = StageRun { number: 0, stage: job.plan().stages[0].clone(), input: None };
         let shards = run.stage.shards();
         assert!(shards > 4, "{shards} shards say nothing");
-        let mut pool = ThreadPool::start(4, Isa::Portable, storage).expect("threads");
+        let here = Here(Performer::new(Isa::Portable));
+        let mut pool = ThreadPool::start(4, Isa::Portable, storage, here).expect("threads");
         let throttle = pool.throttle();
         for (limit, most) in [(Some(1), 1), (Some(2), 2), (None, 4)] {
             throttle.set(limit);
