@@ -1,8 +1,10 @@
 //! Several real processes on this machine that are one mesh: they join by ticket, compute for each other, and stand what
-//! happens to the others. Loopback only; every process is stopped by its own id.
+//! happens to the others. On loopback, or in network namespaces of their own; every process is stopped by its own id.
 
 mod admission;
 mod cluster;
 mod computing;
+mod netns;
 mod pair;
 mod quorum;
+mod routed;
