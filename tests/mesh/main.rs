@@ -4,6 +4,8 @@
 mod admission;
 mod cluster;
 mod computing;
+mod crowd;
+mod lines;
 mod netns;
 mod pair;
 mod quorum;
