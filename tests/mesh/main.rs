@@ -9,4 +9,5 @@ mod lines;
 mod netns;
 mod pair;
 mod quorum;
+mod relay;
 mod routed;

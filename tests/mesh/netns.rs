@@ -150,6 +150,8 @@ pub struct Host {
     nat: Option<Place>,
     /// The router's end of its line, within the router.
     line: String,
+    /// Where it, or its NAT, is in the internet.
+    address: String,
 }
 
 impl Internet {
@@ -179,14 +181,14 @@ impl Internet {
     /// A machine with an address of its own.
     pub fn host(&mut self) -> Host {
         let place = place();
-        let line = self.attach(&place);
-        Host { place, nat: None, line }
+        let (line, address) = self.attach(&place);
+        Host { place, nat: None, line, address }
     }
 
     /// A machine that others see as its NAT, which lets in only what answers.
     pub fn host_behind_nat(&mut self) -> Host {
         let (place, nat) = (place(), place());
-        let line = self.attach(&nat);
+        let (line, address) = self.attach(&nat);
         nat.forward();
         nat.connect("home", &format!("{BEHIND}.1"), &place, &format!("{BEHIND}.2"));
         nat.filter(&format!(
@@ -195,7 +197,7 @@ impl Internet {
              chain through {{\ntype filter hook forward priority filter;\n\
              iifname {LINE} ct state established,related accept\niifname {LINE} drop\n}}\n}}\n"
         ));
-        Host { place, nat: Some(nat), line }
+        Host { place, nat: Some(nat), line, address }
     }
 
     /// From now on the router drops so many packets of a hundred, of all lines and both ways.
@@ -206,11 +208,12 @@ impl Internet {
         ));
     }
 
-    fn attach(&mut self, place: &Place) -> String {
+    fn attach(&mut self, place: &Place) -> (String, String) {
         let (line, first) = (format!("line{}", self.lines), 4 * self.lines + 1);
         self.lines += 1;
-        self.router.connect(&line, &format!("{PUBLIC}.{first}"), place, &format!("{PUBLIC}.{}", first + 1));
-        line
+        let address = format!("{PUBLIC}.{}", first + 1);
+        self.router.connect(&line, &format!("{PUBLIC}.{first}"), place, &address);
+        (line, address)
     }
 
     /// Pulls a host's plug.
@@ -235,6 +238,11 @@ impl Internet {
 }
 
 impl Host {
+    /// Its address in the internet, or that of its NAT.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The words before a command that is to run on this machine.
     pub fn words(&self) -> Vec<String> {
         self.place.words()
