@@ -19,6 +19,7 @@ pub mod idleness;
 mod intake;
 mod keeper;
 mod leases;
+mod patience;
 pub mod placement;
 mod relay;
 mod roster;

@@ -4,6 +4,7 @@
 mod hub {
     mod bench;
 
+    mod asking;
     mod attesting;
     mod caps;
     mod cause;

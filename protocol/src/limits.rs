@@ -104,10 +104,14 @@ pub const FORGET_MS: u64 = 3_600_000;
 pub const LEASE_GRACE_MS: u64 = 2_000;
 /// Who waits for an answer asks again after so long.
 pub const RETRY_MS: u64 = 1_000;
+/// And who waits for something large twice as long after each question, up to this.
+pub const RETRY_MOST_MS: u64 = 8_000;
 /// A hub member that keeps its beacon link back for so long, in log time, is passed over.
 pub const PASS_MS: u64 = 1_000;
-/// An agent that has not opened its leaves for so long is given up by the checker.
+/// An agent that has neither opened its leaves nor said that it is at it for so long is given up by the checker.
 pub const OPEN_MS: u64 = 30_000;
+/// And one that has not opened them for so long, whatever it says.
+pub const OPEN_MOST_MS: u64 = 600_000;
 /// After a restart in the middle of a job the hub waits so long for agents to say what they hold.
 pub const SETTLE_MS: u64 = 2_000;
 /// Work that is lent to an agent in advance, by its estimate.

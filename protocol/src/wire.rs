@@ -76,6 +76,10 @@ pub enum Message {
     },
     /// Checker to agent: open these leaves of your batch.
     Open(Box<Challenge>),
+    /// Agent to checker: I am at it; on a slow line it takes its time.
+    Opening {
+        attestation: Hash,
+    },
     /// Agent to checker: a kernel opening for each leaf, in the order asked for; none if they can't be had.
     Opened {
         job: JobId,

@@ -12,6 +12,8 @@ use crate::forgemesh;
 /// A data folder with room beside it for the test's files; both go when this is dropped.
 pub struct Node {
     folder: TempDir,
+    /// The words before its commands: what brings them to another place of the network. None: they run as they are.
+    within: Vec<String>,
 }
 
 /// How a process ended.
@@ -30,7 +32,12 @@ impl Default for Node {
 impl Node {
     /// A node that has never run.
     pub fn new() -> Node {
-        Node { folder: tempfile::tempdir().expect("a temporary folder") }
+        Node::within(Vec::new())
+    }
+
+    /// One whose commands follow these words.
+    pub fn within(words: Vec<String>) -> Node {
+        Node { folder: tempfile::tempdir().expect("a temporary folder"), within: words }
     }
 
     /// Its data folder; it is there after the first command that makes one.
@@ -52,8 +59,9 @@ impl Node {
 
     /// A command of this node, its environment free of settings of the person who runs the tests.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(forgemesh());
-        command.env_remove("FORGEMESH_HOME").env_remove("FORGEMESH_ISA");
+        let mut words = self.within.iter().map(AsRef::as_ref).chain([forgemesh().as_os_str()]);
+        let mut command = Command::new(words.next().expect("the executable at least"));
+        command.args(words).env_remove("FORGEMESH_HOME").env_remove("FORGEMESH_ISA");
         command
             .arg("--home")
             .arg(self.home())

@@ -1,4 +1,4 @@
-//! Five nodes under `forgemesh dev cluster`: n1 to n3 are the hub, n4 and n5 agents. A node that a test has killed it
+//! Nodes under `forgemesh dev cluster`, five if a test does not say: n1 to n3 are the hub, the others agents. A node that a test has killed it
 //! starts again itself.
 
 use std::path::PathBuf;
@@ -14,13 +14,19 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The cluster.
 pub struct Cluster {
     node: Node,
+    count: usize,
     process: Option<Child>,
 }
 
 impl Cluster {
     /// Five new nodes, running.
     pub fn new() -> Cluster {
-        let mut cluster = Cluster { node: Node::new(), process: None };
+        Cluster::of(5)
+    }
+
+    /// So many new nodes, running.
+    pub fn of(count: usize) -> Cluster {
+        let mut cluster = Cluster { node: Node::new(), count, process: None };
         cluster.start();
         cluster
     }
@@ -28,10 +34,11 @@ impl Cluster {
     /// Starts the nodes of the folder, and waits until they know who leads.
     pub fn start(&mut self) {
         let dir = self.dir();
-        let mut command = self.node.command(&["dev", "cluster", "--dir", dir.to_str().expect("a path")]);
+        let (dir, count) = (dir.to_str().expect("a path"), self.count.to_string());
+        let mut command = self.node.command(&["dev", "cluster", "--nodes", &count, "--dir", dir]);
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         self.process = Some(process.expect("it starts"));
-        until("all five nodes know who leads", || (1..=5).all(|node| self.leader_of(node).is_some()));
+        until("all nodes know who leads", || (1..=self.count).all(|node| self.leader_of(node).is_some()));
     }
 
     /// Stops it as Ctrl-C would; every node is down afterwards.
@@ -42,18 +49,24 @@ impl Cluster {
         assert!(process.wait().expect("it ends").success());
     }
 
+    /// A node's data folder.
+    pub fn folder(&self, node: usize) -> PathBuf {
+        self.dir().join(format!("n{node}"))
+    }
+
     fn dir(&self) -> PathBuf {
         self.node.path("cluster")
     }
 
     /// The command line, asking one of the nodes.
     pub fn ask(&self, node: usize, args: &[&str]) -> Ended {
-        let folder = self.dir().join(format!("n{node}"));
+        let folder = self.folder(node);
         let args = [&["--node", folder.to_str().expect("a path"), "--json"], args].concat();
         self.node.forgemesh(&args)
     }
 
-    fn status(&self, node: usize) -> Option<Value> {
+    /// How a node stands, by its own word; none if it does not run.
+    pub fn status(&self, node: usize) -> Option<Value> {
         let asked = self.ask(node, &["status"]);
         (asked.code == 0).then(|| asked.json())
     }
@@ -101,7 +114,7 @@ impl Cluster {
 
     /// Starts a killed node again.
     pub fn revive(&self, node: usize) {
-        let folder = self.dir().join(format!("n{node}"));
+        let folder = self.folder(node);
         let mut up = Command::new(forgemesh_tests::forgemesh());
         let up = up.arg("--home").arg(&folder).args(["--threads", "1", "up", "--detach"]).output();
         let up = Ended::of(up.expect("it starts"));
@@ -113,7 +126,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         // Nodes that a test has started again are children of nobody here.
-        for node in 1..=5 {
+        for node in 1..=self.count {
             let _ = self.ask(node, &["down"]);
         }
         if let Some(mut process) = self.process.take() {

@@ -1,10 +1,15 @@
 //! Several real processes on this machine that are one mesh: they join by ticket, compute for each other, and stand what
-//! happens to the others. Loopback only; every process is stopped by its own id.
+//! happens to the others. On loopback, or in network namespaces of their own; every process is stopped by its own id.
 
 mod admission;
 mod caps;
 mod cluster;
 mod computing;
+mod crowd;
+mod lines;
+mod netns;
 mod pair;
 mod promotion;
 mod quorum;
+mod relay;
+mod routed;

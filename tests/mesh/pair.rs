@@ -3,6 +3,9 @@
 use forgemesh_tests::node::{Node, Running};
 use serde_json::{Value, json};
 
+/// Where the hub listens if a test does not say: at a free port of this machine alone.
+const LOOPBACK: &[&str] = &["--listen", "/ip4/127.0.0.1/tcp/0"];
+
 /// The two, running.
 pub struct Pair {
     pub hub: Node,
@@ -14,8 +17,12 @@ pub struct Pair {
 impl Pair {
     /// Makes a mesh with these arguments of `init`, has the second join it, and waits until the hub has heard of it.
     pub fn new(args: &[&str]) -> Pair {
-        let (hub, guest) = (Node::new(), Node::new());
-        let made = hub.init(args);
+        Pair::of(Node::new(), Node::new(), &[LOOPBACK, args].concat())
+    }
+
+    /// Likewise, of nodes that are somewhere; the arguments say where the hub listens.
+    pub fn of(hub: Node, guest: Node, args: &[&str]) -> Pair {
+        let made = hub.ok(&[&["init", "--json"], args].concat()).json();
         let hub_runs = Some(hub.up());
         let ticket = made["ticket"].as_str().expect("a line");
         let joined = guest.ok(&["join", ticket, "--name", "guest", "--json"]).json();

@@ -78,7 +78,8 @@ impl Timing {
         let config = Config {
             cluster_name: "hub".to_owned(),
             heartbeat_interval: self.heartbeat_ms,
-            election_timeout_min: self.election_ms.start,
+            // A vote counts if it comes before this: it must be on a disk first, which a busy machine does not do at once.
+            election_timeout_min: self.election_ms.end.saturating_sub(1),
             election_timeout_max: self.election_ms.end,
             max_payload_entries: limits::RAFT_APPEND_ENTRIES as u64,
             // See `elect`.
@@ -88,6 +89,7 @@ impl Timing {
             max_in_snapshot_log_to_keep: limits::RAFT_LOG_KEPT,
             ..Config::default()
         };
-        (self.heartbeat_ms > 0).then_some(config)?.validate().ok().map(Arc::new)
+        let sound = self.heartbeat_ms > 0 && self.heartbeat_ms < self.election_ms.start;
+        (sound && !self.election_ms.is_empty()).then_some(config)?.validate().ok().map(Arc::new)
     }
 }

@@ -3,6 +3,9 @@
 //! openraft draws how long it waits once in a life. With one leader a term, two members that drew the same would stand
 //! in the same moment again and again, so the wait is drawn here, anew each time. What openraft does too is kept: who
 //! was shown to have less of the log lets the others stand first.
+//!
+//! Who stands in vain waits twice as long the next time: where a vote takes longer to reach the disk than members wait,
+//! for the disk is slow or the machine is busy, they would else take each other's term away for ever.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,6 +17,9 @@ use rand::Rng;
 use super::config::{Member, Raft};
 use super::network::Asked;
 use super::runtime::Runtime;
+
+/// A wait is doubled so often at most.
+const DOUBLINGS: u32 = 4;
 
 /// How a member stands to the rest.
 struct Standing {
@@ -33,8 +39,12 @@ struct Standing {
 pub(super) async fn stand(raft: Raft, member: Member, asked: Arc<Asked>, wait_ms: Range<u64>) {
     let draw = || Duration::from_millis(Runtime::thread_rng().gen_range(wait_ms.clone()));
     let shortest = Duration::from_millis(wait_ms.start);
-    let mut drawn = draw();
+    let (mut drawn, mut in_vain) = (draw(), 0);
     while let Some(standing) = standing(&raft, member, &asked).await {
+        if standing.followed {
+            // There was a leader: the next elections are others.
+            in_vain = 0;
+        }
         let left = standing.patience(drawn, &wait_ms).saturating_sub(standing.silence);
         let wait = match (standing.may_stand, left.is_zero()) {
             (false, _) => shortest,
@@ -44,7 +54,8 @@ pub(super) async fn stand(raft: Raft, member: Member, asked: Arc<Asked>, wait_ms
                 if raft.trigger().elect().await.is_err() {
                     return;
                 }
-                drawn = draw();
+                drawn = draw() * 2_u32.pow(in_vain);
+                in_vain = DOUBLINGS.min(in_vain + 1);
                 // Its own vote must be on the disk first, even if it is the only one.
                 shortest
             }

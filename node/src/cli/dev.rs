@@ -96,11 +96,18 @@ fn run(common: &Common, dir: &Path, count: u8, hub: u8) -> Result<(), CliError> 
         found(common, &folders, usize::from(hub))?;
     }
     let mut nodes = Vec::new();
+    let at_once = home::threads(common);
     let begun = folders.iter().try_for_each(|folder| {
         nodes.push(start(common, folder, count)?);
-        Ok(())
+        // No more are starting at once than there are cores: the hub members among them have to hear each other.
+        let starting = nodes.len().saturating_sub(at_once);
+        wait_for(&mut nodes, &interrupted, |nodes| {
+            nodes[starting.saturating_sub(1)..starting].iter().all(|node| client(common, node).is_some())
+        })
     });
-    let ended = begun.and_then(|()| wait_for_all(common, &mut nodes, &interrupted)).and_then(|()| {
+    let knows = |node: &Node| status(common, node).is_some_and(|status| status["leader"].is_string());
+    let all_know = |nodes: &[Node]| nodes.iter().all(knows);
+    let ended = begun.and_then(|()| wait_for(&mut nodes, &interrupted, all_know)).and_then(|()| {
         announce(common, dir, &nodes);
         watch(common, &mut nodes, &interrupted)
     });
@@ -176,12 +183,16 @@ fn status(common: &Common, node: &Node) -> Option<Value> {
     Some(client(common, node)?.ask(&Request::Status {}).ok()?.value)
 }
 
-/// Until every node answers and knows who leads.
-fn wait_for_all(common: &Common, nodes: &mut [Node], interrupted: &AtomicBool) -> Result<(), CliError> {
+/// Until something holds of the nodes, all of which must run meanwhile, or the user has enough.
+fn wait_for(
+    nodes: &mut [Node],
+    interrupted: &AtomicBool,
+    holds: impl Fn(&[Node]) -> bool,
+) -> Result<(), CliError> {
     let begun = Instant::now();
     while !interrupted.load(Ordering::Relaxed) {
         look_after(nodes)?;
-        if nodes.iter().all(|node| status(common, node).is_some_and(|status| status["leader"].is_string())) {
+        if holds(nodes) {
             return Ok(());
         }
         if begun.elapsed() > PATIENCE {

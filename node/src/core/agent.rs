@@ -465,9 +465,16 @@ impl AgentRole {
         let own = attestation.body.agent == cx.identity.node && attestation.key.id() == cx.identity.node;
         let within = leaves.len() <= limits::BATCH_SHARDS * limits::SHARD_LEAVES as usize
             && leaves.iter().all(|at| attestation.body.shards.contains(&at.shard));
+        if !own || !within || attestation.verify(cx.identity.mesh).is_err() {
+            return;
+        }
         // Asked again while it is being opened: one answer is enough.
-        let new = self.opening.len() < limits::CHECKS && !self.opening.contains(&digest);
-        if !own || !within || !new || attestation.verify(cx.identity.mesh).is_err() {
+        let under_way = self.opening.contains(&digest);
+        if !under_way && self.opening.len() >= limits::CHECKS {
+            return;
+        }
+        cx.send(from, Message::Opening { attestation: digest });
+        if under_way {
             return;
         }
         self.opening.insert(digest);

@@ -11,7 +11,7 @@ use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::{Challenge, Message};
 
-use super::{AfterWork, Context, Now, Queue};
+use super::{AfterWork, Context, Now, Queue, patience};
 use crate::ports::{Done, Work};
 
 /// A check under way.
@@ -19,9 +19,29 @@ struct Check {
     challenge: Challenge,
     claims: Vec<Claim>,
     executing: bool,
-    /// When the agent was first asked, and last.
+    /// When the agent was first asked, and when it last said that it is at it.
     since_ms: u64,
+    heard_ms: Option<u64>,
+    /// When it was asked last, and how often.
     asked_ms: u64,
+    asks: usize,
+}
+
+impl Check {
+    /// When to ask again. Who has said that it is at it needs its line for the answer.
+    fn due_ms(&self) -> u64 {
+        let wait_ms = match self.heard_ms {
+            Some(_) => limits::CHECK_RETRY_MS,
+            None => patience::wait_ms(self.asks),
+        };
+        self.asked_ms + wait_ms
+    }
+
+    /// When the agent is given up.
+    fn end_ms(&self) -> u64 {
+        let heard_ms = self.heard_ms.unwrap_or(self.since_ms);
+        (heard_ms + limits::OPEN_MS).min(self.since_ms + limits::OPEN_MOST_MS)
+    }
 }
 
 /// Checks under way, by the attestation's digest.
@@ -46,7 +66,9 @@ impl CheckerRole {
         let agent = challenge.attestation.body.agent;
         cx.send(agent, Message::Open(Box::new(challenge.clone())));
         let (since_ms, asked_ms) = (cx.now.up_ms, cx.now.up_ms);
-        self.checks.insert(digest, Check { challenge, claims, executing: false, since_ms, asked_ms });
+        let check =
+            Check { challenge, claims, executing: false, since_ms, heard_ms: None, asked_ms, asks: 1 };
+        self.checks.insert(digest, check);
     }
 
     /// The agent's openings arrived: the leaves are executed again.
@@ -75,6 +97,15 @@ impl CheckerRole {
         cx.work(Work::Check { contract, run, claims, leaves, openings }, AfterWork::Check(attestation));
     }
 
+    /// The agent is at it.
+    pub fn being_opened(&mut self, cx: &mut Context<'_>, from: NodeId, attestation: &Hash) {
+        if let Some(check) = self.checks.get_mut(attestation)
+            && check.challenge.attestation.body.agent == from
+        {
+            check.heard_ms = Some(cx.now.up_ms);
+        }
+    }
+
     /// The leaves are executed: the verdict goes to the hub.
     pub fn checked(&mut self, cx: &mut Context<'_>, attestation: Hash, done: Done) {
         let Some(check) = self.checks.remove(&attestation) else { return };
@@ -94,14 +125,13 @@ impl CheckerRole {
     /// Asks again who has not answered, and gives up who does not answer at all.
     pub fn advance(&mut self, cx: &mut Context<'_>) {
         let now_ms = cx.now.up_ms;
-        let silent =
-            |_: &Hash, check: &mut Check| !check.executing && now_ms >= check.since_ms + limits::OPEN_MS;
+        let silent = |_: &Hash, check: &mut Check| !check.executing && now_ms >= check.end_ms();
         for (_, check) in self.checks.extract_if(.., silent) {
             judge(cx, &check.challenge, Found::Unopened);
         }
         for check in self.checks.values_mut().filter(|check| !check.executing) {
-            if now_ms >= check.asked_ms + limits::RETRY_MS {
-                check.asked_ms = now_ms;
+            if now_ms >= check.due_ms() {
+                (check.asked_ms, check.asks) = (now_ms, check.asks + 1);
                 let agent = check.challenge.attestation.body.agent;
                 cx.send(agent, Message::Open(Box::new(check.challenge.clone())));
             }
@@ -111,7 +141,7 @@ impl CheckerRole {
     /// In how many milliseconds somebody is to be asked again.
     pub fn next_deadline(&self, now: Now) -> u64 {
         let waiting = self.checks.values().filter(|check| !check.executing);
-        let next = waiting.map(|check| check.asked_ms + limits::RETRY_MS).min();
+        let next = waiting.map(|check| check.due_ms()).min();
         next.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(now.up_ms))
     }
 

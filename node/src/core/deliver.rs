@@ -82,6 +82,7 @@ pub(super) fn deliver(
         (Message::Check(challenge), _) if leads => checker.challenged(cx, *challenge),
         // Checkers are members of the hub.
         (Message::Open(challenge), _) if member => agent.open(cx, from, *challenge),
+        (Message::Opening { attestation }, _) => checker.being_opened(cx, from, &attestation),
         (Message::Opened { job, attestation, openings }, _) => {
             checker.opened(cx, from, job, attestation, openings);
         }
@@ -90,7 +91,7 @@ pub(super) fn deliver(
             hub.shard_failed(cx, from, job, stage, shard, detail);
         }
         (Message::Attest(attested), Some(hub)) => hub.attested(cx, from, *attested),
-        (Message::Blob { bytes }, Some(hub)) => hub.blob(cx, bytes),
+        (Message::Blob { bytes }, Some(hub)) => hub.blob(cx, &from, bytes),
         (Message::NoBlob { blob }, Some(hub)) => hub.no_blob(cx, &from, &blob),
         (Message::Checking { attestation }, Some(hub)) if member => hub.being_checked(cx, from, &attestation),
         (Message::Judge(verdict), Some(hub)) => hub.judged(cx, *verdict),

@@ -8,12 +8,14 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::limits;
 
+use super::patience;
+
 /// Blobs asked for in one message.
 const FETCH_BLOBS: usize = 64;
 /// Blobs that are on their way at the same time.
 const UNDER_WAY: usize = 256;
 /// How often everyone is asked before a blob is given up.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 8;
 
 /// One blob.
 struct Wanted {
@@ -31,6 +33,16 @@ struct Wanted {
 impl Wanted {
     fn source(&self, ask: usize) -> Option<NodeId> {
         self.sources.get(ask % self.sources.len().max(1)).copied()
+    }
+
+    /// Was this node asked last, and has not answered?
+    fn awaits(&self, node: &NodeId) -> bool {
+        self.asked && self.source(self.asks - 1) == Some(*node)
+    }
+
+    /// How long its last question is waited for: the longer, the more often everyone was asked.
+    fn wait_ms(&self) -> u64 {
+        patience::wait_ms(self.asks.div_ceil(self.sources.len().max(1)))
     }
 }
 
@@ -52,15 +64,21 @@ impl Fetcher {
         self.wanted.retain(|_, wanted| !wanted.jobs.remove(job) || !wanted.jobs.is_empty());
     }
 
-    /// A blob is on its way to the disk; true if it was wanted.
-    pub fn arrived(&mut self, blob: &Hash) -> bool {
-        self.wanted.remove(blob).is_some()
+    /// A blob is on its way to the disk; true if it was wanted. What else its sender was asked for is on its way too, and
+    /// is waited for anew.
+    pub fn arrived(&mut self, from: &NodeId, blob: &Hash, up_ms: u64) -> bool {
+        let was_wanted = self.wanted.remove(blob).is_some();
+        if was_wanted {
+            for wanted in self.wanted.values_mut().filter(|wanted| wanted.awaits(from)) {
+                wanted.due_ms = wanted.due_ms.max(up_ms + wanted.wait_ms());
+            }
+        }
+        was_wanted
     }
 
     /// `from` does not have it: the next one is asked, and after the last one there is a pause.
     pub fn refused(&mut self, from: &NodeId, blob: &Hash, up_ms: u64) {
-        let Some(wanted) = self.wanted.get_mut(blob).filter(|wanted| wanted.asked) else { return };
-        if wanted.source(wanted.asks - 1) == Some(*from) {
+        if let Some(wanted) = self.wanted.get_mut(blob).filter(|wanted| wanted.awaits(from)) {
             wanted.asked = false;
             let round_is_over = wanted.asks % wanted.sources.len() == 0;
             wanted.due_ms = up_ms + if round_is_over { limits::RETRY_MS } else { 0 };
@@ -77,7 +95,8 @@ impl Fetcher {
             }
             let due = up_ms >= wanted.due_ms && wanted.asks < ROUNDS * wanted.sources.len();
             let Some(source) = wanted.source(wanted.asks).filter(|_| due) else { continue };
-            (wanted.asks, wanted.asked, wanted.due_ms) = (wanted.asks + 1, true, up_ms + limits::RETRY_MS);
+            (wanted.asks, wanted.asked) = (wanted.asks + 1, true);
+            wanted.due_ms = up_ms + wanted.wait_ms();
             by_source.entry(source).or_default().push(*blob);
             under_way += 1;
         }

@@ -9,6 +9,8 @@ use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Attested;
 
+use super::patience;
+
 /// Blobs asked for in one message.
 const FETCH_BLOBS: usize = 64;
 /// Attestations of one agent whose blobs are fetched at the same time.
@@ -21,6 +23,8 @@ struct Pending {
     /// What was asked for last, and when.
     asked: Vec<Hash>,
     asked_ms: Option<u64>,
+    /// How often, since anything came of it.
+    asks: usize,
     arrived_ms: u64,
     proposed: bool,
 }
@@ -31,9 +35,19 @@ impl Pending {
         let waited = self.missing.remove(blob);
         if self.asked.iter().all(|asked| !self.missing.contains(asked)) {
             // All that was asked for has been answered: on with the next.
-            self.asked_ms = None;
+            (self.asked_ms, self.asks) = (None, 0);
         }
         waited
+    }
+
+    /// Its agent is sending what it was asked for: the rest is on its way too.
+    fn go_on_waiting(&mut self, up_ms: u64) {
+        (self.asked_ms, self.asks) = (self.asked_ms.map(|_| up_ms), self.asks.min(1));
+    }
+
+    /// When to ask.
+    fn due_ms(&self) -> u64 {
+        self.asked_ms.map_or(0, |asked_ms| asked_ms + patience::wait_ms(self.asks))
     }
 }
 
@@ -72,15 +86,22 @@ impl Intake {
             false => claims.iter().map(|claim| claim.blob).collect(),
         };
         let (asked, asked_ms, arrived_ms) = (Vec::new(), None, up_ms);
-        let pending = Pending { attested, missing, asked, asked_ms, arrived_ms, proposed: false };
+        let pending = Pending { attested, missing, asked, asked_ms, asks: 0, arrived_ms, proposed: false };
         of_agent.insert(seq, pending);
         Some(claims)
     }
 
     /// A blob is on its way to the disk, whoever sent it; true if anything waited for it.
-    pub fn arrived_blob(&mut self, blob: &Hash) -> bool {
-        let pending = self.pending.values_mut().flat_map(BTreeMap::values_mut);
-        pending.fold(false, |any, pending| pending.settle(blob) | any)
+    pub fn arrived_blob(&mut self, blob: &Hash, up_ms: u64) -> bool {
+        let mut any = false;
+        for of_agent in self.pending.values_mut() {
+            let waited = of_agent.values_mut().fold(false, |any, pending| pending.settle(blob) | any);
+            if waited {
+                of_agent.values_mut().for_each(|pending| pending.go_on_waiting(up_ms));
+            }
+            any |= waited;
+        }
+        any
     }
 
     /// An agent says that it does not have a blob of its own claims any more.
@@ -119,8 +140,8 @@ impl Intake {
         for (agent, pending) in &mut self.pending {
             let waiting = pending.values_mut().filter(|pending| !pending.missing.is_empty());
             for pending in waiting.take(FETCH_BATCHES) {
-                if pending.asked_ms.is_none_or(|asked_ms| up_ms >= asked_ms + limits::RETRY_MS) {
-                    pending.asked_ms = Some(up_ms);
+                if up_ms >= pending.due_ms() {
+                    (pending.asked_ms, pending.asks) = (Some(up_ms), pending.asks.saturating_add(1));
                     pending.asked = pending.missing.iter().take(FETCH_BLOBS).copied().collect();
                     out.push((*agent, pending.asked.clone()));
                 }
@@ -164,7 +185,7 @@ impl Intake {
     pub fn next_deadline(&self, up_ms: u64) -> u64 {
         let of_agent = |pending: &BTreeMap<u64, Pending>| {
             let waiting = pending.values().filter(|pending| !pending.missing.is_empty()).take(FETCH_BATCHES);
-            waiting.map(|pending| pending.asked_ms.map_or(0, |asked_ms| asked_ms + limits::RETRY_MS)).min()
+            waiting.map(|pending| pending.due_ms()).min()
         };
         let next = self.pending.values().filter_map(of_agent).min();
         next.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(up_ms))

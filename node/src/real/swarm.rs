@@ -74,7 +74,7 @@ pub struct Swarm {
 }
 
 impl Swarm {
-    /// Starts the network; it listens when this returns. Waits for that: some milliseconds.
+    /// Starts the network; it listens when this returns, and says where. Waits for that: some tenths of a second at most.
     pub fn start(config: Config) -> Result<Swarm, SwarmError> {
         let checked = config.check()?;
         let runtime = tokio::runtime::Builder::new_current_thread()

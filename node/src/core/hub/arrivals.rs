@@ -64,10 +64,10 @@ impl HubRole {
     }
 
     /// A blob of somebody's claims arrived.
-    pub fn blob(&mut self, cx: &mut Context<'_>, bytes: Bytes) {
+    pub fn blob(&mut self, cx: &mut Context<'_>, from: &NodeId, bytes: Bytes) {
         let blob = Hash::blob(&bytes.0);
-        let claimed = self.lead.as_mut().is_some_and(|lead| lead.intake.arrived_blob(&blob));
-        let wanted = self.fetcher.arrived(&blob);
+        let claimed = self.lead.as_mut().is_some_and(|lead| lead.intake.arrived_blob(&blob, cx.now.up_ms));
+        let wanted = self.fetcher.arrived(from, &blob, cx.now.up_ms);
         if wanted {
             self.copied(cx, &blob, &bytes);
         }

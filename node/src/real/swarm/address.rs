@@ -70,6 +70,11 @@ pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
+/// Whether it stands for every address of this machine.
+pub(super) fn is_unspecified(address: &Multiaddr) -> bool {
+    ip(address).is_some_and(|ip| ip.is_unspecified())
+}
+
 /// What a peer says of itself or of another is a hint: worth dialling only if it is a route of this mesh to somewhere. A
 /// peer may name this machine only from this machine.
 pub(super) fn is_plausible(address: &Multiaddr, private: bool, from_here: bool) -> bool {

@@ -70,11 +70,11 @@ impl Directory {
         self.searched.insert(node, now);
         let told = kad.store_mut().providers(&key(node)).into_iter();
         let told = told.map(|record| (record.provider, record.addresses)).collect();
-        let query = match peer {
-            Some(peer) => kad.get_closest_peers(peer),
-            None => kad.get_providers(key(node)),
-        };
-        self.searches.insert(query, node);
+        // Who listens through a relay alone stands in nobody's table: it is found by what it has said of itself.
+        self.searches.insert(kad.get_providers(key(node)), node);
+        if let Some(peer) = peer {
+            self.searches.insert(kad.get_closest_peers(peer), node);
+        }
         told
     }
 

@@ -162,14 +162,19 @@ impl EventLoop {
         }
     }
 
-    /// Dials a node, or searches for it where it is not known.
+    /// Dials a node, or searches for it where no address of it is known: an attempt in vain would put off the one that
+    /// follows from the search.
     fn reach(&mut self, node: NodeId, now: Instant) {
-        let Some((peer, addresses)) = self.peers.begin_dial(&node, now) else {
-            if self.peers.get(&node).is_none() {
-                self.search(node, now);
-            }
-            return;
-        };
+        match self.peers.get(&node).and_then(|peer| peer.addresses().next()) {
+            Some(_) => self.dial(node, now),
+            None => self.search(node, now),
+        }
+    }
+
+    /// Dials a node whose peer is known, if it is time to: at the addresses that are remembered, and those that a search
+    /// under way has found.
+    fn dial(&mut self, node: NodeId, now: Instant) {
+        let Some((peer, addresses)) = self.peers.begin_dial(&node, now) else { return };
         let options = DialOpts::peer_id(peer)
             .condition(PeerCondition::DisconnectedAndNotDialing)
             .addresses(addresses)
@@ -359,15 +364,18 @@ impl EventLoop {
         let kad = &mut self.swarm.behaviour_mut().kad;
         let found =
             self.directory.event(kad, event, |address| address::is_plausible(address, self.is_private, true));
+        let is_found = found.hints.iter().any(|(peer, _)| identity::node_of(peer) == found.searched);
         for (peer, addresses) in found.hints {
             self.hear(peer, addresses, true);
         }
         self.board.known(self.peers.len());
         if let Some(node) = found.searched
             && self.outboxes.awaited().contains(&node)
-            && self.peers.get(&node).is_some()
+            && let Some(peer) = self.peers.get(&node)
+            && peer.connections == 0
+            && (is_found || peer.addresses().next().is_some())
         {
-            self.serve(node);
+            self.dial(node, Instant::now());
         }
     }
 

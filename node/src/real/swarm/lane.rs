@@ -68,9 +68,13 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// Puts a message at the end; false if there is no room.
+    /// Puts a message at the end; false if there is no room. A large one that waits already is not put there again: who
+    /// asked twice for it because the line is slow would make the line slower.
     pub fn push(&self, parcel: Parcel) -> bool {
         let mut waiting = self.waiting();
+        if parcel.size() == Size::Large && waiting.iter().any(|other| other.message == parcel.message) {
+            return true;
+        }
         if waiting.len() >= limits::MESH_OUTBOX {
             return false;
         }

@@ -13,6 +13,9 @@ use super::config::SwarmError;
 
 /// What was closed is opened again after so long: a relay may be back by then.
 const AGAIN: Duration = Duration::from_secs(2);
+/// Who listens on every address of this machine hears of them one after the other, and nobody says which is the last:
+/// after so many looks without a new one all are there.
+const QUIET_LOOKS: u32 = 2;
 
 /// Where the start is reported.
 pub(super) type Ready = SyncSender<Result<(), SwarmError>>;
@@ -29,6 +32,9 @@ pub(super) struct Listeners {
     listeners: Vec<Listener>,
     /// Those whose address is not known yet, until all are.
     starting: HashSet<ListenerId>,
+    /// Looks that must pass without a new address before the start is reported, and how many have.
+    wanted_looks: u32,
+    looks: u32,
     ready: Option<Ready>,
 }
 
@@ -40,6 +46,7 @@ impl Listeners {
         ready: Ready,
     ) -> Result<Self, SwarmError> {
         let (mut listeners, mut starting) = (Vec::new(), HashSet::new());
+        let wanted_looks = if addresses.iter().any(address::is_unspecified) { QUIET_LOOKS } else { 0 };
         for address in addresses {
             let refused = |reason: String| SwarmError::Listen { address: address.to_string(), reason };
             let id = swarm.listen_on(address.clone()).map_err(|error| refused(error.to_string()))?;
@@ -48,7 +55,7 @@ impl Listeners {
             }
             listeners.push(Listener { address, id: Some(id), not_before: Instant::now() });
         }
-        let mut all = Listeners { listeners, starting, ready: Some(ready) };
+        let mut all = Listeners { listeners, starting, wanted_looks, looks: 0, ready: Some(ready) };
         all.report();
         Ok(all)
     }
@@ -61,6 +68,7 @@ impl Listeners {
     /// A listener has an address.
     pub fn opened(&mut self, id: ListenerId) {
         self.starting.remove(&id);
+        self.looks = 0;
         self.report();
     }
 
@@ -80,8 +88,10 @@ impl Listeners {
         }
     }
 
-    /// Listens again where it is time to.
+    /// Listens again where it is time to, and looks whether the start is over.
     pub fn tick(&mut self, swarm: &mut libp2p::Swarm<Protocols>, now: Instant) {
+        self.looks = self.looks.saturating_add(1);
+        self.report();
         for listener in self.listeners.iter_mut().filter(|listener| listener.id.is_none()) {
             if listener.not_before <= now {
                 listener.not_before = now + AGAIN;
@@ -92,6 +102,7 @@ impl Listeners {
 
     fn report(&mut self) {
         if self.starting.is_empty()
+            && self.looks >= self.wanted_looks
             && let Some(ready) = self.ready.take()
         {
             // As above.
