@@ -170,10 +170,10 @@ pub fn check_shard(
     if covers { Ok(()) } else { Err(NotCredited::NoLease) }
 }
 
-/// Did a hub member lend this to `agent`? It may have lost its seat since.
+/// Did a hub member lend this to `agent`? It may have lost its seat since; who was dismissed lends nothing.
 fn is_lent(signed: &Signed<Lease>, agent: &NodeId, charters: &Charters) -> bool {
     signed.body.agent == *agent
-        && charters.member(&signed.key).is_some()
+        && charters.current().member(&signed.key).is_some()
         && signed.verify(charters.mesh()).is_ok()
 }
 
@@ -241,7 +241,7 @@ pub fn check_verdict(
     if signer != verdict.checker {
         return Err(VerdictRefused::NotItsOwn { named: verdict.checker, signer });
     }
-    if charters.member(&signed.key).is_none() {
+    if charters.current().member(&signed.key).is_none() {
         return Err(VerdictRefused::NotAChecker);
     }
     if batch.reveal.is_none() || batch.verdict.is_some() {

@@ -89,6 +89,17 @@ pub enum StartError {
     Raft(String),
 }
 
+/// What became of a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proposed {
+    /// It is on its way.
+    Taken,
+    /// This member does not lead, or too many are on their way.
+    NotNow,
+    /// No entry is so long: it never will be.
+    TooLong,
+}
+
 /// One member of the log's quorum. Its methods are called within a tokio runtime, and `next` again and again: it is what
 /// the rest waits for.
 pub struct Replica {
@@ -165,28 +176,27 @@ impl Replica {
         })
     }
 
-    /// Proposes a command at this member's clock. Whether it went on its way; it may be lost there, so who waits for it
-    /// to be applied proposes it again. It did not if this member does not lead, if the command is too large, or if too
-    /// many are on their way.
-    pub fn propose(&mut self, command: Command, at_ms: u64) -> bool {
+    /// Proposes a command at this member's clock. It may be lost on its way, so who waits for it to be applied proposes it
+    /// again.
+    pub fn propose(&mut self, command: Command, at_ms: u64) -> Proposed {
         while self.proposed.front_mut().is_some_and(is_settled) {
             self.proposed.pop_front();
         }
         let leads = self.metrics.borrow().state == ServerState::Leader;
         if !leads || self.proposed.len() >= limits::RAFT_PROPOSALS {
-            return false;
+            return Proposed::NotNow;
         }
         let proposal = Proposal { at_ms, command: Sealed::from(command) };
         if proposal.command.length() > limits::COMMAND_BYTES {
-            return false;
+            return Proposed::TooLong;
         }
         match at_once(self.raft.client_write_ff(proposal)) {
             Some(Ok(settled)) => {
                 self.proposed.push_back(settled);
-                true
+                Proposed::Taken
             }
             // It has stopped; an event says why.
-            Some(Err(_)) | None => false,
+            Some(Err(_)) | None => Proposed::NotNow,
         }
     }
 

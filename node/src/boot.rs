@@ -119,7 +119,15 @@ where
         None => None,
     };
     // The voters of a log that is empty: who is not among them waits to be made a member.
-    let voters = genesis.hub.iter().map(|member| member.key.id()).collect();
+    // Once others have sat, a log of its own would be another mesh's.
+    let founding = seating.number == 0;
+    let voters = match founding {
+        true => genesis.hub.iter().map(|member| member.key.id()).collect(),
+        false => {
+            let ever = charters.ever().map(|member| member.key.id());
+            ever.filter(|other| *other != node).take(limits::HUB_MEMBERS).collect()
+        }
+    };
     let log =
         hub.is_some().then(|| Start { node, voters, storage: storage.clone(), timing: Timing::default() });
     let ledger = ledger_end(storage)?;
@@ -200,9 +208,15 @@ fn record(
     secret: &SecretKey,
     unrecorded: &[FinishedJob],
 ) -> Result<(), BootError> {
-    for finished in unrecorded {
-        let mut batch = shelve(&signed(finished, hub.charters(), secret));
-        if hub.charters().version(finished.charter).is_none_or(|charter| charter.seats > 1) {
+    for (next, finished) in (storage.ledger_len()?..).zip(unrecorded) {
+        // Who was brought up to date by a snapshot has gaps: what comes after one is fetched with the rest.
+        if finished.entry.seq != next {
+            break;
+        }
+        let file = signed(finished, hub.charters(), secret);
+        let mut batch = shelve(&file);
+        let charter = hub.charters().version(finished.charter);
+        if charter.is_none_or(|charter| file.receipt.signatures.len() < charter.quorum()) {
             batch.put_kv(UNSIGNED_NAMESPACE, &finished.record.id.to_string(), Vec::new());
         }
         storage.commit(&batch)?;

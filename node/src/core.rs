@@ -106,9 +106,10 @@ pub enum Output {
     /// Another node asks something of this hub member, for a client of its own.
     Asked(Asked),
     /// Make these nodes the members of the hub's log, with and without a vote; this node leads it.
-    Reseat { voters: BTreeSet<NodeId>, learners: BTreeSet<NodeId> },
-    /// Tell observers that others sit in the hub.
-    Seated(Arc<Charters>, Seating),
+    /// Without voters those who vote go on.
+    Reseat { voters: Option<BTreeSet<NodeId>>, learners: BTreeSet<NodeId> },
+    /// Tell observers that others sit in the hub; `told`: another node said so, not this one's own log.
+    Seated { charters: Arc<Charters>, seating: Seating, told: bool },
 }
 
 /// Who this node is and what it may do.
@@ -407,9 +408,7 @@ impl Core {
                     Message::WhoSits { known } => Some(*known),
                     _ => None,
                 };
-                if known.is_some_and(|known| known < cx.seating) {
-                    cx.send(from, Message::Seating(Box::new(seating.seating().clone())));
-                }
+                known.into_iter().for_each(|known| seating.compare(&mut cx, from, known));
                 deliver(&mut cx, hub.as_mut(), agent, checker, from, message);
             }
             Input::Heard { from } => {
@@ -522,6 +521,11 @@ impl Core {
     /// Who sits in the hub, as far as this node has heard, and by which charters.
     pub fn seating(&self) -> (&Charters, &Seating) {
         (self.seating.charters(), self.seating.seating())
+    }
+
+    /// The node's id.
+    pub fn node(&self) -> NodeId {
+        self.identity.node
     }
 
     /// The mesh the node belongs to.

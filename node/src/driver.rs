@@ -40,6 +40,10 @@ pub enum DriverError {
     LogStart(#[from] StartError),
     #[error("{0}")]
     Log(#[from] Failure),
+    #[error(
+        "the hub's log in the data folder is older than its mesh, whose other members have gone on without it (is it a restored backup?); set FORGEMESH_HOME to an empty folder and join the mesh with a ticket and a key of its own"
+    )]
+    Forked,
 }
 
 /// A node that runs: the core between its ports.
@@ -55,6 +59,8 @@ pub struct Driver<M, E, S> {
     reports: broadcast::Sender<Progress>,
     replies: BTreeMap<u64, oneshot::Sender<Reply>>,
     next_call: u64,
+    /// The log here and the mesh's are two.
+    forked: bool,
     /// The second in which each member of the log was last heard.
     heard: BTreeMap<NodeId, u64>,
     /// For observers.
@@ -125,6 +131,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             reports,
             replies: BTreeMap::new(),
             next_call: 0,
+            forked: false,
             heard: BTreeMap::new(),
             seating: watch::channel(Arc::new(seated)).0,
             desk: None,
@@ -172,6 +179,9 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
         self.step(&mut log, now(), Input::Tick);
         let mut low = false;
         loop {
+            if self.forked {
+                return Err(DriverError::Forked);
+            }
             log.flush(now().wall_ms);
             if self.store.is_low() != low {
                 low = !low;
@@ -262,7 +272,11 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                         done = Some(Input::Reseated { done: true });
                     }
                 }
-                Output::Seated(charters, seating) => {
+                Output::Seated { charters, seating, told } => {
+                    // Its own log knows of nobody else, and others have gone on without it.
+                    let node = self.core.node();
+                    let others = seating.seated.iter().any(|seated| *seated != node);
+                    self.forked |= told && others && log.is_alone(node);
                     self.seating.send_replace(Arc::new(Seated { charters, seating }));
                 }
                 Output::Store { token, batch } => self.store.submit(Token::Core(token).number(), batch),

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::future::pending;
 
 use forgemesh_consensus::command::Command;
-use forgemesh_consensus::raft::{Event, Replica, Start, StartError};
+use forgemesh_consensus::raft::{Event, Proposed, Replica, Start, StartError};
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::id::NodeId;
 
@@ -45,7 +45,7 @@ impl Log {
     pub fn flush(&mut self, wall_ms: u64) {
         let Some(replica) = &mut self.replica else { return self.waiting.clear() };
         while let Some(command) = self.waiting.pop_front() {
-            if !replica.propose(command.clone(), wall_ms) {
+            if replica.propose(command.clone(), wall_ms) == Proposed::NotNow {
                 return self.waiting.push_front(command);
             }
         }
@@ -61,10 +61,18 @@ impl Log {
         self.replica.iter_mut().for_each(|replica| replica.receive(from, bytes));
     }
 
-    /// Makes these nodes the log's members. True if they are already; else an event says what came of it.
-    pub fn change(&mut self, voters: BTreeSet<NodeId>, learners: BTreeSet<NodeId>) -> bool {
+    /// Is this node the only voter, as far as it knows?
+    pub fn is_alone(&self, node: NodeId) -> bool {
+        let members = self.replica.as_ref().map(Replica::members);
+        members.is_some_and(|members| members.voters.iter().all(|set| set.iter().eq([&node])))
+    }
+
+    /// Makes these nodes the log's members; without voters those who vote go on. True if they are already; else an event
+    /// says what came of it.
+    pub fn change(&mut self, voters: Option<BTreeSet<NodeId>>, learners: BTreeSet<NodeId>) -> bool {
         let Some(replica) = &mut self.replica else { return false };
         let now = replica.members();
+        let voters = voters.or_else(|| now.voters.last().cloned()).unwrap_or_default();
         let same = now.voters.iter().eq([&voters]) && now.all() == voters.union(&learners).copied().collect();
         if !same {
             self.changes += 1;

@@ -123,7 +123,7 @@ impl Rig {
                     | Output::Propose(_)
                     | Output::Snapshot { .. }
                     | Output::Reseat { .. }
-                    | Output::Seated(..) => {}
+                    | Output::Seated { .. } => {}
                 }
             }
         }

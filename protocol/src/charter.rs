@@ -1,6 +1,6 @@
 //! Who may make up the hub after the genesis, and how many of them sit at a time.
 //!
-//! The genesis is the first charter. Each later one names the one before it and is in force once a quorum of those whom
+//! The genesis is the first charter. Each later one names the one before it and is in force once a majority of those whom
 //! that one admits has signed it and somebody newly admitted can take a seat, so that a stranger who knows the mesh id can
 //! follow the chain, as with the root keys of The Update Framework (TUF specification 1.0, section 5.3). Must never let a
 //! key that was admitted once come back with another beacon chain.
@@ -38,7 +38,7 @@ impl Signable for Charter {
 #[serde(deny_unknown_fields)]
 pub struct Amendment {
     pub charter: Charter,
-    /// Of distinct keys that the charter before it admits, a quorum at least.
+    /// Of distinct keys that the charter before it admits, a majority at least.
     pub consents: Vec<Consent>,
 }
 
@@ -55,7 +55,9 @@ pub struct Consent {
 pub enum CharterError {
     #[error("the charter does not follow the one in force; look at `forgemesh node ls` and try again")]
     NotNext,
-    #[error("a hub has 1, 3 or 5 seats, and at least as many admitted keys; admit or dismiss two at a time")]
+    #[error(
+        "a hub has one seat and one admitted key, or 3 or 5 seats and at least as many keys; admit or dismiss two at a time"
+    )]
     Seats,
     #[error("a hub admits at most {} distinct keys; dismiss one that is gone", limits::HUB_ADMITTED)]
     Admitted,
@@ -68,7 +70,7 @@ pub enum CharterError {
         limits::AMENDMENTS
     )]
     TooMany,
-    #[error("the charter is not signed by a quorum of those whom the one before it admits")]
+    #[error("the charter is not signed by a majority of those whom the one before it admits")]
     NotSigned,
 }
 
@@ -76,6 +78,11 @@ impl Charter {
     /// How many votes or signatures of distinct members decide: a majority of the seats.
     pub fn quorum(&self) -> usize {
         self.seats as usize / 2 + 1
+    }
+
+    /// How many of the admitted have to want the next charter: any two majorities have a key in common.
+    pub fn majority(&self) -> usize {
+        self.admitted.len() / 2 + 1
     }
 
     /// The admitted member with this key.
@@ -134,7 +141,7 @@ impl Charters {
                 return Err(CharterError::NotSigned);
             }
         }
-        if signers.len() < current.quorum() {
+        if signers.len() < current.majority() {
             return Err(CharterError::NotSigned);
         }
         self.amendments.push(amendment);
@@ -155,7 +162,9 @@ impl Charters {
             return Err(CharterError::Admitted);
         }
         let odd = next.seats % 2 == 1 && next.seats <= limits::HUB_MEMBERS as u64;
-        if !odd || next.seats > next.admitted.len() as u64 {
+        // With one seat and somebody who stands by, each of them could sign alone.
+        let one_each = next.seats > 1 || next.admitted.len() == 1;
+        if !odd || !one_each || next.seats > next.admitted.len() as u64 {
             return Err(CharterError::Seats);
         }
         let bounded = |member: &HubMember| (1..=limits::BEACON_LENGTH).contains(&member.beacon_length);

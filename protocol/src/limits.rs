@@ -23,7 +23,7 @@ pub const NAMESPACE_BYTES: usize = 64;
 /// Bytes of an encoded genesis.
 pub const GENESIS_BYTES: usize = 1 << 16;
 /// Bytes of a ticket, as text.
-pub const TICKET_BYTES: usize = 1 << 18;
+pub const TICKET_BYTES: usize = 1 << 19;
 /// Addresses in a ticket, and bytes of each.
 pub const BOOTSTRAP: usize = 8;
 pub const ADDRESS_BYTES: usize = 256;
@@ -198,6 +198,8 @@ pub const HUB_ADMITTED: usize = 16;
 pub const AMENDMENTS: usize = 64;
 /// Who sits in the hub and was not heard for so long is replaced, if somebody stands by, in milliseconds.
 pub const SEAT_LOST_MS: u64 = 60_000;
+/// How many changes of who sits a node may have missed.
+pub const SEATINGS: u64 = 1 << 20;
 /// Who hears nothing of a leader for so long asks whoever was ever admitted who sits in the hub, in milliseconds.
 pub const SEAT_SILENCE_MS: u64 = 10_000;
 /// How long a leader waits before it tries again to change who sits, in milliseconds.

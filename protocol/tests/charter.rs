@@ -50,7 +50,7 @@ fn a_chain_is_followed_and_no_other() {
     let first = signed(&charters, next(&charters, 3, &[1, 2, 3, 4]), &[1, 3]);
     charters.amend(first.clone()).expect("it follows");
     // Whom the new charter admits has a say from then on, whom it dismisses has none.
-    let second = signed(&charters, next(&charters, 3, &[2, 3, 4]), &[3, 4]);
+    let second = signed(&charters, next(&charters, 3, &[2, 3, 4]), &[2, 3, 4]);
     charters.amend(second.clone()).expect("it follows");
     assert_eq!(charters.current().version, 2);
     assert!(charters.current().member(&key(1).public()).is_none());
@@ -80,8 +80,13 @@ fn a_quorum_of_distinct_admitted_keys_signs_for_this_mesh() {
     let elsewhere = Charters::new(genesis(&[1, 2]));
     let foreign = signed(&elsewhere, charter, &[1, 2]);
     assert_eq!(refused(foreign), Err(CharterError::NotSigned));
+    // Of four whom a charter admits, two are as many as the other two.
+    let mut four = Charters::new(genesis(&[1, 2, 3]));
+    four.amend(signed(&four, next(&four, 3, &[1, 2, 3, 4]), &[1, 2])).expect("it follows");
+    let half = signed(&four, next(&four, 3, &[1, 2, 3]), &[3, 4]);
+    assert_eq!(four.amend(half), Err(CharterError::NotSigned));
     let mut changed = good;
-    changed.charter.seats = 1;
+    changed.charter.admitted[2].beacon_anchor = Hash::ZERO;
     assert_eq!(refused(changed), Err(CharterError::NotSigned));
 }
 
@@ -93,7 +98,8 @@ fn seats_keys_and_beacons_are_bounded() {
         change(&mut charter);
         charters.check(&charter).expect_err("refused")
     };
-    for seats in [0, 2, 4, 5, 7, u64::MAX] {
+    // With one seat, whoever stands by could sign alone as well as who sits.
+    for seats in [0, 1, 2, 4, 5, 7, u64::MAX] {
         let charter = Charter { seats, ..next(&charters, 3, &[1, 2, 3, 4]) };
         assert_eq!(charters.check(&charter), Err(CharterError::Seats), "{seats}");
     }
@@ -105,7 +111,7 @@ fn seats_keys_and_beacons_are_bounded() {
     assert_eq!(refused(|c| c.version = 2), CharterError::NotNext);
     // Who comes back has the beacon chain that it had, or its old links could be shown again.
     let mut charters = charters;
-    let without = signed(&charters, next(&charters, 1, &[1, 2]), &[1, 2]);
+    let without = signed(&charters, next(&charters, 1, &[1]), &[1, 2]);
     charters.amend(without).expect("it follows");
     let mut back = next(&charters, 3, &[1, 2, 3]);
     assert_eq!(charters.check(&back), Ok(()));
@@ -117,11 +123,12 @@ fn seats_keys_and_beacons_are_bounded() {
 fn a_mesh_is_changed_so_often_and_no_more() {
     let mut charters = Charters::new(genesis(&[1]));
     for i in 0..limits::AMENDMENTS {
-        let admitted: &[u8] = if i % 2 == 0 { &[1, 2] } else { &[1] };
-        let amendment = signed(&charters, next(&charters, 1, admitted), &[1]);
+        let (seats, admitted): (u64, &[u8]) = if i % 2 == 0 { (3, &[1, 2, 3]) } else { (1, &[1]) };
+        let by: &[u8] = if i % 2 == 0 { &[1] } else { &[1, 2] };
+        let amendment = signed(&charters, next(&charters, seats, admitted), by);
         charters.amend(amendment).expect("it follows");
     }
-    let one_more = next(&charters, 1, &[1, 2]);
+    let one_more = next(&charters, 3, &[1, 2, 3]);
     assert_eq!(charters.check(&one_more), Err(CharterError::TooMany));
 }
 

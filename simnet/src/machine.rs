@@ -208,6 +208,8 @@ impl Machine {
             Err(BootError::Read(error) | BootError::Log(StartError::Read(error))) => return of_read(error),
             Err(
                 error @ (BootError::Damaged { .. }
+                | BootError::Snapshot(_)
+                | BootError::Charter(_)
                 | BootError::Logged(_)
                 | BootError::Log(StartError::Damaged { .. })),
             ) => return Ok(End::Damaged(error.to_string())),
@@ -225,6 +227,7 @@ impl Machine {
             Ok(()) => Ok(End::Crashed),
             Err(DriverError::Store(error)) => of_commit(error),
             Err(DriverError::LogStart(StartError::Read(error))) => of_read(error),
+            Err(error @ DriverError::Forked) => Ok(End::Damaged(error.to_string())),
             Err(DriverError::LogStart(error)) => Ok(End::Damaged(error.to_string())),
             // What it could not read or write is the disk's; a disk in good order does not fail it.
             Err(DriverError::Log(Failure::Storage(detail))) if self.0.rotten.get() => {

@@ -30,9 +30,16 @@ pub fn shorten(scenario: &Scenario, kind: &str) -> Shortened {
         runs <= limits::SHORTENING_RUNS
             && run(&scenario.only(Some(faults), Some(jobs))).is_err_and(|broken| broken.kind() == kind)
     };
-    let all_jobs: Vec<usize> = (0..scenario.jobs.len()).collect();
-    let faults = reduce((0..scenario.faults.len()).collect(), |kept| fails(kept, &all_jobs));
-    let jobs = reduce(all_jobs, |kept| fails(&faults, kept));
+    let Shortened { mut faults, mut jobs, .. } = Shortened::whole(scenario);
+    // With fewer jobs, fewer faults may do.
+    loop {
+        let before = (faults.len(), jobs.len());
+        faults = reduce(faults, |kept| fails(kept, &jobs));
+        jobs = reduce(jobs, |kept| fails(&faults, kept));
+        if (faults.len(), jobs.len()) == before {
+            break;
+        }
+    }
     Shortened { faults, jobs, runs: runs.min(limits::SHORTENING_RUNS) }
 }
 

@@ -37,14 +37,20 @@ impl Hub {
         for signed in self.state.consents.values() {
             wanted.entry(signed.body.digest()).or_insert((0, &signed.body)).0 += 1;
         }
-        let agreed = wanted.into_iter().filter(|(_, (count, _))| *count >= self.charters.current().quorum());
+        let agreed =
+            wanted.into_iter().filter(|(_, (count, _))| *count >= self.charters.current().majority());
         agreed.max_by_key(|(digest, (count, _))| (*count, *digest)).map(|(_, (_, charter))| charter)
     }
 
-    pub(super) fn consent(&mut self, signed: &Signed<Charter>) -> Result<Applied, Rejected> {
-        signed.verify(self.mesh).map_err(SeatRefused::Signature)?;
+    /// Would this word be heard now? Bounds come first: what is checked so may enter the log.
+    pub fn check_consent(&self, signed: &Signed<Charter>) -> Result<(), SeatRefused> {
         self.charters.current().member(&signed.key).ok_or(SeatRefused::NotAdmitted)?;
-        self.charters.check(&signed.body).map_err(SeatRefused::Charter)?;
+        self.charters.check(&signed.body)?;
+        Ok(signed.verify(self.mesh)?)
+    }
+
+    pub(super) fn consent(&mut self, signed: &Signed<Charter>) -> Result<Applied, Rejected> {
+        self.check_consent(signed)?;
         self.state.consents.insert(signed.key.id(), signed.clone());
         let count = self.state.consents.values().filter(|other| other.body == signed.body).count();
         Ok(Applied::event(Event::Consented { count: count as u64 }))

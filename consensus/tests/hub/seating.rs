@@ -150,7 +150,7 @@ fn a_snapshot_brings_its_charters() {
     let mut bench = Bench::new(1);
     let keys = bench.members.clone();
     let (second, member) = newcomer(0x71);
-    let charter = with(&bench, &member);
+    let charter = Charter { admitted: vec![member.clone()], ..with(&bench, &member) };
     let command = consent(&bench, &charter, &keys[0]);
     bench.accept(command);
     bench.accept(Command::Seat { charter: charter.digest(), seated: ids(&[&second]) });

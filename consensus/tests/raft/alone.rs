@@ -1,6 +1,6 @@
 //! One member alone.
 
-use forgemesh_consensus::raft::{Committed, Event, agreed};
+use forgemesh_consensus::raft::{Committed, Event, Proposed, agreed};
 use forgemesh_storage::testing::Unsynced;
 
 use super::world::{Weather, World, run};
@@ -17,7 +17,7 @@ fn one_member_agrees_with_itself_in_one_write() {
         let command = forgemesh_consensus::command::Command::Start {
             job: forgemesh_protocol::id::JobId(forgemesh_protocol::hash::Hash::ZERO),
         };
-        assert!(replica.propose(command.clone(), 77));
+        assert_eq!(replica.propose(command.clone(), 77), Proposed::Taken);
         let Event::Write { token, batch } = replica.next().await else { panic!("a write") };
         assert_eq!(batch.writes().len(), 2, "the entry, and how far agreement went before it");
         replica.stored(token);

@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use forgemesh_consensus::command::Command;
-use forgemesh_consensus::raft::{self, ChangeError, Committed, Event, Timing};
+use forgemesh_consensus::raft::{self, ChangeError, Committed, Event, Proposed, Timing};
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
@@ -186,7 +186,7 @@ impl World {
     pub fn propose(&mut self, member: usize) -> bool {
         let (command, at_ms) = (self.command(), self.now_us() / 1_000);
         let replica = self.members[member].replica.as_mut();
-        replica.is_some_and(|replica| replica.propose(command, at_ms))
+        replica.is_some_and(|replica| replica.propose(command, at_ms) == Proposed::Taken)
     }
 
     /// Asks a member to make sure that it leads.

@@ -18,8 +18,10 @@ use super::home::{self, Home};
 
 /// Boots a node on an open data folder.
 pub fn boot(common: &Common, home: &Home) -> Result<Driver<Alone, ThreadPool, StoreThread>, CliError> {
-    if home.is_guest()? {
-        // Its mesh's hub is elsewhere: alone it can do nothing.
+    let node = home.secret.public().id();
+    let seating = crate::boot::seating(&home.storage)?;
+    if home.is_guest()? || seating.is_some_and(|seating| seating.seated != [node]) {
+        // Its mesh's hub is elsewhere, or not it alone: by itself it can do nothing.
         return Err(CliError::NoNode { folder: home.folder.clone() });
     }
     let config = Config::read(&home.folder)?.unwrap_or_default();

@@ -47,7 +47,7 @@ pub enum NodeCommand {
         /// Dismiss this one for it; may be given several times.
         #[arg(long, value_name = "NODE")]
         replace: Vec<String>,
-        /// How many of the admitted sit at a time: 1, 3 or 5; as many as there can be without it.
+        /// How many of the admitted sit at a time: 1, 3 or 5; without it no fewer than now, and as many as there can be.
         #[arg(long, value_name = "N")]
         seats: Option<u64>,
     },
@@ -56,7 +56,7 @@ pub enum NodeCommand {
         /// Their ids, or the beginnings of them.
         #[arg(required = true)]
         node: Vec<String>,
-        /// How many of the admitted sit at a time: 1, 3 or 5; as many as there can be without it.
+        /// How many of the admitted sit at a time: 1, 3 or 5; without it no fewer than now, and as many as there can be.
         #[arg(long, value_name = "N")]
         seats: Option<u64>,
     },
@@ -128,7 +128,7 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
                 true => "they take their seats as soon as they follow the log; `forgemesh node ls` shows it",
                 false => "run the same command on another hub member",
             };
-            print(&format!("{consents} of {needed} consents; {next}"));
+            print(&format!("{} seats; {consents} of {needed} consents; {next}", value["seats"]));
         }
         NodeCommand::Expel { .. } => {
             print(&format!("expelled {}", value["expelled"].as_str().unwrap_or_default()))

@@ -28,6 +28,8 @@ pub struct LedgerEnd {
 /// The books and what is missing in them.
 pub(crate) struct ArchiveRole {
     charters: Charters,
+    /// The newest charter that a record was signed under: none comes after it under an older one.
+    charter: u64,
     end: LedgerEnd,
     /// How many entries there are, as far as is known.
     known: u64,
@@ -42,7 +44,7 @@ impl ArchiveRole {
     /// `known`: how many entries this node's own log has led to.
     pub fn new(charters: Charters, end: LedgerEnd, known: u64) -> Self {
         let waiting = BTreeMap::new();
-        ArchiveRole { charters, end, known, asked_ms: None, turn: 0, waiting }
+        ArchiveRole { charters, charter: 0, end, known, asked_ms: None, turn: 0, waiting }
     }
 
     /// Others may sign from now on.
@@ -59,6 +61,7 @@ impl ArchiveRole {
         after: AfterStore,
     ) -> Vec<(Batch, AfterStore)> {
         let entry = &finished.entry;
+        self.charter = self.charter.max(finished.charter);
         if entry.seq < self.end.entries {
             // An earlier life has entered it, or another member's books: what waits for it goes on.
             return vec![(Batch::new(), after)];
@@ -120,9 +123,11 @@ impl ArchiveRole {
         let Ok(file) = JobFile::decode(&bytes.0) else { return };
         let entry = &file.finished.entry;
         let follows = entry.seq == self.end.entries && entry.prev == self.end.head;
-        if !follows || !self.is_true(&file) {
+        let older = file.finished.charter < self.charter;
+        if !follows || older || !self.is_true(&file) {
             return;
         }
+        self.charter = file.finished.charter;
         self.end = LedgerEnd { entries: entry.seq + 1, head: entry.hash() };
         self.waiting.remove(&entry.seq);
         self.asked_ms = self.asked_ms.filter(|_| self.end.entries < self.known);

@@ -64,7 +64,11 @@ pub(super) fn deliver(
 ) {
     let (leads, member) = (cx.leader == Some(from), cx.members.contains(&from));
     let (message, hub) = match (message, hub) {
-        (Message::Signed { job, signature }, Some(hub)) if member => return hub.signed(cx, job, signature),
+        // A signature shows itself; and who has lost its seat has signed what was final before.
+        (Message::Signed { job, signature }, Some(hub)) => return hub.signed(cx, job, signature),
+        (Message::Sign { job }, Some(hub)) if hub.machine().admits(&from) => {
+            return hub.asked_to_sign(cx, from, job);
+        }
         // Who does not sit does nothing else for the hub.
         (message, hub) => (message, hub.filter(|hub| cx.sits() || hub.leads())),
     };
@@ -106,7 +110,6 @@ pub(super) fn deliver(
         ) if hub.machine().admits(&from) => {
             gateway::requested(cx, hub, from, message);
         }
-        (Message::Sign { job }, Some(hub)) if hub.machine().admits(&from) => hub.asked_to_sign(cx, from, job),
         (Message::Vote(vote), Some(hub)) if member => hub.voted(cx, *vote),
         (Message::Reveal { value }, Some(hub)) if member => hub.revealed(cx, from, value),
         (Message::Join(join), Some(hub)) => hub.join(cx, from, *join),

@@ -219,6 +219,11 @@ pub(crate) fn requested(cx: &mut Context<'_>, hub: &mut HubRole, from: NodeId, m
     {
         return cx.send(from, matter.answer(Some(reason)));
     }
+    if let Command::Consent { charter } = &command
+        && let Err(reason) = hub.machine().check_consent(charter)
+    {
+        return cx.send(from, matter.answer(Some(reason.to_string())));
+    }
     hub.asked(cx, from, matter, command);
 }
 

@@ -1,7 +1,7 @@
 //! What this node knows of who sits in the hub. Every node follows it: who sits by the log, all others by what a member
 //! tells them and a chain of charters shows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use forgemesh_consensus::machine::Hub;
@@ -25,13 +25,15 @@ pub(crate) struct SeatingRole {
     /// When the leader was last heard, and when others were last asked who sits.
     heard_ms: u64,
     asked_ms: u64,
+    /// When each node was last told who sits.
+    answered: BTreeMap<NodeId, u64>,
 }
 
 impl SeatingRole {
     /// `own`: this node's key and beacon chain, if it may sit.
     pub fn new(charters: Charters, seating: Seating, own: Option<HubMember>) -> SeatingRole {
         let members = seating.seated.as_slice().into();
-        SeatingRole { members, charters, seating, own, heard_ms: 0, asked_ms: 0 }
+        SeatingRole { members, charters, seating, own, heard_ms: 0, asked_ms: 0, answered: BTreeMap::new() }
     }
 
     /// Who sits.
@@ -60,17 +62,21 @@ impl SeatingRole {
         wanted || self.members.contains(node) || self.charters.ever().any(|member| member.key.id() == *node)
     }
 
-    /// A node says who sits now. True if that is news; only whom the charter in force here admits is heard.
+    /// A node says who sits now. True if that is news. What is signed, a chain of charters that goes on from the one known
+    /// here, shows itself. Who sits under a charter is heard from whom it admits, but not by who sits and follows a leader:
+    /// its own log says better.
     pub fn told(&mut self, cx: &mut Context<'_>, from: &NodeId, told: Seating) -> bool {
-        let known = self.members.contains(from) || self.charters.current().node(from).is_some();
-        if told.number <= self.seating.number || !known {
+        if told.number <= self.seating.number || told.number - self.seating.number > limits::SEATINGS {
             return false;
         }
         let Ok(charters) = told.charters(self.charters.genesis().clone()) else { return false };
-        if charters.current().version < self.charters.current().version {
+        let extends = charters.amendments().starts_with(self.charters.amendments());
+        let newer = charters.current().version > self.charters.current().version;
+        let led = cx.sits() && cx.leader.is_some() && cx.now.up_ms < self.heard_ms + limits::SEAT_SILENCE_MS;
+        if !extends || (led && !newer) || charters.current().node(from).is_none() {
             return false;
         }
-        self.adopt(cx, charters, told);
+        self.adopt(cx, charters, told, true);
         true
     }
 
@@ -79,18 +85,40 @@ impl SeatingRole {
         let found = &hub.state().seating;
         let news = found.number > self.seating.number;
         if news {
-            self.adopt(cx, hub.charters().clone(), found.clone());
+            self.adopt(cx, hub.charters().clone(), found.clone(), false);
         }
         news
     }
 
-    fn adopt(&mut self, cx: &mut Context<'_>, charters: Charters, seating: Seating) {
+    fn adopt(&mut self, cx: &mut Context<'_>, charters: Charters, seating: Seating, told: bool) {
         let mut batch = Batch::new();
         batch.put_meta(MetaKey::Seating, canon::to_bytes(&seating));
         cx.store(batch, AfterStore::Nothing);
-        cx.out.push(Output::Seated(Arc::new(charters.clone()), seating.clone()));
+        cx.out.push(Output::Seated { charters: Arc::new(charters.clone()), seating: seating.clone(), told });
         let (heard_ms, asked_ms) = (self.heard_ms, self.asked_ms);
-        *self = SeatingRole { heard_ms, asked_ms, ..SeatingRole::new(charters, seating, self.own.take()) };
+        let answered = std::mem::take(&mut self.answered);
+        let new = SeatingRole::new(charters, seating, self.own.take());
+        *self = SeatingRole { heard_ms, asked_ms, answered, ..new };
+    }
+
+    /// A node knows of so many changes: it is told of later ones, now and then, or asked.
+    pub fn compare(&mut self, cx: &mut Context<'_>, node: NodeId, known: u64) {
+        let due = |at_ms: &u64| cx.now.up_ms >= at_ms + limits::RETRY_MS;
+        if known == self.seating.number
+            || node == cx.identity.node
+            || !self.answered.get(&node).is_none_or(due)
+        {
+            return;
+        }
+        if self.answered.len() >= limits::AGENTS {
+            self.answered.clear();
+        }
+        self.answered.insert(node, cx.now.up_ms);
+        let message = match known < self.seating.number {
+            true => Message::Seating(Box::new(self.seating.clone())),
+            false => Message::WhoSits { known: self.seating.number },
+        };
+        cx.send(node, message);
     }
 
     /// The leader gave a sign of life.

@@ -278,7 +278,7 @@ impl Bench {
                         let entry = Entry { index, term: 1, at_ms: self.now.wall_ms, command };
                         inputs.extend(self.disk(Pending::Entry(Box::new(entry))));
                     }
-                    Output::Snapshot { .. } | Output::Reseat { .. } | Output::Seated(..) => {}
+                    Output::Snapshot { .. } | Output::Reseat { .. } | Output::Seated { .. } => {}
                     Output::Work { ticket, work } => self.works.push_back((ticket, work)),
                     Output::Send { to, message } => self.sent.push_back((to, message)),
                     Output::Reply { reply, .. } => self.replies.push(reply),

@@ -64,6 +64,8 @@ pub struct Bench {
     candidates: usize,
     /// Who has the log.
     pub replicas: BTreeSet<usize>,
+    /// Who was told by others that others sit.
+    pub told: BTreeSet<usize>,
     folder: tempfile::TempDir,
     nonce: u8,
 }
@@ -120,6 +122,7 @@ impl Bench {
             liar: None,
             candidates,
             replicas: (0..members).collect(),
+            told: BTreeSet::new(),
             folder: tempfile::tempdir().expect("a folder"),
             nonce: 0,
         };
@@ -231,6 +234,11 @@ impl Bench {
         id
     }
 
+    /// Hands a node an input.
+    pub fn hand(&mut self, node: usize, input: Input) {
+        self.queue.push_back((node, input));
+    }
+
     /// A client asks a node something.
     pub fn ask(&mut self, node: usize, request: Request) {
         self.queue.push_back((node, Input::Request { token: 2, request }));
@@ -297,7 +305,8 @@ impl Bench {
                 Output::Reply { reply, .. } => self.nodes[node].replies.push(reply),
                 Output::Reseat { voters, learners } => self.reseat(node, voters, learners),
                 Output::Propose(_) | Output::Snapshot { .. } | Output::Progress(_) => {}
-                Output::Asked(_) | Output::Seated(..) => {}
+                Output::Seated { told: true, .. } => drop(self.told.insert(node)),
+                Output::Asked(_) | Output::Seated { .. } => {}
             }
         }
     }
@@ -308,10 +317,13 @@ impl Bench {
     }
 
     /// The log's members change, if all newcomers are up.
-    fn reseat(&mut self, leader: usize, voters: BTreeSet<NodeId>, learners: BTreeSet<NodeId>) {
+    fn reseat(&mut self, leader: usize, voters: Option<BTreeSet<NodeId>>, learners: BTreeSet<NodeId>) {
+        let voters = voters.unwrap_or_else(|| self.replicas.iter().map(|i| self.id(*i)).collect());
         let wanted: BTreeSet<usize> = voters.union(&learners).map(|node| self.number(node)).collect();
         let newcomers: Vec<usize> = wanted.difference(&self.replicas).copied().collect();
-        let done = self.leader == Some(leader) && newcomers.iter().all(|i| self.nodes[*i].up);
+        let from = self.id(leader);
+        let hears = |i: &usize| self.nodes[*i].up && self.nodes[*i].core.may_replicate(&from);
+        let done = self.leader == Some(leader) && newcomers.iter().all(hears);
         if done {
             self.replicas = wanted;
             let all: Vec<Committed> =

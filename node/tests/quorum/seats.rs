@@ -2,7 +2,7 @@
 //! leader left half done is finished, and whoever has a receipt can follow who signed it.
 
 use forgemesh_consensus::command::Command;
-use forgemesh_node::core::{EnrolmentCommand, Reply, Request};
+use forgemesh_node::core::{EnrolmentCommand, Input, Reply, Request};
 use forgemesh_node::evidence::{self, Report};
 use forgemesh_protocol::charter::Charter;
 use forgemesh_protocol::id::{JobId, NodeId};
@@ -170,4 +170,61 @@ fn a_leader_that_is_dismissed_goes_when_others_sit() {
     let job = bench.submit(4, INSURANCE);
     in_all_books(&mut bench, job);
     (0..5).for_each(|node| holds(&bench, node, &job, 1));
+}
+
+/// A newcomer dies when it has caught up and before it votes, at whatever moment: somebody else who stands by sits instead.
+#[test]
+fn a_newcomer_that_dies_half_way_is_replaced_like_any_other() {
+    for entries in 0..3 {
+        let mut bench = Bench::with_candidates(1, 0, 4, 3);
+        bench.elect(0);
+        let next = charter(&bench, 3, &[0, 1, 2, 3]);
+        wanted(&mut bench, &next, &[0]);
+        let target = bench.log.len() + entries;
+        bench.run(60_000, |bench| bench.replicas.contains(&1) && bench.log.len() >= target.min(2));
+        bench.kill(1);
+        sit(&mut bench, 4 * limits::SEAT_LOST_MS, &[0, 2, 3]);
+        let job = bench.submit(4, INSURANCE);
+        in_all_books(&mut bench, job);
+        holds(&bench, 4, &job, 1);
+    }
+}
+
+/// What does not fit the log is refused by who leads, whoever asks, and nothing else waits for it.
+#[test]
+fn a_charter_out_of_bounds_never_enters_the_log() {
+    let mut bench = Bench::with_candidates(1, 0, 1, 0);
+    bench.elect(0);
+    let mut huge = charter(&bench, 3, &[0, 1]);
+    huge.admitted = vec![huge.admitted[1].clone(); 40_000];
+    let (mesh, stranger) = (bench.genesis.mesh_id(), bench.nodes[1].secret.clone());
+    for (charter, by) in [(huge.clone(), &stranger), (huge, &bench.nodes[0].secret.clone())] {
+        let signed = Signed::new(charter, mesh, by);
+        bench.ask(1, Request::Enrolment(Box::new(EnrolmentCommand::Consent(signed))));
+        bench.run(10_000, |bench| !bench.nodes[1].replies.is_empty());
+        assert!(matches!(bench.nodes[1].replies.pop(), Some(Reply::RefusedByHub(_))));
+    }
+    assert_eq!(bench.logged(|command| matches!(command, Command::Consent { .. })), 0);
+}
+
+/// Its disk is older than the growth of its mesh: it hears of that from any newer node, and does not sit by itself.
+#[test]
+fn who_was_restored_from_a_backup_hears_that_others_sit() {
+    let mut bench = Bench::with_candidates(1, 0, 3, 2);
+    bench.elect(0);
+    let next = charter(&bench, 3, &[0, 1, 2]);
+    wanted(&mut bench, &next, &[0]);
+    sit(&mut bench, 60_000, &[0, 1, 2]);
+    bench.kill(0);
+    bench.elect(1);
+    let mut old = forgemesh_storage::Batch::new();
+    let genesis = forgemesh_protocol::charter::Seating::of(&bench.genesis);
+    old.put_meta(forgemesh_storage::MetaKey::Seating, forgemesh_protocol::canon::to_bytes(&genesis));
+    bench.nodes[0].storage.commit(&old).expect("a disk");
+    bench.replicas.remove(&0);
+    bench.revive(0);
+    let founder = bench.id(0);
+    bench.hand(0, Input::Led { term: 99, leader: Some(founder) });
+    sit(&mut bench, 60_000, &[0, 1, 2]);
+    assert!(bench.told.contains(&0), "its driver ends it");
 }

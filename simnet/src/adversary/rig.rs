@@ -101,7 +101,7 @@ impl Rig {
                     Output::Reply { reply, .. } => self.replies.push(reply),
                     Output::Snapshot { .. }
                     | Output::Reseat { .. }
-                    | Output::Seated(..)
+                    | Output::Seated { .. }
                     | Output::Send { .. }
                     | Output::Progress(_)
                     | Output::Asked(_) => {}

@@ -166,11 +166,11 @@ impl Desk {
         newcomers.retain(|member| !admitted.contains(member));
         admitted.extend(newcomers);
         let most = (admitted.len() as u64).min(limits::HUB_MEMBERS as u64);
-        // An even number of members bears no more losses than the odd one below it.
-        let seats = seats.unwrap_or(most.saturating_sub(1) | 1);
+        // An even number of members bears no more losses than the odd one below it; fewer seats have to be asked for.
+        let seats = seats.unwrap_or((most.saturating_sub(1) | 1).max(current.seats));
         let charter = Charter { version: current.version + 1, previous: current.digest(), seats, admitted };
         seated.charters.check(&charter).map_err(|error| CliError::Usage(error.to_string()))?;
-        let (digest, needed) = (charter.digest(), current.quorum() as u64);
+        let (digest, needed) = (charter.digest(), current.majority() as u64);
         let signed = Signed::new(charter, self.handle.mesh(), &self.secret);
         self.enrol(EnrolmentCommand::Consent(signed)).await?;
         let consents = self.handle_status().await?.hub.and_then(|hub| hub.consents.get(&digest).copied());

@@ -112,7 +112,7 @@ impl HubRole {
     /// A checker's verdict arrived.
     pub fn judged(&mut self, cx: &mut Context<'_>, verdict: Signed<Verdict>) {
         let body = &verdict.body;
-        let member = self.machine.charters().member(&verdict.key).is_some();
+        let member = self.machine.charters().current().member(&verdict.key).is_some();
         if !member || verdict.verify(cx.identity.mesh).is_err() {
             return;
         }

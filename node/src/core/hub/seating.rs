@@ -32,6 +32,8 @@ enum Step {
     Settling,
     /// They are the same.
     Settled,
+    /// They could not be made the same.
+    Unsettled,
     /// Newcomers are brought up to date: then these are to sit.
     Preparing { charter: Hash, seated: Vec<NodeId> },
     /// That they sit is proposed.
@@ -62,16 +64,24 @@ impl HubRole {
 
     /// The log's members are as asked, or could not be made so.
     pub fn reseated(&mut self, cx: &mut Context<'_>, done: bool) {
+        let wanted = self.wanted(cx);
         let Some(lead) = &mut self.lead else { return };
         let retry_ms = cx.now.up_ms + limits::SEAT_RETRY_MS;
         match (std::mem::replace(&mut lead.reseating.step, Step::Settle), done) {
             (Step::Settling, true) => lead.reseating.step = Step::Settled,
-            (Step::Preparing { charter, seated }, true) => {
+            // Somebody may have gone while the others caught up.
+            (Step::Preparing { charter, seated }, true)
+                if wanted.as_ref() == Some(&(charter, seated.clone())) =>
+            {
                 lead.reseating.step = Step::Proposed { since_ms: cx.now.up_ms };
                 self.propose(cx, Command::Seat { charter, seated });
             }
+            // Who sits cannot be made to vote: perhaps another can sit instead.
+            (Step::Settling, false) => {
+                (lead.reseating.step, lead.reseating.due_ms) = (Step::Unsettled, retry_ms);
+            }
             // What was left half done is settled first.
-            (Step::Settle | Step::Settling | Step::Settled | Step::Preparing { .. }, _) => {
+            (Step::Settle | Step::Unsettled | Step::Settled | Step::Preparing { .. }, _) => {
                 lead.reseating.due_ms = retry_ms;
             }
             (proposed @ Step::Proposed { .. }, _) => lead.reseating.step = proposed,
@@ -87,15 +97,18 @@ impl HubRole {
         }
         let current: BTreeSet<NodeId> = self.machine.seated().iter().copied().collect();
         let (step, voters, learners) = match &lead.reseating.step {
-            Step::Settle => (Step::Settling, current, BTreeSet::new()),
-            Step::Settled => {
-                let Some((charter, seated)) = self.wanted(cx) else { return };
-                let newcomers = seated.iter().copied().filter(|node| !current.contains(node)).collect();
-                (Step::Preparing { charter, seated }, current, newcomers)
-            }
+            Step::Settle => (Step::Settling, Some(current), BTreeSet::new()),
+            step @ (Step::Settled | Step::Unsettled) => match (self.wanted(cx), step) {
+                (Some((charter, seated)), _) => {
+                    let newcomers = seated.iter().copied().filter(|node| !current.contains(node)).collect();
+                    (Step::Preparing { charter, seated }, None, newcomers)
+                }
+                (None, Step::Unsettled) => (Step::Settling, Some(current), BTreeSet::new()),
+                (None, _) => return,
+            },
             // The proposal was lost.
             Step::Proposed { since_ms } if up_ms >= since_ms + limits::SEAT_RETRY_MS => {
-                (Step::Settling, current, BTreeSet::new())
+                (Step::Settling, Some(current), BTreeSet::new())
             }
             Step::Proposed { .. } | Step::Settling | Step::Preparing { .. } => return,
         };
@@ -105,10 +118,14 @@ impl HubRole {
         cx.out.push(Output::Reseat { voters, learners });
     }
 
-    /// Who should sit, and by which charter, if not those who do.
+    /// Who should sit, and by which charter, if not those who do: by the one that is agreed on, if its seats can be filled.
     fn wanted(&self, cx: &Context<'_>) -> Option<(Hash, Vec<NodeId>)> {
+        let agreed = self.machine.agreed().and_then(|charter| self.seating_by(cx, charter));
+        agreed.or_else(|| self.seating_by(cx, self.machine.charters().current()))
+    }
+
+    fn seating_by(&self, cx: &Context<'_>, charter: &Charter) -> Option<(Hash, Vec<NodeId>)> {
         let (current, seated) = (self.machine.charters().current(), self.machine.seated());
-        let charter = self.machine.agreed().unwrap_or(current);
         let mut found: Vec<NodeId> = Vec::new();
         // This member first, then who sits and lives, who stands by, and who sits and may be gone.
         let own = seated.iter().filter(|node| **node == self.node);
@@ -149,7 +166,7 @@ impl HubRole {
     pub(super) fn reseat_deadline(&self, up_ms: u64) -> u64 {
         let Some(lead) = &self.lead else { return u64::MAX };
         match &lead.reseating.step {
-            Step::Settle => lead.reseating.due_ms.saturating_sub(up_ms),
+            Step::Settle | Step::Unsettled => lead.reseating.due_ms.saturating_sub(up_ms),
             Step::Proposed { since_ms } => (since_ms + limits::SEAT_RETRY_MS).saturating_sub(up_ms),
             // Whoever could take a seat says hello meanwhile.
             Step::Settled | Step::Settling | Step::Preparing { .. } => u64::MAX,

@@ -121,10 +121,15 @@ impl HubRole {
 
     /// Asks for the signatures that are missing.
     pub(super) fn collect(&mut self, cx: &mut Context<'_>) {
-        let others = self.others(cx);
+        let charters = self.machine.charters().clone();
         for (job, collecting) in &mut self.signing.collecting {
             if cx.now.up_ms >= collecting.asked_ms + limits::RETRY_MS {
                 collecting.asked_ms = cx.now.up_ms;
+                // Whoever was admitted then, whether it sits now or not.
+                let charter = charters.version(collecting.file.finished.charter);
+                let admitted = charter.into_iter().flat_map(|charter| &charter.admitted);
+                let others = admitted.map(|member| member.key.id()).filter(|node| *node != self.node);
+                let others: Vec<NodeId> = others.collect();
                 others.iter().for_each(|member| cx.send(*member, Message::Sign { job: *job }));
             }
         }
