@@ -64,7 +64,10 @@ impl Log {
     /// Is this node the only voter, as far as it knows?
     pub fn is_alone(&self, node: NodeId) -> bool {
         let members = self.replica.as_ref().map(Replica::members);
-        members.is_some_and(|members| members.voters.iter().all(|set| set.iter().eq([&node])))
+        // Who waits to be made a member knows of no voters.
+        members.is_some_and(|members| {
+            !members.voters.is_empty() && members.voters.iter().all(|set| set.iter().eq([&node]))
+        })
     }
 
     /// Makes these nodes the log's members; without voters those who vote go on. True if they are already; else an event

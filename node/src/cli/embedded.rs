@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use forgemesh_consensus::machine::HubState;
+use forgemesh_protocol::charter::Seating;
 
 use crate::boot::{self, Membership, Parts};
 use crate::config::Config;
@@ -19,8 +20,12 @@ use super::home::{self, Home};
 /// Boots a node on an open data folder.
 pub fn boot(common: &Common, home: &Home) -> Result<Driver<Alone, ThreadPool, StoreThread>, CliError> {
     let node = home.secret.public().id();
-    let seating = crate::boot::seating(&home.storage)?;
-    if home.is_guest()? || seating.is_some_and(|seating| seating.seated != [node]) {
+    let seating = boot::seating(&home.storage)?;
+    let shared = |seating: Seating| {
+        let sits = seating.seated.contains(&node);
+        (sits && seating.seated.len() > 1) || (!sits && seating.number > 0)
+    };
+    if home.is_guest()? || seating.is_some_and(shared) {
         // Its mesh's hub is elsewhere, or not it alone: by itself it can do nothing.
         return Err(CliError::NoNode { folder: home.folder.clone() });
     }
