@@ -78,6 +78,8 @@ pub(crate) struct HubRole {
     unrecorded: u64,
     /// Nodes whose admission is proposed.
     joining: BTreeSet<NodeId>,
+    /// It does not sit: nothing but signatures is due.
+    rests: bool,
 }
 
 impl HubRole {
@@ -99,6 +101,7 @@ impl HubRole {
             compacted,
             unrecorded: 0,
             joining: BTreeSet::new(),
+            rests: false,
             machine,
         };
         role.sign_on(unsigned);
@@ -287,7 +290,8 @@ impl HubRole {
 
     /// Takes up whatever is outstanding and not under way.
     pub fn advance(&mut self, cx: &mut Context<'_>) {
-        if !cx.sits() && self.lead.is_none() {
+        self.rests = !cx.sits() && self.lead.is_none();
+        if self.rests {
             // Who stands by, or catches up, keeps the log and what follows from it, and does nothing else.
             self.collect(cx);
             return self.compact(cx);
@@ -380,6 +384,9 @@ impl HubRole {
 
     /// In how many milliseconds something is due.
     pub fn next_deadline(&self, now: Now) -> u64 {
+        if self.rests {
+            return self.signing.next_deadline(now.up_ms);
+        }
         let offer = self.offered_ms.map(|at_ms| (at_ms + limits::RETRY_MS).saturating_sub(now.up_ms));
         offer
             .unwrap_or(u64::MAX)
