@@ -71,8 +71,8 @@ pub enum BootError {
 pub struct Parts<M, E, S> {
     pub secret: SecretKey,
     pub membership: Membership,
-    /// Would its operator have it sit in the hub?
-    pub stand: bool,
+    /// Links of its beacon chain, if its operator would have it sit in the hub.
+    pub stand: Option<u64>,
     pub mesh: M,
     pub executor: E,
     pub store: S,
@@ -160,16 +160,13 @@ fn candidacy(
     storage: &Storage,
     secret: &SecretKey,
     charters: &Charters,
-    stand: bool,
+    stand: Option<u64>,
 ) -> Result<Option<HubMember>, BootError> {
     let key = secret.public();
     if let Some(member) = charters.member(&key) {
         return Ok(Some(member.clone()));
     }
-    if !stand {
-        return Ok(None);
-    }
-    let length = limits::BEACON_LENGTH;
+    let Some(length) = stand else { return Ok(None) };
     let kept = storage.meta(MetaKey::Beacon)?.and_then(|b| BeaconChain::from_checkpoints(&b, length));
     let beacon = match kept {
         Some(beacon) => beacon,

@@ -5,11 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use forgemesh_protocol::id::NodeId;
+
 use crate::durable::{Durable, Kept};
 
 /// The log as a majority has it.
 pub struct Agreement {
-    majority: usize,
+    machines: BTreeMap<NodeId, usize>,
+    /// The voters at the end of what is agreed on: a majority of each set has to have an entry.
+    voters: Vec<BTreeSet<usize>>,
     /// From index 0 on, without a gap.
     agreed: Vec<Kept>,
     /// Who has appended the entry of an index and a term in that term.
@@ -17,9 +21,14 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Among so many members, on nothing yet.
-    pub fn among(members: usize) -> Agreement {
-        Agreement { majority: members / 2 + 1, agreed: Vec::new(), held: BTreeMap::new() }
+    /// Among the first so many of these machines, on nothing yet.
+    pub fn among(machines: &[NodeId], voters: usize) -> Agreement {
+        Agreement {
+            machines: machines.iter().enumerate().map(|(number, node)| (*node, number)).collect(),
+            voters: vec![(0..voters).collect()],
+            agreed: Vec::new(),
+            held: BTreeMap::new(),
+        }
     }
 
     /// How many entries are agreed on.
@@ -32,26 +41,37 @@ impl Agreement {
         self.agreed.get(usize::try_from(index).ok()?)
     }
 
-    /// The last entry of a member's log has become durable: what is agreed on now and was not before. The error is a log
+    /// The last entry of a machine's log has become durable: what is agreed on now and was not before. The error is a log
     /// that begins after it.
-    pub fn appended(&mut self, member: usize, durable: &Durable) -> Result<Vec<Kept>, u64> {
+    pub fn appended(&mut self, machine: usize, durable: &Durable) -> Result<Vec<Kept>, u64> {
         let Some(last) = durable.entries.back() else { return Ok(Vec::new()) };
         let (index, known) = (durable.next() - 1, self.length());
+        // A change counts from its own entry on (Ongaro and Ousterhout 2014, section 6).
+        let unknown = durable.entries.len().min((index + 1).saturating_sub(known) as usize);
+        let changed = durable.entries.iter().rev().take(unknown).find_map(|kept| kept.voters.as_ref());
+        let voters = changed.map_or_else(|| self.voters.clone(), |voters| self.numbers(voters));
         // Who is alone agrees with itself on all that it holds, and takes none of it back.
+        let alone = voters.iter().all(|set| set.iter().eq([&machine]));
         let of_its_term = durable.vote.is_some_and(|vote| vote.term == last.term);
-        if index < known || (!of_its_term && self.majority > 1) {
+        if index < known || (!of_its_term && !alone) {
             return Ok(Vec::new());
         }
         let held = self.held.entry((index, last.term)).or_default();
-        held.insert(member);
-        if held.len() < self.majority {
+        held.insert(machine);
+        if !voters.iter().all(|set| set.intersection(held).count() > set.len() / 2) {
             return Ok(Vec::new());
         }
         let news: Option<Vec<Kept>> = (known..=index).map(|index| durable.entry(index).cloned()).collect();
         let news = news.ok_or(durable.first)?;
         self.agreed.extend(news.iter().cloned());
+        self.voters = voters;
         self.held = self.held.split_off(&(index + 1, 0));
         Ok(news)
+    }
+
+    fn numbers(&self, voters: &[BTreeSet<NodeId>]) -> Vec<BTreeSet<usize>> {
+        let number = |node: &NodeId| self.machines.get(node).copied();
+        voters.iter().map(|set| set.iter().filter_map(number).collect()).collect()
     }
 }
 
@@ -70,8 +90,8 @@ mod tests {
 
     impl World {
         fn of(members: usize) -> World {
-            let disks = (1..=members).map(|member| (member, Durable::default())).collect();
-            World { disks, agreement: Agreement::among(members) }
+            let disks = (0..members).map(|member| (member, Durable::default())).collect();
+            World { disks, agreement: Agreement::among(&[], members) }
         }
 
         fn vote(&mut self, members: &[usize], term: u64) {

@@ -63,20 +63,20 @@ impl Client {
 }
 
 /// The nodes that a client knows, one of which it asks first.
-struct Nodes {
+pub(crate) struct Nodes {
     machines: Rc<Vec<Machine>>,
     turn: usize,
 }
 
 impl Nodes {
-    fn new(machines: Rc<Vec<Machine>>, seed: u64, client: usize) -> Nodes {
+    pub fn new(machines: Rc<Vec<Machine>>, seed: u64, client: usize) -> Nodes {
         let last = machines.len() as u64 - 1;
         let turn = Draws::new(seed, &format!("client {client}")).between(0, last) as usize;
         Nodes { machines, turn }
     }
 
     /// Asks one node after the other, until one answers.
-    async fn ask(&mut self, request: impl Fn() -> Request) -> Reply {
+    pub async fn ask(&mut self, request: impl Fn() -> Request) -> Reply {
         loop {
             if let Some(handle) = self.machines[self.turn % self.machines.len()].handle() {
                 match handle.request(request()).await {

@@ -1,11 +1,12 @@
 //! What a machine's disk must hold: every write that was reported durable, and nothing else but perhaps the one batch
 //! that was being written when its last life ended.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use forgemesh_consensus::raft::{Ballot, Logged, LoggedError};
+use forgemesh_consensus::raft::{Ballot, Logged, LoggedError, Payload};
 use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::NodeId;
 use forgemesh_storage::{Batch, MetaKey, ReadError, Storage, Write};
 
 /// Rows read at a time.
@@ -15,7 +16,20 @@ const PAGE: usize = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     pub term: u64,
+    /// The voters of the log from this entry on, in one set or, while they change, in two.
+    pub voters: Option<Rc<Vec<BTreeSet<NodeId>>>>,
     pub bytes: Rc<[u8]>,
+}
+
+impl Kept {
+    fn read(bytes: &[u8]) -> Result<Kept, LoggedError> {
+        let Logged { term, payload, .. } = Logged::decode(bytes)?;
+        let voters = match payload {
+            Payload::Members(members) => Some(Rc::new(members.voters)),
+            _ => None,
+        };
+        Ok(Kept { term, voters, bytes: bytes.into() })
+    }
 }
 
 /// The log, the vote and the books on one disk.
@@ -52,7 +66,7 @@ impl Durable {
                 break;
             }
             for (_, bytes) in page {
-                durable.entries.push_back(Kept { term: Logged::decode(&bytes)?.term, bytes: bytes.into() });
+                durable.entries.push_back(Kept::read(&bytes)?);
             }
         }
         while let Some(entry) = storage.ledger(durable.books.len() as u64)? {
@@ -75,8 +89,7 @@ impl Durable {
     pub fn write(&mut self, write: &Write) -> Result<(), LoggedError> {
         match write {
             Write::AppendLog { entry, .. } => {
-                let term = Logged::decode(entry)?.term;
-                self.entries.push_back(Kept { term, bytes: entry.as_slice().into() });
+                self.entries.push_back(Kept::read(entry)?);
             }
             Write::TruncateLog { from } => {
                 self.entries.truncate(from.saturating_sub(self.first) as usize);

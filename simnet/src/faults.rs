@@ -12,6 +12,7 @@ pub mod leader_isolation;
 pub mod partition;
 pub mod pause;
 pub mod rot;
+pub mod seat_loss;
 pub mod weather;
 
 use serde::Serialize;
@@ -41,6 +42,8 @@ pub enum What {
     Fuse { machine: usize, steps: u64, way: Unsynced },
     /// Leaves the mesh, comes back at the end.
     Away { machine: usize },
+    /// Off for so long that another takes its seat in the hub.
+    SeatLoss { machine: usize, way: Unsynced },
     /// The process stands still.
     Pause { machine: usize },
     /// The clock is set, and stays so.
@@ -81,6 +84,7 @@ pub enum Class {
     Rot,
     Execution,
     BlobLoss,
+    SeatLoss,
 }
 
 /// What faults are drawn for.
@@ -90,6 +94,8 @@ pub struct Field {
     pub span_ms: u64,
     /// The first of them are the hub's members.
     pub hubs: usize,
+    /// So many after them stand by.
+    pub standbys: usize,
     /// When clients ask.
     pub arrivals: Vec<u64>,
 }
@@ -136,7 +142,7 @@ pub fn way(draws: &mut Draws) -> Unsynced {
 pub type Drawer = fn(&Field, &mut Draws) -> Vec<Fault>;
 
 /// Every class with how it draws.
-pub const CLASSES: [(Class, &str, Drawer); 12] = [
+pub const CLASSES: [(Class, &str, Drawer); 13] = [
     (Class::Crash, "crash", crash::draw),
     (Class::Churn, "churn", churn::draw),
     (Class::Pause, "pause", pause::draw),
@@ -149,6 +155,7 @@ pub const CLASSES: [(Class, &str, Drawer); 12] = [
     (Class::Rot, "rot", rot::draw),
     (Class::Execution, "execution", execution::draw),
     (Class::BlobLoss, "blob_loss", blob_loss::draw),
+    (Class::SeatLoss, "seat_loss", seat_loss::draw),
 ];
 
 impl What {
@@ -167,6 +174,7 @@ impl What {
             What::Rot { .. } => Class::Rot,
             What::Execution { .. } => Class::Execution,
             What::BlobLoss { .. } => Class::BlobLoss,
+            What::SeatLoss { .. } => Class::SeatLoss,
         }
     }
 }
@@ -179,7 +187,9 @@ impl Fault {
             witness.struck(self.what.class());
         }
         match &self.what {
-            What::Off { machine, way } => crash::off(&machines[*machine], *way),
+            What::Off { machine, way } | What::SeatLoss { machine, way } => {
+                crash::off(&machines[*machine], *way);
+            }
             What::Fuse { machine, steps, way } => machines[*machine].arm(*steps, *way),
             What::Away { machine } => churn::leave(&machines[*machine], self.at_ms),
             What::Pause { machine } => pause::begin(&machines[*machine], self.for_ms),
@@ -208,6 +218,7 @@ impl Fault {
         match &self.what {
             What::Away { .. } if self.at_ms == 0 => true,
             What::Off { machine, .. }
+            | What::SeatLoss { machine, .. }
             | What::Away { machine }
             | What::Pause { machine }
             | What::Clock { machine, .. } => lives(machine),
@@ -230,7 +241,9 @@ impl Fault {
     /// It ends.
     pub fn end(&self, machines: &[Machine], board: &Switchboard) {
         match &self.what {
-            What::Off { machine, .. } | What::Away { machine } => machines[*machine].release(),
+            What::Off { machine, .. } | What::SeatLoss { machine, .. } | What::Away { machine } => {
+                machines[*machine].release();
+            }
             What::Weather(_) => board.set_weather(Weather::FAIR),
             What::DiskFull { machine, .. } => disk_full::end(&machines[*machine]),
             What::Execution { machine } => machines[*machine].ills().end_failing(),

@@ -67,6 +67,8 @@ pub struct View<'a> {
     pub moment: Moment<'a>,
     /// The observer's hub, with all that is agreed on applied.
     pub mirror: &'a Hub,
+    /// The node of each machine.
+    pub nodes: &'a [NodeId],
     pub known: &'a Known,
 }
 

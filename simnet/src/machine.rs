@@ -48,11 +48,11 @@ pub struct Ground {
 pub struct Make {
     pub number: usize,
     pub secret: SecretKey,
-    /// Would its operator have it sit in the hub?
-    pub stand: bool,
+    /// Links of its beacon chain, if its operator would have it sit in the hub.
+    pub stand: Option<u64>,
     pub misdeed: Option<Misdeed>,
     pub bug: Option<Bug>,
-    /// Its node is a member of the hub.
+    /// Its node is a member of the hub, or may become one.
     pub is_member: bool,
 }
 

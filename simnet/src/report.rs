@@ -19,6 +19,8 @@ pub struct Report {
     pub machines: u64,
     /// Those of them that are members of the hub.
     pub hubs: u64,
+    /// So many stand for it.
+    pub standbys: u64,
     pub virtual_ms: u64,
     /// Ticks of a virtual second that were seen.
     pub heartbeats: u64,

@@ -19,6 +19,9 @@ pub struct Scenario {
     pub machines: usize,
     /// The first of them are the hub's members.
     pub hubs: usize,
+    /// So many after them stand for the hub, and are admitted to it at that time.
+    pub standbys: usize,
+    pub admitted_ms: u64,
     /// In the order of their times.
     pub jobs: Vec<Arrival>,
     pub faults: Vec<Fault>,
@@ -51,11 +54,13 @@ impl Scenario {
         let drawn = draws.between(4, 12) as usize;
         let machines = wish.machines.unwrap_or(drawn.max(wish.hubs.unwrap_or(1)));
         let hubs = hubs(seed, machines, wish);
+        let (standbys, admitted_ms) = standbys(seed, machines - hubs, wish.bug);
         let span_ms = wish.span_ms.unwrap_or(SPAN_MS);
         let some = draws.between(2, 6);
         let jobs = wish.jobs.unwrap_or_else(|| some.max(some * (span_ms / (2 * SPAN_MS)).min(50)));
         let jobs = workload::draw(&mut Draws::new(seed, "jobs"), jobs, span_ms, machines as u64);
-        let field = Field { machines, span_ms, hubs, arrivals: jobs.iter().map(|job| job.at_ms).collect() };
+        let field =
+            Field { machines, span_ms, hubs, standbys, arrivals: jobs.iter().map(|job| job.at_ms).collect() };
         let mut faults = Vec::new();
         for (_, name, draw) in CLASSES {
             let mut draws = Draws::new(seed, name);
@@ -65,9 +70,14 @@ impl Scenario {
                 faults.extend(draw(&field, &mut draws));
             }
         }
+        // Whoever may sit has to keep its log.
+        let may_sit = hubs..hubs + standbys;
+        faults.retain(|fault| !matches!(fault.what, What::Rot { machine, .. } if may_sit.contains(&machine)));
         faults.sort_by_key(|fault| fault.at_ms);
-        let liars = liars(seed, machines, hubs, wish.bug);
-        let mut scenario = Scenario { seed, span_ms, machines, hubs, jobs, faults, liars, bug: wish.bug };
+        let liars = liars(seed, machines, hubs + standbys, wish.bug);
+        let bug = wish.bug;
+        let mut scenario =
+            Scenario { seed, span_ms, machines, hubs, standbys, admitted_ms, jobs, faults, liars, bug };
         scenario.provoke();
         scenario
     }
@@ -132,13 +142,21 @@ fn hubs(seed: u64, machines: usize, wish: &Wish) -> usize {
     wish.hubs.unwrap_or(drawn.max(least)).clamp(1, most)
 }
 
+/// In one world of three, one or two of the agents stand for the hub; and when they are admitted.
+fn standbys(seed: u64, agents: usize, bug: Option<Bug>) -> (usize, u64) {
+    let mut draws = Draws::new(seed, "standbys");
+    let (some, count, at_ms) = (draws.between(0, 2) == 0, draws.between(1, 2), draws.between(0, 40_000));
+    let count = if some && bug.is_none() { agents.saturating_sub(1).min(count as usize) } else { 0 };
+    (count, at_ms)
+}
+
 /// One world in eight has an agent that lies; so has the one whose checker is blind.
-fn liars(seed: u64, machines: usize, hubs: usize, bug: Option<Bug>) -> Vec<(usize, Misdeed)> {
+fn liars(seed: u64, machines: usize, honest: usize, bug: Option<Bug>) -> Vec<(usize, Misdeed)> {
     let mut draws = Draws::new(seed, "liars");
     let misdeed = Misdeed::ALL[draws.between(0, Misdeed::ALL.len() as u64 - 1) as usize];
     let lies = draws.between(0, 7) == 0;
     // A member of the hub that lies would be no agent's misdeed alone.
-    let agents = hubs..machines;
+    let agents = honest..machines;
     match bug {
         Some(Bug::BlindChecker) => (0..machines).map(|machine| (machine, Misdeed::OtherSeed)).collect(),
         Some(_) => Vec::new(),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use forgemesh_consensus::job::Reason;
-use forgemesh_consensus::machine::Hub;
+use forgemesh_consensus::machine::{Applied, Event, Hub};
 use forgemesh_consensus::raft::{Ballot, Committed, Logged};
 use forgemesh_node::job_file::{JobFile, UNSIGNED_NAMESPACE};
 use forgemesh_node::ports::Done;
@@ -66,6 +66,8 @@ pub struct Witness {
 
 struct Seen {
     mirror: Hub,
+    /// Every machine's.
+    nodes: Vec<NodeId>,
     /// The mirror after every so many entries: a member's disk may know less than is agreed on.
     earlier: Vec<Hub>,
     agreement: Agreement,
@@ -102,15 +104,16 @@ struct Disk {
 }
 
 impl Witness {
-    /// Of the mesh with this genesis, whose members are the first machines, with every invariant there is.
-    pub fn new(genesis: Genesis, known: Known) -> Witness {
+    /// Of the mesh with this genesis, whose members are the first of these nodes, with every invariant there is.
+    pub fn new(genesis: Genesis, nodes: Vec<NodeId>, known: Known) -> Witness {
         let members = genesis.hub.len();
         let disk = |machine| (machine, Disk { is_member: true, ..Disk::default() });
         let mirror = Hub::new(genesis);
         let seen = Seen {
             earlier: vec![mirror.clone()],
             mirror,
-            agreement: Agreement::among(members),
+            agreement: Agreement::among(&nodes, members),
+            nodes,
             disks: (0..members).map(disk).collect(),
             leader: None,
             terms: BTreeSet::new(),
@@ -128,11 +131,11 @@ impl Witness {
     /// Has every invariant look at this moment.
     pub fn look(&self, moment: Moment<'_>) {
         let mut seen = self.seen.borrow_mut();
-        let Seen { mirror, known, invariants, checks, violation, .. } = &mut *seen;
+        let Seen { mirror, nodes, known, invariants, checks, violation, .. } = &mut *seen;
         if violation.is_some() {
             return;
         }
-        let view = View { moment, mirror, known };
+        let view = View { moment, mirror, nodes, known };
         for invariant in invariants.iter_mut() {
             let name = invariant.name();
             match invariant.check(&view) {
@@ -320,6 +323,13 @@ impl Witness {
             && let Some(finished) = &applied.finished
         {
             finished.record.set_aside.iter().for_each(|aside| seen.count(event(aside.reason)));
+        }
+        if let Ok(Applied { event: Event::Seated, .. }) = &outcome {
+            seen.count("seatings");
+            let seated = seen.mirror.seated().to_vec();
+            let numbers: Vec<usize> =
+                seated.iter().filter_map(|node| seen.nodes.iter().position(|other| other == node)).collect();
+            numbers.into_iter().for_each(|machine| seen.disk(machine).is_member = true);
         }
         drop(seen);
         self.look(Moment::Applied { entry: &entry, outcome: &outcome });

@@ -27,6 +27,7 @@ use crate::invariants::Moment;
 use crate::limits;
 use crate::machine::{Ground, Machine, Make};
 use crate::memo;
+use crate::operators::Operators;
 use crate::report::{FaultCount, JobReport, Report};
 use crate::scenario::Scenario;
 use crate::switchboard::Switchboard;
@@ -153,7 +154,8 @@ impl World {
         let genesis = founded(&secrets[..scenario.hubs.clamp(1, secrets.len())]);
         let liars = scenario.liars.iter().map(|(machine, _)| secrets[*machine].public().id());
         let known = Known { liars: liars.collect(), ..Known::default() };
-        let witness = Witness::new(genesis.clone(), known);
+        let nodes = secrets.iter().map(|secret| secret.public().id()).collect();
+        let witness = Witness::new(genesis.clone(), nodes, known);
         let (trace, board) = (Trace::start(), Switchboard::new(seed));
         let ground = Ground { seed, genesis, board, trace, witness };
         let machine = |(number, secret): (usize, &SecretKey)| {
@@ -161,8 +163,11 @@ impl World {
                 scenario.liars.iter().find(|(liar, _)| *liar == number).map(|(_, misdeed)| *misdeed);
             let is_member = ground.genesis.member(&secret.public()).is_some();
             let bug = scenario.bug.filter(|_| is_member);
+            let stands = number >= scenario.hubs && number < scenario.hubs + scenario.standbys;
+            let stand = stands.then_some(limits::BEACON_LINKS);
+            let is_member = is_member || stands;
             Machine::new(
-                Make { number, secret: secret.clone(), stand: false, misdeed, bug, is_member },
+                Make { number, secret: secret.clone(), stand, misdeed, bug, is_member },
                 ground.clone(),
             )
         };
@@ -176,6 +181,14 @@ impl World {
         }
         for machine in machines.iter() {
             tasks.spawn_local(probe(machine.clone(), ground.clone()));
+        }
+        if scenario.standbys > 0 {
+            let operators = Operators {
+                at_ms: scenario.admitted_ms,
+                members: secrets[..scenario.hubs].to_vec(),
+                standbys: founded(&secrets[scenario.hubs..scenario.hubs + scenario.standbys]).hub,
+            };
+            tasks.spawn_local(operators.admit(Rc::clone(&machines), ground.clone()));
         }
         let heartbeats = Rc::default();
         tasks.spawn_local(beat(Rc::clone(&heartbeats), Rc::clone(&machines), ground.clone()));
@@ -272,6 +285,7 @@ impl World {
             seed: scenario.seed,
             machines: scenario.machines as u64,
             hubs: scenario.hubs as u64,
+            standbys: scenario.standbys as u64,
             virtual_ms: self.ground.trace.elapsed_ms(),
             heartbeats: self.heartbeats.get(),
             submitted: scenario.jobs.len() as u64,

@@ -30,6 +30,8 @@ fn outcome(misdeed: Option<Misdeed>, envelope: String) -> JobReport {
         span_ms: 1_000,
         machines: 1,
         hubs: 1,
+        standbys: 0,
+        admitted_ms: 0,
         jobs,
         faults: Vec::new(),
         liars,

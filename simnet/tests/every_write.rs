@@ -120,7 +120,7 @@ impl World {
             let parts = Parts {
                 secret: self.secret.clone(),
                 membership: Membership::Joined(self.genesis.clone()),
-                stand: false,
+                stand: None,
                 mesh: Alone,
                 executor: Now { performer, storage: storage.clone(), done: VecDeque::new() },
                 store: AtOnce { storage: storage.clone(), done: VecDeque::new() },

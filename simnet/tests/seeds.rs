@@ -97,6 +97,29 @@ fn who_is_alone_agrees_with_itself_before_any_vote() {
     run(&scenario).unwrap_or_else(|broken| panic!("{broken}"));
 }
 
+/// A node that catches up with the hub's log before it sits once looked without end at what was not its to do; this world
+/// never came to its end.
+#[test]
+fn who_catches_up_does_not_wait_for_what_it_will_not_do() {
+    let wish = Wish { classes: Some(vec!["crash".to_owned()]), ..Wish::default() };
+    let report =
+        run(&Scenario::random(28, &wish).only(Some(&[1]), None)).unwrap_or_else(|broken| panic!("{broken}"));
+    assert_eq!(report.events.get("seatings"), Some(&1), "it is to sit: {AGAIN} 28");
+}
+
+/// Everything happens to worlds whose hub changes.
+#[test]
+fn a_hub_that_changes_under_fire_keeps_its_word() {
+    let changing = |seed: &u64| Scenario::random(*seed, &Wish::default()).standbys > 0;
+    let mut seatings = 0;
+    for seed in (1..=30).filter(changing) {
+        let report = run(&Scenario::random(seed, &Wish::default()))
+            .unwrap_or_else(|broken| panic!("{broken}: {AGAIN} {seed}"));
+        seatings += report.events.get("seatings").copied().unwrap_or(0);
+    }
+    assert!(seatings > 3, "{seatings} changes of who sits");
+}
+
 /// A client's answer is the last thing that is missing in this world, which once went on for two hours more.
 #[test]
 fn a_world_ends_with_its_last_answer() {

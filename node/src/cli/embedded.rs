@@ -38,7 +38,7 @@ pub fn boot(common: &Common, home: &Home) -> Result<Driver<Alone, ThreadPool, St
             name: "embedded".to_owned(),
             nonce: home::random::<16>().map_err(CliError::Entropy)?,
         },
-        stand: false,
+        stand: None,
         mesh: Alone,
         executor,
         store,

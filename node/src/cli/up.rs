@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::limits;
 use forgemesh_storage::LOCK_FILE_NAME;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -155,7 +156,14 @@ fn assemble(
     let store = StoreThread::start(home.storage.clone()).map_err(CliError::Thread)?;
     let mesh = Network::start(network::config(&home.secret, &charters, config, key))?;
     let network = mesh.handle();
-    let parts = Parts { secret: home.secret.clone(), membership, stand: config.stand, mesh, executor, store };
+    let parts = Parts {
+        secret: home.secret.clone(),
+        membership,
+        stand: config.stand.then_some(limits::BEACON_LENGTH),
+        mesh,
+        executor,
+        store,
+    };
     Ok((boot::boot(&home.storage, parts)?, throttle, network))
 }
 

@@ -46,8 +46,11 @@ pub fn json(value: &impl Serialize) -> String {
 
 fn text(report: &Report, wall_s: f64) -> String {
     let mut out = format!(
-        "seed {}: {} machines, {} of them the hub, everything held\n",
-        report.seed, report.machines, report.hubs
+        "seed {}: {} machines, {} of them the hub{}, everything held\n",
+        report.seed,
+        report.machines,
+        report.hubs,
+        if report.standbys > 0 { format!(", {} stand for it", report.standbys) } else { String::new() }
     );
     let mut row = |name: &str, value: String| out.push_str(&format!("  {name:<12} {value}\n"));
     let failed: u64 = report.failed.values().sum();
