@@ -90,7 +90,7 @@ mod tests {
 
     impl World {
         fn of(members: usize) -> World {
-            let disks = (0..members).map(|member| (member, Durable::default())).collect();
+            let disks = (1..=members).map(|member| (member, Durable::default())).collect();
             World { disks, agreement: Agreement::among(&[], members) }
         }
 
@@ -109,7 +109,7 @@ mod tests {
                 batch.truncate_log(index);
                 batch.append_log(index, Logged { index, term, payload: Payload::Blank }.encode());
                 *disk = disk.after(&batch).expect("entries");
-                news += self.agreement.appended(*member, disk).expect("whole logs").len();
+                news += self.agreement.appended(*member - 1, disk).expect("whole logs").len();
             }
             news
         }
