@@ -21,6 +21,7 @@ pub mod letter;
 pub mod limits;
 pub mod machine;
 pub mod memo;
+pub mod observer;
 pub mod operators;
 pub mod planted;
 pub mod report;

@@ -25,12 +25,13 @@ use crate::fuse::Fuse;
 use crate::gate::Gate;
 use crate::gauge::Gauge;
 use crate::ills::Ills;
+use crate::observer::Observer;
 use crate::planted::{self, Bug, Bugs};
 use crate::store::ModelledStore;
 use crate::switchboard::Switchboard;
 use crate::trace::Trace;
 use crate::watched::Watched;
-use crate::witness::{Observer, Witness};
+use crate::witness::Witness;
 use crate::world::{Broken, EPOCH_MS};
 
 /// What all machines of a world share.

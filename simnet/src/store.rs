@@ -13,9 +13,9 @@ use crate::faults::Class;
 use crate::fuse::Fuse;
 use crate::gauge::Gauge;
 use crate::ills::Ills;
+use crate::observer::Observer;
 use crate::planted::Bugs;
 use crate::trace::{Trace, batch_digest};
-use crate::witness::Observer;
 
 /// A disk that takes its time.
 pub struct ModelledStore {

@@ -580,22 +580,3 @@ fn event(reason: Reason) -> &'static str {
         Reason::Superseded => "superseded",
     }
 }
-
-/// Hears what becomes durable on one machine's disk.
-#[derive(Clone)]
-pub struct Observer {
-    pub witness: Witness,
-    pub machine: usize,
-}
-
-impl Observer {
-    /// This batch is about to be written.
-    pub fn attempted(&self, batch: &Batch) {
-        self.witness.attempted(self.machine, batch);
-    }
-
-    /// This batch is durable.
-    pub fn committed(&self, batch: &Batch) {
-        self.witness.committed(self.machine, batch);
-    }
-}
