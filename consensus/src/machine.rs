@@ -54,7 +54,7 @@ pub struct HubState {
     /// The last revealed link of everybody who ever sat in the hub; the anchor before the first.
     pub beacons: BTreeMap<NodeId, Beacon>,
     /// Turns at the beacon that went by without a link.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "canon::is_zero")]
     pub passed: u64,
     /// Log time since when the member whose turn it is has been waited for; none while no batch waits for a link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,10 +70,6 @@ pub struct HubState {
     /// What charter each admitted key wants to be the next; the newest counts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub consents: BTreeMap<NodeId, Signed<Charter>>,
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 /// How far a member's beacon chain is revealed.

@@ -33,12 +33,8 @@ pub struct FinishedJob {
     pub failure: Option<Failure>,
     pub entry: LedgerEntry,
     /// The version of the charter that was in force: whose signatures its receipt needs.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "canon::is_zero")]
     pub charter: u64,
-}
-
-fn is_zero(version: &u64) -> bool {
-    *version == 0
 }
 
 /// Where in the ledger, and when.

@@ -102,10 +102,9 @@ where
     let outbox = outbox(storage)?;
     let node = secret.public().id();
     let identity = Identity { node, mesh: genesis.mesh_id(), secret };
-    let candidacy = candidacy(storage, &identity.secret, &charters, stand)?;
-    let hub = match &candidacy {
-        Some(own) => {
-            let beacon = beacon_of(storage, &identity.secret, &genesis, own.beacon_length)?;
+    let (candidacy, beacon) = candidacy(storage, &identity.secret, &charters, stand)?.unzip();
+    let hub = match beacon {
+        Some(beacon) => {
             let (hub, compacted, unrecorded) = replay(storage, node, genesis.clone())?;
             record(storage, &hub, &identity.secret, &unrecorded)?;
             sweep(storage, &hub, &outbox)?;
@@ -155,30 +154,29 @@ pub fn charters(storage: &Storage, genesis: Genesis) -> Result<Charters, BootErr
     Ok(seating_of(storage, &genesis)?.charters(genesis)?)
 }
 
-/// This node's key and beacon chain, if it may sit in the hub: it was admitted once, or stands for it.
+/// What this node would sit in the hub with, its key and its beacon chain, if it may: it was admitted once, or stands for
+/// it. The chain is read from its checkpoints, or computed anew.
 fn candidacy(
     storage: &Storage,
     secret: &SecretKey,
     charters: &Charters,
     stand: Option<u64>,
-) -> Result<Option<HubMember>, BootError> {
+) -> Result<Option<(HubMember, BeaconChain)>, BootError> {
     let key = secret.public();
-    if let Some(member) = charters.member(&key) {
-        return Ok(Some(member.clone()));
+    let admitted = charters.member(&key);
+    let Some(length) = admitted.map(|member| member.beacon_length).or(stand) else { return Ok(None) };
+    let stored = storage.meta(MetaKey::Beacon)?.and_then(|b| BeaconChain::from_checkpoints(&b, length));
+    let is_new = stored.is_none();
+    let seed = || beacon_seed(secret, &charters.genesis().nonce);
+    let beacon = stored.unwrap_or_else(|| BeaconChain::new(seed(), length));
+    if is_new && admitted.is_none() {
+        let mut batch = Batch::new();
+        batch.put_meta(MetaKey::Beacon, beacon.checkpoint_bytes());
+        storage.commit(&batch)?;
     }
-    let Some(length) = stand else { return Ok(None) };
-    let kept = storage.meta(MetaKey::Beacon)?.and_then(|b| BeaconChain::from_checkpoints(&b, length));
-    let beacon = match kept {
-        Some(beacon) => beacon,
-        None => {
-            let beacon = BeaconChain::new(beacon_seed(secret, &charters.genesis().nonce), length);
-            let mut batch = Batch::new();
-            batch.put_meta(MetaKey::Beacon, beacon.checkpoint_bytes());
-            storage.commit(&batch)?;
-            beacon
-        }
-    };
-    Ok(Some(HubMember { key, beacon_anchor: beacon.anchor(), beacon_length: length }))
+    let standing = || HubMember { key, beacon_anchor: beacon.anchor(), beacon_length: length };
+    let own = admitted.cloned().unwrap_or_else(standing);
+    Ok(Some((own, beacon)))
 }
 
 /// The mesh of this data folder, for readers; none before its first start.
@@ -244,17 +242,6 @@ fn mesh_of(storage: &Storage, secret: &SecretKey, membership: Membership) -> Res
     batch.put_meta(MetaKey::Genesis, canon::to_bytes(&genesis));
     storage.commit(&batch)?;
     Ok(genesis)
-}
-
-/// This member's beacon chain: from its checkpoints, or computed anew.
-fn beacon_of(
-    storage: &Storage,
-    secret: &SecretKey,
-    genesis: &Genesis,
-    length: u64,
-) -> Result<BeaconChain, BootError> {
-    let stored = storage.meta(MetaKey::Beacon)?.and_then(|b| BeaconChain::from_checkpoints(&b, length));
-    Ok(stored.unwrap_or_else(|| BeaconChain::new(beacon_seed(secret, &genesis.nonce), length)))
 }
 
 /// A new mesh whose one hub member has this key and a beacon chain of so many links.

@@ -346,7 +346,7 @@ fn lead_to_anchors(examined: &Examined, links: &BTreeMap<(NodeId, u64), Reveal>)
             link = beacon_step(&link);
         }
         link == member.beacon_anchor && met == own.len()
-    }) && links.keys().all(|(member, _)| examined.charters.ever().any(|known| known.key.id() == *member))
+    }) && links.keys().all(|(member, _)| examined.charters.node(member).is_some())
 }
 
 /// Reducing the accumulators again gives what was voted for, to the byte.

@@ -333,6 +333,7 @@ impl Core {
             finished,
             replies,
         };
+        let mut reseated = false;
         match input {
             Input::Request { token, request: Request::Queues } => {
                 let mut queues = agent.queues();
@@ -379,9 +380,7 @@ impl Core {
                 gateway.asked(&mut cx, hub, token, request);
             }
             Input::Message { from, message: Message::Seating(told) } => {
-                if seating.told(&mut cx, &from, *told) {
-                    archive.follow(seating.charters());
-                }
+                reseated = seating.told(&mut cx, &from, *told);
             }
             Input::Message { from, message: Message::Led { term, books } } if cx.members.contains(&from) => {
                 archive.told(books);
@@ -452,13 +451,12 @@ impl Core {
             }
             Input::Tick => {}
         }
-        if let Some(hub) = hub
-            && seating.follow(&mut cx, hub.machine())
-        {
+        reseated |= hub.as_ref().is_some_and(|hub| seating.follow(&mut cx, hub.machine()));
+        if reseated {
             archive.follow(seating.charters());
+            (cx.members, cx.seating) = (seating.members(), seating.seating().number);
+            cx.candidacy = seating.candidacy().cloned();
         }
-        (cx.members, cx.seating) = (seating.members(), seating.seating().number);
-        cx.candidacy = seating.candidacy().cloned();
         loop {
             while let Some(message) = cx.inbox.pop_front() {
                 deliver(&mut cx, hub.as_mut(), agent, checker, node, message);

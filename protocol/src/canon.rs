@@ -25,6 +25,11 @@ pub enum CanonError {
     NotCanonical { offset: usize },
 }
 
+/// Is a count nought? Fields that came later are left out then, so that the bytes of what was there before stay the same.
+pub fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// The canonical CBOR of `value`: definite lengths, shortest integers, map keys sorted by their bytes.
 pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut encoder = encoder::Encoder::default();

@@ -211,6 +211,11 @@ impl Charters {
         self.ever().find(|member| member.key == *key)
     }
 
+    /// Whoever is known by this id and was ever admitted.
+    pub fn node(&self, node: &NodeId) -> Option<&HubMember> {
+        self.ever().find(|member| member.key.id() == *node)
+    }
+
     /// Whoever was ever admitted; some of them more than once.
     pub fn ever(&self) -> impl Iterator<Item = &HubMember> {
         let later = self.amendments.iter().flat_map(|amendment| &amendment.charter.admitted);

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::canon;
 use crate::contract::Work;
 use crate::envelope::ArtifactKind;
 use crate::failure::Failure;
@@ -20,15 +21,11 @@ pub struct ReductionVote {
     pub stage: u64,
     pub outcome: Outcome,
     /// How many batches of the job were set aside when it was reduced: a vote does not outlive what it was made from.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "canon::is_zero")]
     pub set_aside: u64,
     /// How often those who sit in the hub had changed: nor does it outlive who was to vote.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "canon::is_zero")]
     pub seating: u64,
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 impl Signable for ReductionVote {

@@ -206,7 +206,7 @@ pub struct Hello {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ops: Vec<Op>,
     /// The newest change of who sits in the hub that it has heard of.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "canon::is_zero")]
     pub seating: u64,
     /// Its key and its beacon chain, if its operator would have it sit in the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -220,10 +220,6 @@ pub struct Hello {
     /// Whose jobs it takes, by the ids of the keys that signed them; none: everybody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<Vec<NodeId>>,
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 /// Shards of one stage.

@@ -20,8 +20,9 @@ pub(crate) struct SeatingRole {
     charters: Charters,
     seating: Seating,
     members: Arc<[NodeId]>,
-    /// This node's key and beacon chain, if it may sit.
+    /// This node's key and beacon chain, if it may sit, and whether it does.
     own: Option<HubMember>,
+    sits: bool,
     /// When the leader was last heard, and when others were last asked who sits.
     heard_ms: u64,
     asked_ms: u64,
@@ -33,7 +34,9 @@ impl SeatingRole {
     /// `own`: this node's key and beacon chain, if it may sit.
     pub fn new(charters: Charters, seating: Seating, own: Option<HubMember>) -> SeatingRole {
         let members = seating.seated.as_slice().into();
-        SeatingRole { members, charters, seating, own, heard_ms: 0, asked_ms: 0, answered: BTreeMap::new() }
+        let sits = own.as_ref().is_some_and(|own| seating.seated.contains(&own.key.id()));
+        let answered = BTreeMap::new();
+        SeatingRole { members, charters, seating, own, sits, heard_ms: 0, asked_ms: 0, answered }
     }
 
     /// Who sits.
@@ -53,13 +56,13 @@ impl SeatingRole {
 
     /// What a hello says of a node that would sit and does not.
     pub fn candidacy(&self) -> Option<&HubMember> {
-        self.own.as_ref().filter(|own| !self.members.contains(&own.key.id()))
+        self.own.as_ref().filter(|_| !self.sits)
     }
 
     /// May this node take part in the hub's log? Whoever was admitted once, and whom a quorum wants to be.
     pub fn may_replicate(&self, node: &NodeId, hub: Option<&Hub>) -> bool {
-        let wanted = hub.and_then(Hub::agreed).is_some_and(|charter| charter.node(node).is_some());
-        wanted || self.members.contains(node) || self.charters.ever().any(|member| member.key.id() == *node)
+        let wanted = || hub.and_then(Hub::agreed).is_some_and(|charter| charter.node(node).is_some());
+        self.members.contains(node) || self.charters.node(node).is_some() || wanted()
     }
 
     /// A node says who sits now. True if that is news. What is signed, a chain of charters that goes on from the one known

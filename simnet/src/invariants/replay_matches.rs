@@ -26,7 +26,7 @@ impl Invariant for ReplayMatches {
     fn check(&mut self, view: &View<'_>) -> Result<bool, String> {
         let Moment::Over { storages, .. } = &view.moment else { return Ok(false) };
         storages.iter().try_for_each(|(machine, storage)| {
-            let member = view.mirror.charters().ever().find(|member| member.key.id() == view.nodes[*machine]);
+            let member = view.mirror.charters().node(&view.nodes[*machine]);
             let member = member.map(|member| member.key);
             verify_all(storage, member, view).map_err(|detail| format!("machine {machine}: {detail}"))
         })?;

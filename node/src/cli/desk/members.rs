@@ -157,7 +157,7 @@ impl Desk {
         for prefix in admit {
             let found = one_of(hub.agents.iter().map(|agent| agent.node.0), prefix).map(NodeId);
             let node = found.ok_or_else(|| CliError::NoSuchNode(prefix.clone()))?;
-            let known = seated.charters.ever().find(|member| member.key.id() == node).cloned();
+            let known = seated.charters.node(&node).cloned();
             let said = hub.agents.iter().find(|agent| agent.node == node).and_then(|a| a.candidacy.clone());
             newcomers.push(known.or(said).ok_or(CliError::NoCandidate(node))?);
         }

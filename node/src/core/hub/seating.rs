@@ -126,6 +126,10 @@ impl HubRole {
 
     fn seating_by(&self, cx: &Context<'_>, charter: &Charter) -> Option<(Hash, Vec<NodeId>)> {
         let (current, seated) = (self.machine.charters().current(), self.machine.seated());
+        // Asked after every input: those who sit by this charter fill its seats.
+        if charter.version == current.version && seated.iter().all(|node| self.lives(cx, node)) {
+            return None;
+        }
         let mut found: Vec<NodeId> = Vec::new();
         // This member first, then who sits and lives, who stands by, and who sits and may be gone.
         let own = seated.iter().filter(|node| **node == self.node);

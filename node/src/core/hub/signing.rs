@@ -99,7 +99,7 @@ impl HubRole {
 
     /// Another member's signature arrived.
     pub fn signed(&mut self, cx: &mut Context<'_>, job: JobId, signature: ReceiptSignature) {
-        if self.machine.charters().ever().all(|member| member.key.id() != signature.keyid) {
+        if self.machine.charters().node(&signature.keyid).is_none() {
             return;
         }
         let of_job = self.signing.collecting.get(&job);
@@ -121,14 +121,14 @@ impl HubRole {
 
     /// Asks for the signatures that are missing.
     pub(super) fn collect(&mut self, cx: &mut Context<'_>) {
-        let charters = self.machine.charters().clone();
+        let (charters, own) = (self.machine.charters(), self.node);
         for (job, collecting) in &mut self.signing.collecting {
             if cx.now.up_ms >= collecting.asked_ms + limits::RETRY_MS {
                 collecting.asked_ms = cx.now.up_ms;
                 // Whoever was admitted then, whether it sits now or not.
                 let charter = charters.version(collecting.file.finished.charter);
                 let admitted = charter.into_iter().flat_map(|charter| &charter.admitted);
-                let others = admitted.map(|member| member.key.id()).filter(|node| *node != self.node);
+                let others = admitted.map(|member| member.key.id()).filter(|node| *node != own);
                 let others: Vec<NodeId> = others.collect();
                 others.iter().for_each(|member| cx.send(*member, Message::Sign { job: *job }));
             }
