@@ -9,6 +9,7 @@ mod apply;
 mod change;
 mod closed;
 mod config;
+mod confirm;
 mod elect;
 mod event;
 mod keep;
@@ -229,17 +230,18 @@ impl Replica {
         }
     }
 
-    /// Makes sure that this member still leads, with all given out to be applied that was agreed on before the call.
-    /// The answer is an event; what is read after it is as new as the call.
+    /// Makes sure that this member still leads. The answer is an event: whose hub has applied all entries that it names
+    /// reads nothing older than this call.
     pub fn confirm(&mut self, token: u64) {
-        if self.tasks.len() >= limits::RAFT_TASKS {
-            self.tasks.spawn(answer(self.giving.clone(), Event::Confirmed { token, led: false }));
-            return;
-        }
-        let (raft, giving) = (self.raft.clone(), self.giving.clone());
+        let (term, leader) = self.led;
+        let (leads, busy) = (leader == Some(self.node), self.tasks.len() >= limits::RAFT_TASKS);
+        // Others may have applied more than this member, but nothing that it has not told them to be agreed on.
+        let next = self.applied.map_or(0, |last| last + 1).max(self.asked.told());
+        let (asked, node, voters) = (self.asked.clone(), self.node, self.members().voters);
+        let giving = self.giving.clone();
         self.tasks.spawn(async move {
-            let led = raft.ensure_linearizable().await.is_ok();
-            answer(giving, Event::Confirmed { token, led }).await;
+            let led = leads && !busy && confirm::is_followed(asked, node, term, voters).await;
+            answer(giving, Event::Confirmed { token, next: led.then_some(next) }).await;
         });
     }
 

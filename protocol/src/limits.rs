@@ -215,6 +215,10 @@ pub const RAFT_HEARTBEAT_MS: u64 = 50;
 /// Silence after which a hub member asks for votes is drawn from this range, in milliseconds; a leader's is borne for the
 /// range's length longer. So a leader that died is followed by another within a second.
 pub const RAFT_ELECTION_MS: Range<u64> = 250..500;
+/// How long a leader waits for the answers that show that it is still followed, and how often it asks for them, in
+/// milliseconds.
+pub const RAFT_CONFIRM_MS: u64 = 2_000;
+pub const RAFT_CONFIRM_AGAIN_MS: u64 = 200;
 /// Terms and log indices stay below this, so that adding to one never overflows.
 pub const RAFT_NUMBER: u64 = 1 << 48;
 /// Members with and without a vote, while some come and others go.

@@ -59,7 +59,7 @@ impl fmt::Debug for Member {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// How often a leader says that it leads. The way to the farthest member and back should be shorter; where it is
-    /// not, answers still count, but no read can be made sure of.
+    /// not, answers still count.
     pub heartbeat_ms: u64,
     /// Silence after which votes are asked for is drawn from this range, anew each time. After a leader's silence it is
     /// longer by the range's length, for a leader is believed until the range's end. It begins after the heartbeat.

@@ -23,8 +23,9 @@ pub enum Event {
     /// Who leads, and in which term. This member itself is named only once everything that was in its log when it was
     /// elected was given out to be applied.
     Led { term: u64, leader: Option<NodeId> },
-    /// The answer to `Replica::confirm`.
-    Confirmed { token: u64, led: bool },
+    /// The answer to `Replica::confirm`: this member led after the call, and nothing was agreed on before it but the entries
+    /// below `next`. None if it could not be made sure of.
+    Confirmed { token: u64, next: Option<u64> },
     /// The answer to `Replica::change`.
     Changed { token: u64, result: Result<(), ChangeError> },
     /// The replica has stopped; nothing more will come.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{self, Future};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub(super) struct Asked {
     waiting: Mutex<Waiting>,
     /// A member that was asked for its vote has more of the log.
     is_behind: AtomicBool,
+    /// Entries below this index are agreed on, as others were told.
+    told: AtomicU64,
 }
 
 #[derive(Default)]
@@ -44,7 +46,13 @@ struct Waiting {
 
 impl Asked {
     pub(super) fn new(life: u64, events: mpsc::Sender<Event>) -> Asked {
-        Asked { life, events, waiting: Mutex::default(), is_behind: AtomicBool::new(false) }
+        let (waiting, is_behind, told) = (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
+        Asked { life, events, waiting, is_behind, told }
+    }
+
+    /// Entries below this index are all that others were told to be agreed on.
+    pub(super) fn told(&self) -> u64 {
+        self.told.load(Ordering::Acquire)
     }
 
     /// Whether, at its last election, another had more of the log: that one should stand first.
@@ -117,14 +125,18 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: Member, _: &EmptyNode) -> Peer {
-        Peer { to: target.0, asked: self.0.clone(), open: None }
+        Peer::new(target.0, self.0.clone())
     }
 }
 
 impl Peer {
+    pub(super) fn new(to: NodeId, asked: Arc<Asked>) -> Peer {
+        Peer { to, asked, open: None }
+    }
+
     /// Asks, and waits for the answer as long as the caller does. The same question asked again keeps its number, so that
     /// the answer to either counts: where the way is longer than a heartbeat, no repetition would ever be in time.
-    async fn ask(&mut self, ask: Ask) -> Answer {
+    pub(super) async fn ask(&mut self, ask: Ask) -> Answer {
         if self.open.as_ref().is_none_or(|question| question.ask != ask) {
             // The old one makes room first.
             self.open = None;
@@ -180,6 +192,8 @@ impl RaftNetwork<Types> for Peer {
         _: RPCOption,
     ) -> Result<AppendEntriesResponse<Member>, RpcError> {
         let mine = Ballot::from(&request.vote);
+        // Before they hear of it.
+        self.asked.told.fetch_max(request.leader_commit.map_or(0, |last| last.index + 1), Ordering::AcqRel);
         let Some(append) = Append::of(&request) else { return future::pending().await };
         match self.ask(Ask::Append(append)).await {
             Answer::Appended => Ok(AppendEntriesResponse::Success),

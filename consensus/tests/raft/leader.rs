@@ -44,7 +44,7 @@ fn what_a_leader_that_is_cut_off_writes_is_taken_back() {
         world.until("new leader", 3_000, |world| world.leader().is_some_and(|leader| leader != old)).await;
         world.propose_every(1_000..2_000);
         world.pass(500).await;
-        assert!(world.confirmed.contains(&(old, token, false)), "{:?}", world.confirmed);
+        world.until("denial", 2_500, |world| world.confirmed.contains(&(old, token, false))).await;
         let new = world.leader().unwrap();
         let token = world.confirm(new);
         world.until("answer", 500, |world| world.confirmed.contains(&(new, token, true))).await;
@@ -69,6 +69,8 @@ fn a_way_that_is_longer_than_a_heartbeat_is_no_obstacle() {
         assert!(world.propose(leader));
         world.until("agreement", 1_000, |world| world.agreed.len() > agreed).await;
         world.until("all", 1_000, World::is_level).await;
+        let token = world.confirm(leader);
+        world.until("answer", 500, |world| world.confirmed.contains(&(leader, token, true))).await;
     });
 }
 

@@ -358,10 +358,10 @@ impl World {
                 assert_eq!((entry.term(), *chain), (term, member.chain), "the state of that index");
             }
             Event::Led { term, leader } => self.led(number, term, leader),
-            Event::Confirmed { token, led } => {
-                let known = self.members[number].next >= self.asked[token as usize];
-                assert!(known || !led, "a read misses what was agreed on before it");
-                self.confirmed.push((number, token, led));
+            Event::Confirmed { token, next } => {
+                let known = next.is_none_or(|next| next >= self.asked[token as usize]);
+                assert!(known, "a read misses what was agreed on before it");
+                self.confirmed.push((number, token, next.is_some()));
             }
             Event::Changed { token, result } => self.changed.push((token, result)),
             Event::Failed(_) if self.members[number].disk.is_dead() => self.fail(number),
