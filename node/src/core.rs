@@ -21,6 +21,7 @@ mod keeper;
 mod leases;
 mod patience;
 pub mod placement;
+mod reads;
 mod relay;
 mod roster;
 mod scheduler;
@@ -80,6 +81,9 @@ pub enum Input {
     Heard { from: NodeId },
     /// The log's members are as this node wanted, or could not be made so.
     Reseated { done: bool },
+    /// The answer to `Output::Confirm`: this node led after that, and all that had been agreed on are the entries below
+    /// `next`. None if that is not sure.
+    Confirmed { token: u64, next: Option<u64> },
     /// The disk has too little room for new work, or has room again.
     DiskLow(bool),
     /// A deadline passed, or the node has just started.
@@ -95,6 +99,8 @@ pub enum Output {
     Send { to: NodeId, message: Message },
     /// Have the hub's log take a command, if this node leads it.
     Propose(Command),
+    /// Make sure that this node still leads.
+    Confirm { token: u64 },
     /// The state after this entry of the log stands for all of it so far.
     Snapshot { index: u64, state: Vec<u8> },
     /// Make a batch durable.
@@ -150,6 +156,7 @@ pub struct Core {
     keeper: keeper::KeeperRole,
     archive: archive::ArchiveRole,
     relay: relay::RelayRole,
+    reads: reads::ReadsRole,
     tokens: Tokens,
 }
 
@@ -252,6 +259,13 @@ pub(crate) struct Reduction {
     pub seating: u64,
 }
 
+impl Tokens {
+    /// Is everything durable up to this batch? They become so in their order.
+    fn is_stored(&self, batch: u64) -> bool {
+        self.stores.first_key_value().is_none_or(|(first, _)| *first > batch)
+    }
+}
+
 impl Context<'_> {
     /// Does this node sit in the hub?
     pub fn sits(&self) -> bool {
@@ -308,6 +322,7 @@ impl Core {
             gateway: gateway::GatewayRole::default(),
             keeper: keeper::KeeperRole::new(),
             relay: relay::RelayRole::default(),
+            reads: reads::ReadsRole::default(),
             tokens: Tokens::default(),
             identity,
         }
@@ -316,8 +331,8 @@ impl Core {
     /// The one entrance: what follows from `input` at `now_ms` is appended to `out`.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let (mut inbox, mut replies) = (VecDeque::new(), VecDeque::new());
-        let Core { identity, seating, leader, hub, agent, checker, gateway, keeper, archive, relay, tokens } =
-            self;
+        let Core { identity, seating, leader, hub, agent, checker, gateway, .. } = self;
+        let Core { keeper, archive, relay, reads, tokens, .. } = self;
         let (node, now_led) = (identity.node, leader.node);
         let (inbox, replies, finished) = (&mut inbox, &mut replies, &mut Vec::new());
         let mut cx = Context {
@@ -342,6 +357,7 @@ impl Core {
                 queues.extend(archive.queues());
                 queues.extend(hub.iter().flat_map(hub::HubRole::queues));
                 queues.extend(relay.queues());
+                queues.extend(reads.queues());
                 queues.push(Queue::new("node: batches being stored", cx.tokens.stores.len() as u64, STORES));
                 cx.out.push(Output::Reply { token, reply: Reply::Queues(queues) });
             }
@@ -365,6 +381,7 @@ impl Core {
                 }));
                 cx.out.push(Output::Reply { token, reply });
             }
+            Input::Request { token, request: Request::Current } => reads.ask(&mut cx, token),
             Input::Request { token, request: Request::Ask(body) } => relay.ask(&mut cx, token, body),
             Input::Request { token, request: Request::Answer { to, number, answer } } => {
                 cx.send(to, Message::Answer { number, answer });
@@ -389,6 +406,7 @@ impl Core {
                     cx.leader = Some(from);
                     agent.led();
                     gateway.led();
+                    reads.led();
                 }
             }
             Input::Message { from, message: Message::Books { from: entry } } => {
@@ -408,7 +426,7 @@ impl Core {
                     _ => None,
                 };
                 known.into_iter().for_each(|known| seating.compare(&mut cx, from, known));
-                deliver(&mut cx, hub.as_mut(), agent, checker, from, message);
+                deliver(&mut cx, hub.as_mut(), agent, checker, reads, from, message);
             }
             Input::Heard { from } => {
                 if cx.leader == Some(from) {
@@ -426,9 +444,11 @@ impl Core {
                     cx.leader = node;
                     agent.led();
                     gateway.led();
+                    reads.led();
                 }
                 hub.iter_mut().for_each(|hub| hub.led(&mut cx, term, node));
             }
+            Input::Confirmed { token, next } => reads.confirmed(&mut cx, token, next),
             Input::Restored { state } => {
                 hub.iter_mut().for_each(|hub| hub.restored(&mut cx, &state));
                 hub.iter().for_each(|hub| archive.told(hub.machine().state().ledger_len));
@@ -459,7 +479,7 @@ impl Core {
         }
         loop {
             while let Some(message) = cx.inbox.pop_front() {
-                deliver(&mut cx, hub.as_mut(), agent, checker, node, message);
+                deliver(&mut cx, hub.as_mut(), agent, checker, reads, node, message);
             }
             for entered in std::mem::take(cx.finished) {
                 let ready = match entered {
@@ -483,6 +503,7 @@ impl Core {
             if let Some(hub) = hub {
                 hub.advance(&mut cx);
             }
+            reads.advance(&mut cx, hub.as_ref(), archive);
             if cx.inbox.is_empty() && cx.replies.is_empty() && cx.finished.is_empty() {
                 break;
             }
@@ -498,6 +519,7 @@ impl Core {
             .min(self.keeper.next_deadline(now))
             .min(self.archive.next_deadline(now))
             .min(self.relay.next_deadline(now))
+            .min(self.reads.next_deadline(now))
             .min(self.seating.next_deadline(now.up_ms))
     }
 

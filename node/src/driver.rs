@@ -248,7 +248,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             Event::Changed { token, result } => {
                 log.is_last_change(token).then_some(Input::Reseated { done: result.is_ok() })
             }
-            Event::Confirmed { .. } => None,
+            Event::Confirmed { token, next } => Some(Input::Confirmed { token, next }),
             Event::Failed(failure) => return Err(failure.into()),
         })
     }
@@ -266,6 +266,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                 }
                 Output::Send { to, message } => self.mesh.send(to, message),
                 Output::Propose(command) => log.propose(command),
+                Output::Confirm { token } => log.confirm(token),
                 Output::Snapshot { index, state } => log.snapshot(index, state),
                 Output::Reseat { voters, learners } => {
                     if log.change(voters, learners) {

@@ -61,6 +61,11 @@ impl Log {
         self.replica.iter_mut().for_each(|replica| replica.receive(from, bytes));
     }
 
+    /// Makes sure that this member still leads; the answer is an event.
+    pub fn confirm(&mut self, token: u64) {
+        self.replica.iter_mut().for_each(|replica| replica.confirm(token));
+    }
+
     /// Is this node the only voter, as far as it knows?
     pub fn is_alone(&self, node: NodeId) -> bool {
         let members = self.replica.as_ref().map(Replica::members);

@@ -119,6 +119,7 @@ impl Rig {
                     Output::Send { message, .. } => self.sent.push(message),
                     Output::Reply { reply, .. } => self.replies.push(reply),
                     Output::Progress(_)
+                    | Output::Confirm { .. }
                     | Output::Asked(_)
                     | Output::Propose(_)
                     | Output::Snapshot { .. }

@@ -4,6 +4,7 @@
 mod quorum {
     mod bench;
     mod failover;
+    mod reads;
     mod seats;
     mod unfit;
     mod work;

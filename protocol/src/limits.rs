@@ -57,6 +57,10 @@ pub const CONTROL_ANSWER_BYTES: usize = 512 << 20;
 pub const ASKS: usize = 64;
 /// Of these, so many of one node.
 pub const ASKS_OF_NODE: usize = 4;
+/// Clients of a hub member that are about to read and wait until it knows all that is agreed on.
+pub const READS: usize = 256;
+/// How long they wait at most.
+pub const READ_MS: u64 = 5_000;
 /// How long a node waits for the hub's answer to one.
 pub const ASK_MS: u64 = 30_000;
 /// Clients of a control socket at once.

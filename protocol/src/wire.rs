@@ -164,6 +164,15 @@ pub enum Message {
         number: u64,
         answer: Box<Answer>,
     },
+    /// Hub member to leader: a client is about to read here.
+    ReadIndex {
+        number: u64,
+    },
+    /// Leader to hub member: it misses nothing once the entries below `next` are applied.
+    ReadAt {
+        number: u64,
+        next: u64,
+    },
 }
 
 impl Message {

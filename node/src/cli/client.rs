@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Common;
 use super::error::CliError;
 use super::home;
+use super::lookup::AS_LAST_KNOWN;
 use crate::real::control::SOCKET_FILE_NAME;
 use crate::real::control::request::Request;
 
@@ -91,7 +92,11 @@ impl Client {
                     return Err(CliError::Hung);
                 }
             } else if value.get("ok").is_some() {
-                return Ok(Answered { value: value["ok"].take(), attached });
+                let value = value["ok"].take();
+                if value["current"] == Value::Bool(false) {
+                    eprintln!("forgemesh: {AS_LAST_KNOWN}");
+                }
+                return Ok(Answered { value, attached });
             } else if value.get("error").is_some() {
                 return Err(CliError::Node(value["error"].take()));
             } else {

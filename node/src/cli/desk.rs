@@ -120,17 +120,16 @@ impl Desk {
             Request::Status {} => plain(self.status().await?),
             Request::Submit { envelope, regions } => self.submit(envelope.as_bytes(), regions).await,
             Request::SubmitSigned { submission } => self.submit_signed(read_signed(&submission)?).await,
-            Request::Jobs {} => {
-                let open = self.open_jobs().await?;
-                let mut jobs: Vec<Value> = open.iter().map(standing::open_job).collect();
-                jobs.extend(lookup::final_jobs(&self.storage)?);
-                plain(json!({ "jobs": jobs }))
-            }
+            Request::Jobs {} => self.jobs().await,
             Request::Refusals {} => plain(json!({ "refusals": lookup::refusals(&self.storage)? })),
-            Request::Show { job } => match self.find(&job).await?.0 {
-                Found::Final(view) => plain(view.json(None)?),
-                Found::Open(record) => plain(view::open_job(&record)),
-                Found::Refused(value) => plain(value),
+            Request::Show { job } => match self.find(&job).await? {
+                (Found::Final(view), _) => plain(view.json(None)?),
+                (Found::Open(record), note) => {
+                    let mut shown = view::open_job(&record);
+                    shown["current"] = json!(note.is_none());
+                    plain(shown)
+                }
+                (Found::Refused(value), _) => plain(value),
             },
             Request::Fetch { job } => {
                 let (found, note) = self.find(&job).await?;
@@ -204,7 +203,53 @@ impl Desk {
         Ok(self.handle_status().await?.hub.map(|hub| hub.jobs).unwrap_or_default())
     }
 
+    /// Unfinished jobs, then final ones, newest first.
+    async fn jobs(&self) -> Result<Answer, CliError> {
+        let current = self.catch_up().await?;
+        let mut open = self.open_jobs().await?;
+        // Those that have just become final are in the books after this.
+        let current = current && self.catch_up().await?;
+        let done = lookup::final_jobs(&self.storage)?;
+        let kept = |job: &JobId| self.storage.job(&job.0).map(|row| row.is_some());
+        let mut jobs = Vec::new();
+        for job in open.drain(..) {
+            if !kept(&job.job)? {
+                jobs.push(standing::open_job(&job));
+            }
+        }
+        jobs.extend(done);
+        plain(json!({ "jobs": jobs, "current": current }))
+    }
+
+    /// Has this member know all that was agreed on before now. False if nobody leads whom a majority follows: then what is
+    /// read here is what this member last knew.
+    async fn catch_up(&self) -> Result<bool, CliError> {
+        match self.handle.request(Ask::Current).await? {
+            Reply::Current => Ok(true),
+            Reply::NoAnswer => Ok(false),
+            other => Err(unexpected(other)),
+        }
+    }
+
     async fn which(&self, name: &str) -> Result<(Which, Option<String>), CliError> {
+        // What is in the books stays as it is, whatever else has been agreed on.
+        if let Ok(job) = name.parse::<JobId>()
+            && self.storage.job(&job.0)?.is_some()
+        {
+            return Ok((Which::Final(job), None));
+        }
+        let current = self.catch_up().await?;
+        match self.look_up(name).await {
+            Ok((which, note)) if current || !matches!(which, Which::Open(_)) => Ok((which, note)),
+            Ok((which, _)) => Ok((which, Some(lookup::AS_LAST_KNOWN.to_owned()))),
+            Err(CliError::NoJob(_)) if !current => Err(CliError::NoAnswer),
+            // It became final between the two looks, and is in the books after this.
+            Err(CliError::NoJob(_)) if self.catch_up().await? => self.look_up(name).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn look_up(&self, name: &str) -> Result<(Which, Option<String>), CliError> {
         let open = self.open_jobs().await?;
         let names: Vec<_> = open.into_iter().map(|job| (job.job, job.client_job_id)).collect();
         lookup::which(&self.storage, &names, name)
@@ -245,7 +290,8 @@ impl Desk {
     }
 
     async fn why_pending(&self, name: &str) -> Result<Answer, CliError> {
-        let job = match self.which(name).await?.0 {
+        let (which, note) = self.which(name).await?;
+        let job = match which {
             Which::Open(job) => job,
             Which::Final(job) => return Err(CliError::Final(job)),
             Which::Refused(_) => return Err(CliError::NoJob(name.to_owned())),
@@ -253,7 +299,8 @@ impl Desk {
         match self.handle.request(Ask::Pending(job)).await? {
             Reply::Pending(Some(reasons)) => {
                 let reason = |reason: &crate::core::status::Reason| json!({ "code": reason.code, "text": reason.text });
-                plain(json!({ "job_id": job, "reasons": reasons.iter().map(reason).collect::<Vec<_>>() }))
+                let reasons: Vec<Value> = reasons.iter().map(reason).collect();
+                plain(json!({ "job_id": job, "reasons": reasons, "current": note.is_none() }))
             }
             Reply::Pending(None) => Err(CliError::Final(job)),
             other => Err(unexpected(other)),

@@ -11,6 +11,10 @@ use crate::job_file::JobFile;
 /// Jobs listed at most.
 pub const LISTED: usize = 200;
 
+/// What is said of what may change while nobody leads.
+pub const AS_LAST_KNOWN: &str =
+    "the hub has no leader that a majority follows; this is what the node last knew";
+
 /// A job that is not final: its id, and its client's own name for it.
 pub type OpenName = (JobId, Option<String>);
 
@@ -38,7 +42,9 @@ pub fn which(storage: &Storage, open: &[OpenName], name: &str) -> Result<(Which,
         let found = by_client_name(storage, name)?;
         ids.extend(found.map(|(id, _)| id));
         if found.is_some_and(|(_, others)| others) {
-            note = Some(format!("more than one job is called \"{name}\"; this is the newest"));
+            note = Some(format!(
+                "more than one job is called \"{name}\"; this is the newest (`forgemesh job ls --json` has the ids of all)"
+            ));
         }
     }
     if ids.len() + open.len() > 1 {

@@ -115,7 +115,7 @@ impl Source {
 
 /// Says something beside the answer.
 fn tell(note: &str) {
-    eprintln!("forgemesh: {note} (`forgemesh job ls --json` has the ids of all)");
+    eprintln!("forgemesh: {note}");
 }
 
 fn list(answered: Answered, name: &str) -> Vec<Value> {

@@ -94,6 +94,11 @@ impl ArchiveRole {
         out
     }
 
+    /// How many are in the books, or on their way to the disk.
+    pub fn entries(&self) -> u64 {
+        self.end.entries
+    }
+
     /// The hub has so many entries.
     pub fn told(&mut self, entries: u64) {
         self.known = self.known.max(entries);

@@ -37,6 +37,8 @@ pub enum Request {
     Open(JobId),
     /// Say what an open job waits for.
     Pending(JobId),
+    /// Have this hub member know all that was agreed on and answered anywhere before now.
+    Current,
     /// Ask the hub's leader this for me.
     Ask(Bytes),
     /// The answer to what another node asked here.
@@ -98,6 +100,8 @@ pub enum Reply {
     Open(Option<Box<JobRecord>>),
     /// What an open job waits for; none if it is not open here.
     Pending(Option<Vec<status::Reason>>),
+    /// What is read here from now on is no older than the question.
+    Current,
     /// What the hub answered.
     Answered(Box<Answer>),
 }

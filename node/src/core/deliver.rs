@@ -7,6 +7,7 @@ use forgemesh_protocol::wire::Message;
 use super::agent::AgentRole;
 use super::checker::CheckerRole;
 use super::hub::HubRole;
+use super::reads::ReadsRole;
 use super::{AfterStore, AfterWork, Asked, Context, Output, gateway};
 use crate::ports::Done;
 
@@ -59,6 +60,7 @@ pub(super) fn deliver(
     hub: Option<&mut HubRole>,
     agent: &mut AgentRole,
     checker: &mut CheckerRole,
+    reads: &mut ReadsRole,
     from: NodeId,
     message: Message,
 ) {
@@ -110,6 +112,8 @@ pub(super) fn deliver(
         ) if hub.machine().admits(&from) => {
             gateway::requested(cx, hub, from, message);
         }
+        (Message::ReadIndex { number }, Some(hub)) if member && hub.leads() => reads.asked(from, number),
+        (Message::ReadAt { number, next }, Some(_)) if member => reads.answered(number, next),
         (Message::Vote(vote), Some(hub)) if member => hub.voted(cx, *vote),
         (Message::Reveal { value }, Some(hub)) if member => hub.revealed(cx, from, value),
         (Message::Join(join), Some(hub)) => hub.join(cx, from, *join),

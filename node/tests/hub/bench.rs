@@ -279,6 +279,9 @@ impl Bench {
                         inputs.extend(self.disk(Pending::Entry(Box::new(entry))));
                     }
                     Output::Snapshot { .. } | Output::Reseat { .. } | Output::Seated { .. } => {}
+                    Output::Confirm { token } => {
+                        inputs.push_back(Input::Confirmed { token, next: Some(self.log.len() as u64) });
+                    }
                     Output::Work { ticket, work } => self.works.push_back((ticket, work)),
                     Output::Send { to, message } => self.sent.push_back((to, message)),
                     Output::Reply { reply, .. } => self.replies.push(reply),

@@ -303,6 +303,11 @@ impl Bench {
                 }
                 Output::Propose(command) if self.leader == Some(node) => self.commit(command),
                 Output::Reply { reply, .. } => self.nodes[node].replies.push(reply),
+                Output::Confirm { token } => {
+                    let leads = self.leader == Some(node);
+                    let next = leads.then_some(self.log.len() as u64);
+                    self.queue.push_back((node, Input::Confirmed { token, next }));
+                }
                 Output::Reseat { voters, learners } => self.reseat(node, voters, learners),
                 Output::Propose(_) | Output::Snapshot { .. } | Output::Progress(_) => {}
                 Output::Seated { told: true, .. } => drop(self.told.insert(node)),

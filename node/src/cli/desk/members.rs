@@ -59,6 +59,7 @@ impl Desk {
 
     pub(super) async fn tickets(&self) -> Result<Answer, CliError> {
         self.require_member("tickets")?;
+        let current = self.catch_up().await?;
         let (members, now_ms) = (self.members().await?, now_ms());
         let mut tickets: Vec<_> = members.invitations.iter().collect();
         tickets.sort_by_key(|(_, invited)| std::cmp::Reverse(invited.at_ms));
@@ -74,11 +75,14 @@ impl Desk {
                 "expires_ms": invited.expires_ms,
             })
         };
-        plain(json!({ "tickets": tickets.iter().map(ticket).collect::<Vec<_>>() }))
+        let tickets: Vec<Value> = tickets.iter().map(ticket).collect();
+        plain(json!({ "tickets": tickets, "current": current }))
     }
 
     pub(super) async fn withdraw(&self, prefix: &str) -> Result<Answer, CliError> {
         self.require_member("tickets")?;
+        // Whatever it misses, the hub decides.
+        self.catch_up().await?;
         let members = self.members().await?;
         let found = one_of(members.invitations.keys().copied(), prefix);
         let secret = found.ok_or_else(|| CliError::NoTicket(prefix.to_owned()))?;
@@ -89,6 +93,7 @@ impl Desk {
 
     pub(super) async fn expel(&self, prefix: &str) -> Result<Answer, CliError> {
         self.require_member("nodes")?;
+        self.catch_up().await?;
         let members = self.members().await?;
         let found = one_of(members.nodes.keys().map(|node| node.0), prefix).map(NodeId);
         let node = found.ok_or_else(|| CliError::NoSuchNode(prefix.to_owned()))?;
@@ -100,6 +105,7 @@ impl Desk {
 
     /// Hub members, admitted nodes, and whoever works here.
     pub(super) async fn nodes(&self) -> Result<Answer, CliError> {
+        let current = self.catch_up().await?;
         let (members, status) = (self.members().await?, self.handle_status().await?);
         let agents = status.hub.map(|hub| hub.agents).unwrap_or_default();
         let agents: BTreeMap<NodeId, AgentStatus> = agents.into_iter().map(|a| (a.node, a)).collect();
@@ -132,7 +138,8 @@ impl Desk {
                 "billing": agent.map(|agent| &agent.billing),
             })
         };
-        plain(json!({ "nodes": all.iter().map(node).collect::<Vec<Value>>() }))
+        let nodes: Vec<Value> = all.iter().map(node).collect();
+        plain(json!({ "nodes": nodes, "current": current }))
     }
 
     /// Wants these nodes to be admitted to the hub and those to be dismissed. In force once a quorum wants the same.
