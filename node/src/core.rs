@@ -97,6 +97,8 @@ pub enum Output {
     Reply { token: u64, reply: Reply },
     /// Send a message to another node.
     Send { to: NodeId, message: Message },
+    /// Tell all nodes of the mesh.
+    Announce(Message),
     /// Have the hub's log take a command, if this node leads it.
     Propose(Command),
     /// Make sure that this node still leads.
@@ -362,8 +364,14 @@ impl Core {
                 cx.out.push(Output::Reply { token, reply: Reply::Queues(queues) });
             }
             Input::Message { from, message: Message::Answered { request, refused } } => {
-                if cx.leader == Some(from) {
+                // Whoever led when it was asked says what has become of it.
+                if cx.members.contains(&from) {
                     gateway.answered(&mut cx, request, refused);
+                }
+            }
+            Input::Message { from, message: Message::Bring { job } } => {
+                if cx.members.contains(&from) {
+                    gateway.bring(&mut cx, from, job);
                 }
             }
             Input::Request { token, request: Request::Available(available) } => {

@@ -23,7 +23,9 @@ use crate::job_file::JobFile;
 pub trait Mesh {
     /// Sends a message; it may be lost.
     fn send(&mut self, to: NodeId, message: Message);
-    /// The next message from another node.
+    /// Tells all nodes of the mesh; some may not hear it. The message is short.
+    fn announce(&mut self, message: Message);
+    /// The next message from another node, or announcement, by who made it.
     fn next(&mut self) -> impl Future<Output = (NodeId, Message)>;
 }
 

@@ -120,6 +120,7 @@ impl Rig {
                     Output::Reply { reply, .. } => self.replies.push(reply),
                     Output::Progress(_)
                     | Output::Confirm { .. }
+                    | Output::Announce(_)
                     | Output::Asked(_)
                     | Output::Propose(_)
                     | Output::Snapshot { .. }

@@ -325,8 +325,16 @@ pub const LOOKUPS: usize = 32;
 pub const REFRESH_MS: u64 = 300_000;
 /// Bytes of one announcement to all.
 pub const GOSSIP_BYTES: usize = 1 << 10;
-/// Announcements that a slow listener may lag behind before it misses some.
-pub const GOSSIP_QUEUE: usize = 256;
+/// Bytes of a frame of announcements, and of lists of those that others may lack.
+pub const GOSSIP_FRAME_BYTES: usize = 64 << 10;
+/// Announcements of one author that are passed on in a second; further ones are lost.
+pub const GOSSIP_PER_S: u32 = 64;
+/// Jobs that a node announces at a time; the others have their turn when these have an answer.
+pub const ANNOUNCEMENTS: usize = 32;
+/// Announced jobs whose submissions the hub's leader means to fetch.
+pub const ANNOUNCED: usize = 4_096;
+/// How long it waits for one to come by itself.
+pub const ANNOUNCED_MS: u64 = 100;
 /// Circuits that a relay carries at once, and reservations it grants.
 pub const RELAY_CIRCUITS: usize = 256;
 /// Bytes through one circuit, each way; then it is made again.

@@ -105,6 +105,14 @@ pub enum Message {
     },
     /// Node to leader: a client's job.
     Submit(Box<Signed<Submission>>),
+    /// A node to all: a client of mine has a job, whose submission is to be had here. Said again until there is an answer.
+    Announced {
+        job: JobId,
+    },
+    /// Leader to node: the submission of this job has not come; send it.
+    Bring {
+        job: JobId,
+    },
     /// Node to leader: a client gives its job up.
     Cancel(Box<Signed<Cancellation>>),
     /// Hub member to leader: a change of who belongs to the mesh.

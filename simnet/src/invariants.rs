@@ -3,6 +3,7 @@
 
 pub mod acknowledged_kept;
 pub mod failed_for_cause;
+pub mod fresh_reads;
 pub mod honest_unblamed;
 pub mod ledger_chains;
 pub mod log_safety;
@@ -25,7 +26,7 @@ use forgemesh_storage::Storage;
 
 use crate::durable::Kept;
 use crate::gauge::Waiting;
-use crate::witness::Known;
+use crate::known::Known;
 
 /// What has just happened.
 pub enum Moment<'a> {
@@ -42,6 +43,9 @@ pub enum Moment<'a> {
     Led { machine: usize, term: u64, leader: NodeId },
     /// A client is told that its job is accepted.
     Acknowledged { job: JobId },
+    /// A member was current and had so many log entries, where `floor` had been shown before it was asked; a job that had
+    /// been acknowledged before and that it does not know.
+    Read { machine: usize, floor: u64, log: u64, missing: Option<JobId> },
     /// A ledger entry is durable on a machine.
     Entered { machine: usize, entry: &'a LedgerEntry },
     /// A final job's record is durable on a machine.
@@ -96,6 +100,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(acknowledged_kept::AcknowledgedKept),
         Box::new(failed_for_cause::FailedForCause),
+        Box::new(fresh_reads::FreshReads),
         Box::new(honest_unblamed::HonestUnblamed),
         // Before the chain of the books, which a second end breaks too.
         Box::new(one_final_result::OneFinalResult::default()),

@@ -17,6 +17,7 @@ pub mod lying_disk;
 pub mod mute_store;
 pub mod second_statement;
 pub mod stale_leader;
+pub mod stale_read;
 pub mod wrong_reduction;
 
 use std::cell::RefCell;
@@ -103,12 +104,13 @@ pub enum Bug {
     MuteStore,
     SecondStatement,
     StaleLeader,
+    StaleRead,
     WrongReduction,
 }
 
 impl Bug {
     /// All of them, with their names and the invariants that must catch them.
-    pub const ALL: [(Bug, &'static str, &'static str); 16] = [
+    pub const ALL: [(Bug, &'static str, &'static str); 17] = [
         (Bug::AlteredEntry, "altered_entry", "log_safety"),
         (Bug::BlindChecker, "blind_checker", "result_correct"),
         (Bug::BoastfulExecutor, "boastful_executor", "queues_bounded"),
@@ -124,12 +126,13 @@ impl Bug {
         (Bug::MuteStore, "mute_store", "progress"),
         (Bug::SecondStatement, "second_statement", "one_receipt"),
         (Bug::StaleLeader, "stale_leader", "one_leader"),
+        (Bug::StaleRead, "stale_read", "fresh_reads"),
         (Bug::WrongReduction, "wrong_reduction", "result_correct"),
     ];
 
     /// Does it do harm among several members of the hub alone?
     pub fn needs_quorum(self) -> bool {
-        matches!(self, Bug::AlteredEntry | Bug::DoubleCount | Bug::StaleLeader)
+        matches!(self, Bug::AlteredEntry | Bug::DoubleCount | Bug::StaleLeader | Bug::StaleRead)
     }
 }
 
@@ -151,6 +154,7 @@ pub fn bugs(bug: Option<Bug>, node: NodeId, draws: Draws) -> Bugs {
         Some(Bug::LyingDisk) => Box::new(lying_disk::LyingDisk),
         Some(Bug::MuteStore) => Box::new(mute_store::MuteStore(draws)),
         Some(Bug::SecondStatement) => Box::new(second_statement::SecondStatement(draws)),
+        Some(Bug::StaleRead) => Box::new(stale_read::StaleRead),
         Some(Bug::StaleLeader) => Box::new(stale_leader::StaleLeader::new(node)),
         Some(Bug::WrongReduction) => Box::new(wrong_reduction::WrongReduction),
     };

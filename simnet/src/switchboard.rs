@@ -290,6 +290,14 @@ impl Mesh for Endpoint {
         }
     }
 
+    fn announce(&mut self, message: Message) {
+        let mut board = self.board.0.borrow_mut();
+        let others: Vec<NodeId> = board.inboxes.keys().copied().filter(|node| *node != self.node).collect();
+        for to in others {
+            board.post(self.node, to, letter::encode(&message));
+        }
+    }
+
     async fn next(&mut self) -> (NodeId, Message) {
         loop {
             match self.due() {

@@ -26,28 +26,12 @@ use crate::agreement::Agreement;
 use crate::durable::{Durable, Kept, Unreadable};
 use crate::faults::Class;
 use crate::invariants::{self, Invariant, Moment, View};
+use crate::known::{Floor, Known};
 
 /// Rows read at a time.
 const PAGE: usize = 1_000;
 /// Agreed entries between two states of the mirror that are kept.
 const STRIDE: usize = 32;
-
-/// What is known of the world beside its nodes.
-#[derive(Clone, Debug, Default)]
-pub struct Known {
-    /// Agents that do not do what they say.
-    pub liars: BTreeSet<NodeId>,
-    /// Jobs whose acceptance a client was told.
-    pub acknowledged: BTreeSet<JobId>,
-    /// Jobs that their submitters have asked to cancel.
-    pub cancelled: BTreeSet<JobId>,
-    /// A disk has lost bits: evidence may be gone through nobody's fault.
-    pub rotten: bool,
-    /// An executor has failed shards that are none the worse for it.
-    pub failed_shards: bool,
-    /// Accumulators that a disk has lost.
-    pub lost: BTreeSet<Hash>,
-}
 
 /// The first invariant that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -76,6 +60,8 @@ struct Seen {
     leader: Option<(u64, NodeId)>,
     terms: BTreeSet<u64>,
     known: Known,
+    /// Log entries that a read has shown.
+    shown: u64,
     invariants: Vec<Box<dyn Invariant>>,
     checks: BTreeMap<&'static str, u64>,
     struck: BTreeMap<Class, u64>,
@@ -118,6 +104,7 @@ impl Witness {
             leader: None,
             terms: BTreeSet::new(),
             known,
+            shown: 0,
             invariants: invariants::all(),
             checks: BTreeMap::new(),
             struck: BTreeMap::new(),
@@ -356,6 +343,27 @@ impl Witness {
     pub fn acknowledged(&self, job: JobId) {
         self.look(Moment::Acknowledged { job });
         self.seen.borrow_mut().known.acknowledged.insert(job);
+    }
+
+    /// What a read that begins now must show.
+    pub fn floor(&self) -> Floor {
+        let seen = self.seen.borrow();
+        Floor { log: seen.shown, acknowledged: seen.known.acknowledged.iter().copied().collect() }
+    }
+
+    /// Is the job in a machine's books? What a disk has lost of its bits is not held against it.
+    pub fn has_recorded(&self, machine: usize, job: &JobId) -> bool {
+        let mut seen = self.seen.borrow_mut();
+        let disk = seen.disk(machine);
+        disk.is_rotten || disk.recorded.contains(job)
+    }
+
+    /// A member has shown what it knows.
+    pub fn read(&self, read: Moment<'_>) {
+        let shown = if let Moment::Read { log, .. } = &read { *log } else { 0 };
+        self.look(read);
+        let mut seen = self.seen.borrow_mut();
+        seen.shown = seen.shown.max(shown);
     }
 
     /// A submitter asks to cancel its job.

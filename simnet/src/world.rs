@@ -24,20 +24,24 @@ use crate::disk::Unsynced;
 use crate::draws::Draws;
 use crate::faults::Class;
 use crate::invariants::Moment;
+use crate::known::Known;
 use crate::limits;
 use crate::machine::{Ground, Machine, Make};
 use crate::memo;
 use crate::operators::Operators;
+use crate::readers::Reader;
 use crate::report::{FaultCount, JobReport, Report};
 use crate::scenario::Scenario;
 use crate::switchboard::Switchboard;
 use crate::trace::Trace;
-use crate::witness::{Known, Violation, Witness};
+use crate::witness::{Violation, Witness};
 
 /// What the clock calls the start: 2026-01-01, in milliseconds since 1970.
 pub const EPOCH_MS: u64 = 1_767_225_600_000;
 /// Between two questions about a node's queues.
 const PROBE: Duration = Duration::from_secs(10);
+/// Who looks at what the hub's members know.
+const READERS: usize = 2;
 /// Clients with keys of their own.
 const CLIENTS: usize = 4;
 
@@ -181,6 +185,10 @@ impl World {
         }
         for machine in machines.iter() {
             tasks.spawn_local(probe(machine.clone(), ground.clone()));
+        }
+        for number in 0..READERS {
+            let reader = Reader { number, members: scenario.hubs + scenario.standbys };
+            tasks.spawn_local(reader.read(Rc::clone(&machines), ground.clone()));
         }
         if scenario.standbys > 0 {
             let operators = Operators {

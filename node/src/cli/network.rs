@@ -115,6 +115,13 @@ impl Mesh for Network {
         }
     }
 
+    fn announce(&mut self, message: Message) {
+        match self {
+            Network::Alone(alone) => alone.announce(message),
+            Network::Swarm(swarm) => swarm.announce(message),
+        }
+    }
+
     async fn next(&mut self) -> (NodeId, Message) {
         match self {
             Network::Alone(alone) => alone.next().await,

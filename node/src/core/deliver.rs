@@ -112,6 +112,9 @@ pub(super) fn deliver(
         ) if hub.machine().admits(&from) => {
             gateway::requested(cx, hub, from, message);
         }
+        (Message::Announced { job }, Some(hub)) if hub.machine().admits(&from) => {
+            hub.announced(cx, from, job)
+        }
         (Message::ReadIndex { number }, Some(hub)) if member && hub.leads() => reads.asked(from, number),
         (Message::ReadAt { number, next }, Some(_)) if member => reads.answered(number, next),
         (Message::Vote(vote), Some(hub)) if member => hub.voted(cx, *vote),

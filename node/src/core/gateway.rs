@@ -1,7 +1,8 @@
 //! The gateway role: takes a client's request, has the hub commit it, answers once it is durable. Every node has it.
 //!
 //! Requests are idempotent and named by their content, so a request is sent again until its answer comes; a change of
-//! the hub's leader costs a retry.
+//! the hub's leader costs a retry. A job is announced to all besides, by its id: a leader that this node does not know of,
+//! or does not reach, fetches it.
 
 use std::collections::BTreeMap;
 
@@ -139,6 +140,14 @@ impl GatewayRole {
         let waiting = self.waiting.entry(matter).or_insert(new);
         waiting.clients.push(token);
         cx.send_leader(message);
+        announce(cx, [matter]);
+    }
+
+    /// A hub member has heard of a job and lacks its submission.
+    pub fn bring(&self, cx: &mut Context<'_>, to: NodeId, job: JobId) {
+        if let Some(waiting) = self.waiting.get(&Matter::Submission(job)) {
+            cx.send(to, waiting.message.clone());
+        }
     }
 
     /// The request's entry was applied on this node.
@@ -171,12 +180,15 @@ impl GatewayRole {
             .map(|(matter, _)| *matter)
             .collect();
         late.iter().for_each(|matter| self.reply(cx, matter, &Reply::NoAnswer));
-        for waiting in self.waiting.values_mut() {
+        let mut unanswered = Vec::new();
+        for (matter, waiting) in &mut self.waiting {
             if up_ms >= waiting.asked_ms + limits::RETRY_MS {
                 waiting.asked_ms = up_ms;
                 cx.send_leader(waiting.message.clone());
+                unanswered.push(*matter);
             }
         }
+        announce(cx, unanswered);
     }
 
     /// Another leads: it is asked at once.
@@ -193,6 +205,17 @@ impl GatewayRole {
     /// What waits here, and how much may.
     pub fn queues(&self) -> Vec<Queue> {
         vec![Queue::new("gateway: requests", self.waiting.len() as u64, limits::OPEN_JOBS as u64)]
+    }
+}
+
+/// Tells all of jobs for the hub: whoever leads it may not be known here, or not be reached.
+fn announce(cx: &mut Context<'_>, matters: impl IntoIterator<Item = Matter>) {
+    if cx.leader == Some(cx.identity.node) {
+        return;
+    }
+    let job = |matter| if let Matter::Submission(job) = matter { Some(job) } else { None };
+    for job in matters.into_iter().filter_map(job).take(limits::ANNOUNCEMENTS) {
+        cx.out.push(Output::Announce(Message::Announced { job }));
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod copying;
+mod hearsay;
 mod joining;
 mod leading;
 mod reducing;

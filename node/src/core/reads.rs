@@ -96,7 +96,7 @@ impl ReadsRole {
     /// Tells the clients that may read now; asks again; gives up what nobody answers.
     pub fn advance(&mut self, cx: &mut Context<'_>, hub: Option<&HubRole>, archive: &ArchiveRole) {
         let up_ms = cx.now.up_ms;
-        let (leader, mut ended) = (cx.leader, Vec::new());
+        let mut ended = Vec::new();
         for (&number, waiting) in &mut self.waiting {
             waiting.go_on(cx, hub, archive);
             let is_over = match waiting.until {
@@ -106,15 +106,13 @@ impl ReadsRole {
             if let Some(reply) = is_over {
                 cx.out.push(Output::Reply { token: waiting.token, reply });
                 ended.push(number);
-            } else if matches!(waiting.until, Until::Answered)
-                && leader.is_some()
-                && up_ms >= waiting.asked_ms + limits::RETRY_MS
+            } else if matches!(waiting.until, Until::Answered) && up_ms >= waiting.asked_ms + limits::RETRY_MS
             {
                 waiting.asked_ms = up_ms;
                 cx.send_leader(Message::ReadIndex { number });
             }
         }
-        ended.iter().for_each(|number| drop(self.waiting.remove(number)));
+        self.waiting.retain(|number, _| !ended.contains(number));
         if self.confirming.is_none() && !self.next.is_empty() {
             self.confirmations += 1;
             self.confirming = Some((self.confirmations, std::mem::take(&mut self.next)));

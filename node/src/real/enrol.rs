@@ -59,6 +59,8 @@ mod tests {
             self.asked += 1;
         }
 
+        fn announce(&mut self, _: Message) {}
+
         async fn next(&mut self) -> (NodeId, Message) {
             match (self.asked, self.answers.pop_front()) {
                 (2.., Some(answer)) => answer,

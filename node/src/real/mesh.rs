@@ -14,6 +14,8 @@ pub struct Alone;
 impl Mesh for Alone {
     fn send(&mut self, _: NodeId, _: Message) {}
 
+    fn announce(&mut self, _: Message) {}
+
     async fn next(&mut self) -> (NodeId, Message) {
         pending().await
     }

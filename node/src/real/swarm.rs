@@ -40,14 +40,14 @@ use forgemesh_protocol::keys::PublicKey;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
 use libp2p::{Multiaddr, PeerId};
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::ports::Mesh;
 
 pub use conduct::Fault;
 pub use config::{Config, Limits, SwarmError};
 pub use counters::Counts;
-pub use handle::{Announcement, AskError, Link, PeerStatus, Route, Status, SwarmHandle};
+pub use handle::{AskError, Link, PeerStatus, Route, Status, SwarmHandle};
 
 use events::{Command, Ends, EventLoop};
 use lane::{Parcel, body_bytes};
@@ -87,19 +87,11 @@ impl Swarm {
         let (commands, asked) = mpsc::channel(limits::MESH_COMMANDS);
         let (deliver, deliveries) = mpsc::channel(limits::MESH_INBOX);
         let (fault, faults) = mpsc::channel(limits::MESH_INBOX);
-        let (announcements, _) = broadcast::channel(limits::GOSSIP_QUEUE);
         let (status, shown) = watch::channel(Status::new(config.secret.public().id()));
         let counters = Arc::<counters::Counters>::default();
         let large = Arc::new(Semaphore::new(limits::MESH_INBOX_BYTES));
         let inbox = Inbox { deliveries: deliver, large, faults: fault, counters: counters.clone() };
-        let ends = Ends {
-            commands: asked,
-            inbox,
-            faults,
-            status,
-            announcements: announcements.clone(),
-            stop: stopped,
-        };
+        let ends = Ends { commands: asked, inbox, faults, status, stop: stopped };
         let is_private = config.pre_shared_key.is_some();
         let (ready, started) = sync_channel(1);
         let network = move || {
@@ -111,7 +103,7 @@ impl Swarm {
             .name("forgemesh-mesh".to_owned())
             .spawn(network)
             .map_err(SwarmError::Thread)?;
-        let handle = SwarmHandle { commands, status: shown, counters, announcements, is_private };
+        let handle = SwarmHandle { commands, status: shown, counters, is_private };
         let room = Arc::new(Semaphore::new(limits::MESH_OUTBOX_BYTES));
         let swarm = Swarm { handle, deliveries, room, stop: Some(stop), thread: Some(thread) };
         let silent =
@@ -144,6 +136,14 @@ impl Mesh for Swarm {
             None
         };
         if self.handle.commands.try_send(Command::Send { to, parcel: Parcel::new(message, room) }).is_err() {
+            self.lose();
+        }
+    }
+
+    fn announce(&mut self, message: Message) {
+        let bytes = message.encode();
+        let fits = (1..=limits::GOSSIP_BYTES).contains(&bytes.len());
+        if !fits || self.handle.commands.try_send(Command::Publish(bytes)).is_err() {
             self.lose();
         }
     }

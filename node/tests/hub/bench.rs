@@ -278,7 +278,10 @@ impl Bench {
                         let entry = Entry { index, term: 1, at_ms: self.now.wall_ms, command };
                         inputs.extend(self.disk(Pending::Entry(Box::new(entry))));
                     }
-                    Output::Snapshot { .. } | Output::Reseat { .. } | Output::Seated { .. } => {}
+                    Output::Snapshot { .. }
+                    | Output::Reseat { .. }
+                    | Output::Seated { .. }
+                    | Output::Announce(_) => {}
                     Output::Confirm { token } => {
                         inputs.push_back(Input::Confirmed { token, next: Some(self.log.len() as u64) });
                     }

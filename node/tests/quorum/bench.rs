@@ -58,6 +58,8 @@ pub struct Bench {
     /// A member that hears of a committed entry when the next one is, or when nothing else is to be done.
     pub late: Option<usize>,
     later: Option<Input>,
+    /// A node that is told nothing of who leads.
+    pub deaf: Option<usize>,
     /// An agent that signs for accumulators which are none.
     pub liar: Option<usize>,
     /// Agents that stand for the hub: the first ones after the members.
@@ -119,6 +121,7 @@ impl Bench {
             cut: Vec::new(),
             late: None,
             later: None,
+            deaf: None,
             liar: None,
             candidates,
             replicas: (0..members).collect(),
@@ -297,8 +300,16 @@ impl Bench {
                     let from = self.id(node);
                     let to = (0..self.nodes.len()).find(|i| self.id(*i) == to).expect("a node of this mesh");
                     self.sent.push((node, to, message.clone()));
-                    if !self.cut.contains(&(node, to)) {
+                    let is_deaf = self.deaf == Some(to)
+                        && !matches!(message, Message::Bring { .. } | Message::Answered { .. });
+                    if !is_deaf && !self.cut.contains(&(node, to)) {
                         self.queue.push_back((to, Input::Message { from, message }));
+                    }
+                }
+                Output::Announce(message) => {
+                    let from = self.id(node);
+                    for to in (0..self.nodes.len()).filter(|to| *to != node) {
+                        self.queue.push_back((to, Input::Message { from, message: message.clone() }));
                     }
                 }
                 Output::Propose(command) if self.leader == Some(node) => self.commit(command),

@@ -2,49 +2,87 @@
 
 use std::time::Duration;
 
-use forgemesh_node::real::swarm::{Announcement, AskError};
-use forgemesh_protocol::limits;
-use tokio::sync::broadcast::Receiver;
+use forgemesh_node::ports::Mesh;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::wire::Message;
 use tokio::time::timeout;
 
-use super::bench::{Node, config, config_from, within};
+use super::bench::{Node, config, config_from, small, until, within};
 
-/// Whether this announcement reaches all of them soon; others before it are passed over.
-async fn arrives(heard: &mut [Receiver<Announcement>], wanted: &Announcement) -> bool {
+/// An announcement that can be told from others.
+fn announced(number: u64) -> Message {
+    Message::Announced { job: JobId(Hash::blob(&number.to_be_bytes())) }
+}
+
+/// Whether this announcement of `first` reaches all of them soon; others before it are passed over.
+async fn arrives(first: &Node, others: &mut [Node], wanted: &Message) -> bool {
     let found = async {
-        for announcements in heard {
-            while announcements.recv().await.as_ref() != Ok(wanted) {}
+        for node in others {
+            while node.swarm.next().await != (first.id, wanted.clone()) {}
         }
     };
     timeout(Duration::from_secs(3), found).await.is_ok()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_announcement_reaches_all() {
+/// A node, and seven that know of it and listen.
+async fn eight() -> (Node, Vec<Node>) {
     let first = Node::start(config(1));
     let others: Vec<Node> = (2..=8).map(|number| Node::start(config_from(number, &first))).collect();
-    let mut heard: Vec<_> = others.iter().map(|node| node.handle.announcements()).collect();
     for node in &others {
         node.wait_for("a listener", |status| status.listeners > 0).await;
     }
-    // The paths of announcements are still being laid: one that comes too early may be lost.
-    let announced = async {
-        for number in 0_u32.. {
-            let bytes = number.to_be_bytes().repeat(limits::GOSSIP_BYTES / 4);
-            let wanted = Announcement { from: first.id, bytes: bytes.clone() };
-            first.handle.publish(bytes).unwrap();
-            if arrives(&mut heard, &wanted).await {
+    (first, others)
+}
+
+/// The same, once announcements of the first reach all of them: those that come too early may be lost, while the paths
+/// are still being laid.
+async fn eight_that_hear() -> (Node, Vec<Node>) {
+    let (mut first, mut others) = eight().await;
+    let reached = async {
+        for number in 0.. {
+            first.swarm.announce(announced(number));
+            if arrives(&first, &mut others, &announced(number)).await {
                 return;
             }
         }
     };
-    within("an announcement that reaches all", announced).await;
+    within("an announcement that reaches all", reached).await;
+    (first, others)
+}
+
+fn heard(node: &Node) -> u64 {
+    node.handle.status().counts.announcements
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_long_or_empty_is_not_announced() {
-    let node = Node::start(config(1));
-    for length in [0, limits::GOSSIP_BYTES + 1] {
-        assert!(matches!(node.handle.publish(vec![0; length]), Err(AskError::Length { .. })));
+async fn an_announcement_reaches_all() {
+    eight_that_hear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_author_speaks_without_end() {
+    const MANY: u64 = 2_000;
+    let (mut first, others) = eight_that_hear().await;
+    let before = heard(&others[0]);
+    (0..MANY).for_each(|number| first.swarm.announce(announced(1_000_000 + number)));
+    // Some are heard: lists of so many have found room in a frame.
+    until("many are heard", || heard(&others[0]) > before + 20).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    println!("{} of {MANY} announcements of one author were heard", heard(&others[0]) - before);
+    assert!(heard(&others[0]) - before < MANY / 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_announces_anything_else_is_heard_no_more() {
+    let (mut first, mut others) = eight_that_hear().await;
+    (0..10).for_each(|number| first.swarm.announce(small(number)));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = heard(&others[0]);
+    (0..10).for_each(|number| first.swarm.announce(announced(2_000_000 + number)));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(heard(&others[0]), before);
+    while let Ok((_, message)) = timeout(Duration::from_millis(10), others[0].swarm.next()).await {
+        assert!(matches!(message, Message::Announced { .. }), "{message:?}");
     }
 }

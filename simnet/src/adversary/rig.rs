@@ -104,6 +104,8 @@ impl Rig {
                     | Output::Seated { .. }
                     | Output::Send { .. }
                     | Output::Progress(_)
+                    | Output::Confirm { .. }
+                    | Output::Announce(_)
                     | Output::Asked(_) => {}
                 }
             }

@@ -17,6 +17,7 @@ use forgemesh_protocol::state::State;
 use forgemesh_protocol::wire::{Challenge, LeaseOffer, Message};
 
 use super::HubRole;
+use super::hearsay::Hearsay;
 use super::seating::Reseating;
 use crate::core::gateway::Matter;
 use crate::core::intake::Intake;
@@ -55,6 +56,8 @@ pub(super) struct Lead {
     unheard: BTreeSet<NodeId>,
     /// Who sits, and who should.
     pub reseating: Reseating,
+    /// Jobs that were announced and have not come.
+    pub hearsay: Hearsay,
 }
 
 /// A check that somebody has been asked for.
@@ -102,6 +105,7 @@ impl HubRole {
             announced: (books, cx.now.up_ms),
             unheard,
             reseating: Reseating::new(),
+            hearsay: Hearsay::default(),
         });
         self.touched.extend(self.machine.state().open.keys());
         self.set_aside_unfit(cx);
@@ -393,6 +397,7 @@ impl HubRole {
             self.check_again(cx);
             self.lend(cx);
             self.announce(cx);
+            self.fetch_announced(cx);
             self.reseat(cx);
         }
     }
@@ -522,6 +527,7 @@ impl HubRole {
             .min(self.scheduler.next_deadline(now, log_ms))
             .min(lead.intake.next_deadline(now.up_ms))
             .min(self.reseat_deadline(now.up_ms))
+            .min(lead.hearsay.next_deadline(now.up_ms))
             .min(settled.unwrap_or(u64::MAX))
             .min(pass.unwrap_or(u64::MAX))
             .min(announce.unwrap_or(u64::MAX))

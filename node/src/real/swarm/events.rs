@@ -14,7 +14,7 @@ use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, autonat, identify, kad, mdns, ping};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -24,8 +24,8 @@ use super::conduct::{Conduct, Fault};
 use super::config::{Config, SwarmError};
 use super::counters::Counters;
 use super::directory::Directory;
-use super::gossip;
-use super::handle::{Announcement, Link, Route, Status};
+use super::gossip::{self, Authors};
+use super::handle::{Link, Route, Status};
 use super::lane::Parcel;
 use super::listeners::{Listeners, Ready};
 use super::outboxes::Outboxes;
@@ -52,7 +52,6 @@ pub(super) struct Ends {
     pub inbox: Inbox,
     pub faults: mpsc::Receiver<(PeerId, Fault)>,
     pub status: watch::Sender<Status>,
-    pub announcements: broadcast::Sender<Announcement>,
     pub stop: oneshot::Receiver<()>,
 }
 
@@ -62,7 +61,7 @@ pub(super) struct EventLoop {
     commands: mpsc::Receiver<Command>,
     inbox: Inbox,
     faults: mpsc::Receiver<(PeerId, Fault)>,
-    announcements: broadcast::Sender<Announcement>,
+    authors: Authors,
     stop: oneshot::Receiver<()>,
     counters: Arc<Counters>,
     version: String,
@@ -110,7 +109,7 @@ impl EventLoop {
             commands: ends.commands,
             inbox: ends.inbox,
             faults: ends.faults,
-            announcements: ends.announcements,
+            authors: Authors::default(),
             stop: ends.stop,
         })
     }
@@ -383,17 +382,19 @@ impl EventLoop {
         match event {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
                 let announcement = gossip::announcement(message);
-                let verdict = if announcement.is_some() {
-                    MessageAcceptance::Accept
-                } else {
-                    MessageAcceptance::Reject
+                let verdict = match &announcement {
+                    Some((from, _)) if !self.authors.may_speak(*from, Instant::now()) => {
+                        MessageAcceptance::Ignore
+                    }
+                    Some(_) => MessageAcceptance::Accept,
+                    None => MessageAcceptance::Reject,
                 };
+                let is_heard = matches!(verdict, MessageAcceptance::Accept);
                 let gossip = &mut self.swarm.behaviour_mut().gossip;
                 gossip.report_message_validation_result(&message_id, &propagation_source, verdict);
-                if let Some(announcement) = announcement {
+                if let Some((from, message)) = announcement.filter(|_| is_heard) {
                     self.counters.announcements.fetch_add(1, Ordering::Relaxed);
-                    // Nobody listening is no error.
-                    let _ = self.announcements.send(announcement);
+                    self.inbox.hear(from, message);
                 }
             }
             gossipsub::Event::Subscribed { .. } | gossipsub::Event::Unsubscribed { .. } => {

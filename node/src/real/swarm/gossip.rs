@@ -1,23 +1,26 @@
 //! Announcements to all nodes of the mesh: short, signed by their author, checked before they are passed on.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::wire::Message;
 use libp2p::gossipsub::{
-    Behaviour, ConfigBuilder, IdentTopic, IdentityTransform, Message, MessageAuthenticity, PeerScoreParams,
+    self, Behaviour, ConfigBuilder, IdentTopic, IdentityTransform, MessageAuthenticity, PeerScoreParams,
     PeerScoreThresholds, TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
 };
 use libp2p::identity::Keypair;
 
 use super::config::{Config, SwarmError};
-use super::handle::Announcement;
 use super::identity;
 
 /// Nobody may subscribe to anything but the one topic.
 pub(super) type Gossip = Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
 
+/// In which an author has its share.
+const SECOND: Duration = Duration::from_secs(1);
 /// Bytes of a message around its announcement: author, number, topic, signature, key.
 const ENVELOPE: usize = 512;
 
@@ -35,7 +38,8 @@ pub(super) fn build(config: &Config, keypair: &Keypair) -> Result<Gossip, SwarmE
         .validation_mode(ValidationMode::Strict)
         .validate_messages()
         .flood_publish(false)
-        .max_transmit_size(limits::GOSSIP_BYTES + ENVELOPE)
+        .max_transmit_size(limits::GOSSIP_FRAME_BYTES)
+        .max_transmit_size_for_topic(limits::GOSSIP_BYTES + ENVELOPE, topic.hash())
         .build()
         .map_err(|error| setup(error.to_string()))?;
     let filter = WhitelistSubscriptionFilter(HashSet::from([topic.hash()]));
@@ -69,9 +73,37 @@ fn scores(topic: &IdentTopic, per_subnet: u32) -> (PeerScoreParams, PeerScoreThr
     (scores, PeerScoreThresholds::default())
 }
 
-/// What a message announces; none if no node of this mesh would send it.
-pub(super) fn announcement(message: Message) -> Option<Announcement> {
+/// What a message announces, and who; none if no node of this mesh would send it.
+pub(super) fn announcement(message: gossipsub::Message) -> Option<(NodeId, Message)> {
     let from = identity::node_of(&message.source?)?;
-    let fits = (1..=limits::GOSSIP_BYTES).contains(&message.data.len());
-    fits.then_some(Announcement { from, bytes: message.data })
+    if message.data.len() > limits::GOSSIP_BYTES {
+        return None;
+    }
+    let announced = Message::decode(&message.data).ok()?;
+    matches!(announced, Message::Announced { .. }).then_some((from, announced))
+}
+
+/// How much each author has announced lately.
+#[derive(Default)]
+pub(super) struct Authors {
+    /// Since when its announcements were counted, and how many there were.
+    counted: BTreeMap<NodeId, (Instant, u32)>,
+}
+
+impl Authors {
+    /// Counts an announcement; false if there were too many in this second.
+    pub fn may_speak(&mut self, author: NodeId, now: Instant) -> bool {
+        if self.counted.len() >= limits::CONDUCT {
+            self.counted.retain(|_, (since, _)| now.saturating_duration_since(*since) < SECOND);
+        }
+        if self.counted.len() >= limits::CONDUCT && !self.counted.contains_key(&author) {
+            return false;
+        }
+        let (since, count) = self.counted.entry(author).or_insert((now, 0));
+        if now.saturating_duration_since(*since) >= SECOND {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        *count <= limits::GOSSIP_PER_S
+    }
 }

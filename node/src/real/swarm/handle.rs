@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forgemesh_protocol::id::NodeId;
-use forgemesh_protocol::limits;
 use libp2p::Multiaddr;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::address;
 use super::conduct::Fault;
@@ -82,21 +81,11 @@ impl Status {
     }
 }
 
-/// An announcement to all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Announcement {
-    /// Who signed it.
-    pub from: NodeId,
-    pub bytes: Vec<u8>,
-}
-
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     #[error("{0}")]
     Address(#[from] SwarmError),
-    #[error("an announcement has 1 to {} bytes, this one {length}; announce a hash", limits::GOSSIP_BYTES)]
-    Length { length: usize },
     #[error("the network is busy; ask again in a moment")]
     Busy,
     #[error("the network has stopped; start the node again")]
@@ -109,7 +98,6 @@ pub struct SwarmHandle {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) status: watch::Receiver<Status>,
     pub(super) counters: Arc<Counters>,
-    pub(super) announcements: broadcast::Sender<Announcement>,
     pub(super) is_private: bool,
 }
 
@@ -134,19 +122,6 @@ impl SwarmHandle {
     pub fn dial(&self, address: &str) -> Result<(), AskError> {
         let address: Multiaddr = address::parse(address, self.is_private)?;
         self.ask(Command::Dial(address))
-    }
-
-    /// Announces something short to all nodes that listen; it may be lost.
-    pub fn publish(&self, bytes: Vec<u8>) -> Result<(), AskError> {
-        if !(1..=limits::GOSSIP_BYTES).contains(&bytes.len()) {
-            return Err(AskError::Length { length: bytes.len() });
-        }
-        self.ask(Command::Publish(bytes))
-    }
-
-    /// Announcements of others, from now on.
-    pub fn announcements(&self) -> broadcast::Receiver<Announcement> {
-        self.announcements.subscribe()
     }
 
     fn ask(&self, command: Command) -> Result<(), AskError> {

@@ -27,7 +27,8 @@ const CHUNK: usize = 16 << 10;
 pub(super) struct Delivery {
     pub from: NodeId,
     pub message: Message,
-    _room: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+    /// None, of an announcement: its author has no more than a few a second.
+    _room: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
 }
 
 /// What all readers share.
@@ -38,6 +39,19 @@ pub(super) struct Inbox {
     pub large: Arc<Semaphore>,
     pub faults: mpsc::Sender<(PeerId, Fault)>,
     pub counters: Arc<Counters>,
+}
+
+impl Inbox {
+    /// Hands the node an announcement.
+    pub fn hear(&self, from: NodeId, message: Message) {
+        self.deliver(Delivery { from, message, _room: None });
+    }
+
+    fn deliver(&self, delivery: Delivery) {
+        if self.deliveries.try_send(delivery).is_err() {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// One stream's reader.
@@ -103,10 +117,8 @@ impl Reader {
         let Some(message) = decode(body).await else { return self.fault(Fault::Message).await };
         counters.received.fetch_add(1, Ordering::Relaxed);
         let Ok(share) = self.intake.share.clone().acquire_owned().await else { return };
-        let delivery = Delivery { from: self.node, message, _room: (share, large) };
-        if self.inbox.deliveries.try_send(delivery).is_err() {
-            counters.refused.fetch_add(1, Ordering::Relaxed);
-        }
+        let delivery = Delivery { from: self.node, message, _room: Some((share, large)) };
+        self.inbox.deliver(delivery);
     }
 
     async fn fault(&self, fault: Fault) {

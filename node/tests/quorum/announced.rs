@@ -1,0 +1,49 @@
+//! A job reaches the hub through a node that does not know who leads it: announced to all, fetched, committed once.
+
+use forgemesh_consensus::command::Command;
+use forgemesh_node::core::{Input, Reply};
+use forgemesh_protocol::state::State;
+use forgemesh_protocol::wire::Message;
+
+use super::bench::Bench;
+use super::work::INSURANCE;
+
+#[test]
+fn a_node_that_knows_no_leader_is_served_too() {
+    let mut bench = Bench::new(3, 1, 1);
+    bench.elect(0);
+    // What members send by themselves does not reach it; an answer that it waits for does.
+    let agent = 3;
+    bench.deaf = Some(agent);
+    let job = bench.submit(agent, INSURANCE);
+    bench.run(60_000, |bench| bench.finished(0, &job).is_some());
+    let finished = bench.finished(0, &job).expect("books").finished;
+    assert_eq!(finished.record.state, State::Finalized);
+    assert_eq!(bench.logged(|command| matches!(command, Command::Submit { .. })), 1, "committed once");
+    assert!(bench.nodes[agent].replies.contains(&Reply::Accepted(job)), "and the client hears of it");
+    let fetched = |m: &Message| matches!(m, Message::Bring { .. });
+    assert!(bench.sent.iter().any(|(from, to, m)| (*from, *to) == (0, agent) && fetched(m)));
+}
+
+#[test]
+fn what_comes_by_itself_is_not_fetched_and_strangers_are_not_heard() {
+    let mut bench = Bench::new(3, 1, 1);
+    bench.elect(0);
+    bench.run(1_000, Bench::queue_is_empty);
+    let job = bench.submit(3, INSURANCE);
+    bench.run(60_000, |bench| bench.finished(0, &job).is_some());
+    let fetched = |bench: &Bench| bench.sent.iter().any(|(.., m)| matches!(m, Message::Bring { .. }));
+    assert!(!fetched(&bench), "it had come");
+    let stranger = forgemesh_protocol::keys::SecretKey::from_bytes(&[0x77; 32]).public().id();
+    let unknown = forgemesh_protocol::id::JobId(forgemesh_protocol::hash::Hash::blob(b"none"));
+    // A follower does nothing about it, and who has no such job sends none.
+    let announced = Message::Announced { job: unknown };
+    let agent = bench.id(3);
+    bench.hand(1, Input::Message { from: agent, message: announced.clone() });
+    bench.run(2_000, Bench::queue_is_empty);
+    assert!(!fetched(&bench));
+    bench.hand(3, Input::Message { from: stranger, message: Message::Bring { job } });
+    bench.run(2_000, Bench::queue_is_empty);
+    let submitted = bench.sent.iter().filter(|(from, _, m)| *from == 3 && matches!(m, Message::Submit(_)));
+    assert_eq!(submitted.count(), 1);
+}
