@@ -96,6 +96,28 @@ fn an_agent_and_a_follower_may_be_killed_in_the_middle() {
 }
 
 #[test]
+fn without_a_quorum_a_member_says_what_it_last_knew_and_no_more() {
+    let cluster = Cluster::new();
+    let id = cluster.submit(4, &JOB);
+    until("all members have it", || (1..=3).all(|node| is_final(&cluster, node, &id)));
+    let show = || {
+        let shown = cluster.ask(1, &["job", "show", "nobody-knows"]);
+        shown.text() + &shown.stderr
+    };
+    assert!(show().contains("no_such_job"), "{}", show());
+    cluster.kill(2);
+    cluster.kill(3);
+    // What is in the books needs nobody, what may have changed is marked, and what is not here may be elsewhere.
+    assert_eq!(cluster.books(1), [(id.clone(), expected())]);
+    let listed = || cluster.ask(1, &["job", "ls"]).stderr;
+    assert!(listed().contains("no leader that a majority follows"), "{}", listed());
+    assert!(show().contains("hub_unreachable"), "{}", show());
+    cluster.revive(2);
+    until("it is sure again", || show().contains("no_such_job"));
+    assert!(!listed().contains("majority"), "{}", listed());
+}
+
+#[test]
 fn a_mesh_that_was_stopped_goes_on() {
     let mut cluster = Cluster::new();
     let id = cluster.submit(4, &["diag@1/mix.v1", "iterations=60000000", "--seed", "stop"]);
