@@ -51,8 +51,10 @@ use crate::real::swarm::SwarmHandle;
 
 /// A watcher hears something at least this often, so that one that is gone is noticed.
 const BEAT: Duration = Duration::from_secs(10);
-/// How often a node that is no hub member asks how a watched job stands.
-const LOOK: Duration = Duration::from_millis(500);
+/// How soon a node that is no hub member asks again how a watched job stands: at first, so that a short job is not
+/// waited for longer than it takes, and at most. The pause grows by half from one question to the next.
+const LOOK_FIRST: Duration = Duration::from_millis(5);
+const LOOK_MOST: Duration = Duration::from_millis(500);
 
 /// The desk of one life of a node.
 pub struct Desk {

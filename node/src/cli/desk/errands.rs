@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Answer, Desk, LOOK};
+use super::{Answer, Desk, LOOK_FIRST, LOOK_MOST};
 use crate::cli::embedded::unexpected;
 use crate::cli::error::CliError;
 use crate::core::{Asked, Reply, Request as Ask};
@@ -42,7 +42,7 @@ impl Desk {
     /// Looks at a job of the hub again and again, and tells a client what changed.
     pub(super) async fn watch_there(&self, name: &str, out: &mut Answers) -> Result<Value, CliError> {
         let job = self.id_there(name).await?;
-        let mut last = Value::Null;
+        let (mut last, mut pause) = (Value::Null, LOOK_FIRST);
         loop {
             let (value, _) = self.forward(&Request::Show { job: job.to_string() }).await?;
             let state = value["state"].clone();
@@ -58,7 +58,8 @@ impl Desk {
                 return Ok(Value::Null);
             }
             last = event;
-            sleep(LOOK).await;
+            sleep(pause).await;
+            pause = (pause * 3 / 2).min(LOOK_MOST);
         }
     }
 
