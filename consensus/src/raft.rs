@@ -146,7 +146,14 @@ impl Replica {
             (kept.last.is_none() && kept.vote.is_none(), kept.applied.map(|last| last.index))
         };
         let (log, machine) = (LogStore(keep.clone()), StateMachine(keep.clone()));
-        let raft = Raft::new(Member(node), config, Network(asked.clone()), log, machine).await;
+        let raft = Raft::new(
+            Member(node),
+            config,
+            Network { asked: asked.clone(), keep: keep.clone() },
+            log,
+            machine,
+        )
+        .await;
         let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
         let mut tasks = JoinSet::new();
         if is_new && voters.contains(&Member(node)) {
@@ -157,7 +164,7 @@ impl Replica {
             });
         }
         tasks.spawn(elect::stand(raft.clone(), Member(node), asked.clone(), timing.election_ms));
-        let serve = Serve::new(raft.clone(), giving.clone());
+        let serve = Serve::new(raft.clone(), keep.clone(), giving.clone());
         let metrics = raft.metrics();
         Ok(Replica {
             node,
@@ -237,10 +244,11 @@ impl Replica {
         let (leads, busy) = (leader == Some(self.node), self.tasks.len() >= limits::RAFT_TASKS);
         // Others may have applied more than this member, but nothing that it has not told them to be agreed on.
         let next = self.applied.map_or(0, |last| last + 1).max(self.asked.told());
-        let (asked, node, voters) = (self.asked.clone(), self.node, self.members().voters);
+        let ways = (self.asked.clone(), self.keep.clone());
+        let (node, voters) = (self.node, self.members().voters);
         let giving = self.giving.clone();
         self.tasks.spawn(async move {
-            let led = leads && !busy && confirm::is_followed(asked, node, term, voters).await;
+            let led = leads && !busy && confirm::is_followed(ways, node, term, voters).await;
             answer(giving, Event::Confirmed { token, next: led.then_some(next) }).await;
         });
     }

@@ -31,6 +31,9 @@ impl RaftStateMachine<Types> for StateMachine {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
+        if let Some(last) = entries.last() {
+            self.0.entry_stored(last.log_id.index).await.map_err(|error| write_failed(&error))?;
+        }
         {
             let mut kept = self.0.lock();
             for entry in &entries {

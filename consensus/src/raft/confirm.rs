@@ -12,6 +12,7 @@ use forgemesh_protocol::limits;
 use openraft::AsyncRuntime;
 use tokio::task::JoinSet;
 
+use super::keep::Keep;
 use super::message::{Answer, Append, Ask};
 use super::network::{Asked, Peer};
 use super::runtime::Runtime;
@@ -19,7 +20,7 @@ use super::runtime::Runtime;
 /// Whether a majority of each of these sets of voters, asked from now on, takes `leader` for the leader of this term.
 /// False as well if too few of them answer in time.
 pub(super) async fn is_followed(
-    asked: Arc<Asked>,
+    (asked, keep): (Arc<Asked>, Arc<Keep>),
     leader: NodeId,
     term: u64,
     voters: Vec<BTreeSet<NodeId>>,
@@ -28,7 +29,7 @@ pub(super) async fn is_followed(
     let mut asking = JoinSet::new();
     for voter in voters.iter().flatten().collect::<BTreeSet<_>>() {
         if *voter != leader {
-            asking.spawn(ask(Peer::new(*voter, asked.clone()), *voter, term));
+            asking.spawn(ask(Peer::new(*voter, asked.clone(), keep.clone()), *voter, term));
         }
     }
     let all = async {
@@ -47,7 +48,7 @@ pub(super) async fn is_followed(
 
 /// Asks one voter, again and again, to take no entries of this term's leader; none if it follows another.
 async fn ask(mut peer: Peer, voter: NodeId, term: u64) -> Option<NodeId> {
-    let ask = Ask::Append(Append { term, previous: None, entries: Vec::new(), committed: None });
+    let ask = Ask::Append(Append::beat(term));
     let patience = Duration::from_millis(limits::RAFT_CONFIRM_AGAIN_MS);
     loop {
         match Runtime::timeout(patience, peer.ask(ask.clone())).await {

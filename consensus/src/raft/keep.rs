@@ -1,19 +1,22 @@
 //! What a replica keeps: its log, its vote, how far it has applied, and what waits for the disk.
 //!
 //! openraft reaches it from several tasks at once, so all of it is behind one lock, and a write is given out to the
-//! node under that lock: the order of the writes is the order of the changes. It must never say that something is
-//! written before the node has said that it is durable.
+//! node under that lock: the order of the writes is the order of the changes.
+//!
+//! openraft goes on as soon as entries are given out, so that many are on their way to the disk at once and are written
+//! together. What others would believe waits here instead: an entry's being sent, the answer that it has arrived, and its
+//! being applied. So who leads may go on in its term after a restart: nobody has an entry of it that its disk has lost. It
+//! must never say that something is written before the node has said that it is durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use forgemesh_storage::{Batch, MetaKey, ReadError, Storage};
-use openraft::storage::LogFlushed;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StartError;
-use super::config::{LogId, StorageError, StorageIoError, StoredMembership, Types, Vote};
+use super::config::{LogId, StorageError, StorageIoError, StoredMembership, Vote};
 use super::event::Event;
 use super::logged::{Ballot, Logged, LoggedError, Place};
 use super::recent::Recent;
@@ -40,14 +43,21 @@ pub(super) struct Kept {
     pub(super) offered: Option<(u64, Vec<u8>)>,
     /// The newest snapshot, durable or not.
     pub(super) snapshot: Option<Head>,
-    next_token: u64,
+    /// The token of the write that was given out last.
+    given: u64,
+    /// And of the newest that is durable; all before it are.
+    stored: u64,
+    /// Who waits for the write of this token and all before it.
+    awaiting: Vec<(u64, oneshot::Sender<()>)>,
+    /// Entries on their way to the disk: the first of each write and its token, oldest first.
+    appending: VecDeque<(u64, u64)>,
     waiting: BTreeMap<u64, Waiting>,
 }
 
 /// Who waits for a write.
 enum Waiting {
-    /// openraft, for entries up to and without this index.
-    Appended { end: u64, flushed: LogFlushed<Types> },
+    /// Nobody here; entries up to and without this index are durable then.
+    Appended { end: u64 },
     /// A task of the replica.
     Task(oneshot::Sender<()>),
 }
@@ -107,7 +117,10 @@ impl Keep {
             memberships: snapshot.iter().map(Head::membership).collect(),
             offered: None,
             snapshot,
-            next_token: 0,
+            given: 0,
+            stored: 0,
+            awaiting: Vec::new(),
+            appending: VecDeque::new(),
             waiting: BTreeMap::new(),
             storage: Some(storage),
         };
@@ -145,18 +158,17 @@ impl Keep {
         durable.await.map_err(|_| Closed)
     }
 
-    /// Gives out entries; `flushed` is told once they are durable.
+    /// Gives out entries, and does not wait for them.
     pub(super) async fn append(
         &self,
         entries: impl IntoIterator<Item = super::config::Entry>,
-        flushed: LogFlushed<Types>,
     ) -> Result<(), Closed> {
         let permit = self.events.reserve().await.map_err(|_| Closed)?;
         let mut kept = self.lock();
         if kept.storage.is_none() {
             return Err(Closed);
         }
-        let mut batch = Batch::new();
+        let (mut batch, first) = (Batch::new(), kept.recent.end());
         for entry in entries {
             let bytes = Logged::from(&entry).encode();
             let id = entry.log_id;
@@ -168,7 +180,8 @@ impl Keep {
             batch.put_meta(MetaKey::RaftCommitted, Place::from(committed).encode());
         }
         let end = kept.recent.end();
-        let token = kept.wait(Waiting::Appended { end, flushed });
+        let token = kept.wait(Waiting::Appended { end });
+        kept.appending.push_back((first, token));
         permit.send(Event::Write { token, batch });
         Ok(())
     }
@@ -177,14 +190,42 @@ impl Keep {
     pub(super) fn stored(&self, token: u64) {
         let mut kept = self.lock();
         match kept.waiting.remove(&token) {
-            Some(Waiting::Appended { end, flushed }) => {
+            Some(Waiting::Appended { end }) => {
                 kept.recent.durable_before(end);
-                flushed.log_io_completed(Ok(()));
+                kept.appending.retain(|(_, appending)| *appending > token);
             }
             // Who gave up waiting does not want to know.
             Some(Waiting::Task(told)) => drop(told.send(())),
             None => {}
         }
+        kept.stored = token.max(kept.stored);
+        let stored = kept.stored;
+        // In their order: what happens is the same whenever it happens again.
+        for (_, durable) in kept.awaiting.extract_if(.., |(awaited, _)| *awaited <= stored) {
+            let _ = durable.send(());
+        }
+    }
+
+    /// Waits until all that was given out before the call is durable.
+    pub(super) async fn all_stored(&self) -> Result<(), Closed> {
+        let durable = {
+            let mut kept = self.lock();
+            let given = kept.given;
+            kept.wait_for(given)?
+        };
+        durable.await.map_err(|_| Closed)
+    }
+
+    /// Waits until the newest entry at `index` is durable.
+    pub(super) async fn entry_stored(&self, index: u64) -> Result<(), Closed> {
+        let durable = {
+            let mut kept = self.lock();
+            // An earlier write with this index was taken back.
+            let write =
+                kept.appending.iter().rev().find(|(first, _)| *first <= index).map(|(_, token)| *token);
+            kept.wait_for(write.unwrap_or(0))?
+        };
+        durable.await.map_err(|_| Closed)
     }
 
     /// Waits until a snapshot that includes the entry at `index` was given out.
@@ -232,6 +273,7 @@ impl Keep {
         let mut kept = self.lock();
         kept.storage = None;
         kept.waiting.clear();
+        kept.awaiting.clear();
         drop(kept);
         self.snapshot_given.send_replace(Some(u64::MAX));
     }
@@ -239,9 +281,37 @@ impl Keep {
 
 impl Kept {
     fn wait(&mut self, waiting: Waiting) -> u64 {
-        self.next_token += 1;
-        self.waiting.insert(self.next_token, waiting);
-        self.next_token
+        self.given += 1;
+        self.waiting.insert(self.given, waiting);
+        self.given
+    }
+
+    /// Told once the write of this token is durable, and all before it.
+    fn wait_for(&mut self, token: u64) -> Result<oneshot::Receiver<()>, Closed> {
+        let (told, durable) = oneshot::channel();
+        if self.storage.is_none() {
+            return Err(Closed);
+        }
+        if token > self.stored {
+            self.awaiting.retain(|(_, told)| !told.is_closed());
+            self.awaiting.push((token, told));
+        } else {
+            // Nobody has gone: it is waited for in a moment.
+            let _ = told.send(());
+        }
+        Ok(durable)
+    }
+
+    /// The log ends before `from`.
+    pub(super) fn truncate(&mut self, from: u64, last: Option<LogId>) {
+        self.recent.truncate(from);
+        self.last = last;
+        for waiting in self.waiting.values_mut() {
+            if let Waiting::Appended { end } = waiting {
+                // What comes in their place is not durable with them.
+                *end = from.min(*end);
+            }
+        }
     }
 }
 

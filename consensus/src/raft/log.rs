@@ -135,7 +135,10 @@ impl RaftLogStorage<Types> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
-        self.0.append(entries, flushed).await.map_err(|error| write_failed(&error))
+        self.0.append(entries).await.map_err(|error| write_failed(&error))?;
+        // So that it goes on; what must wait for the disk waits in `keep`.
+        flushed.log_io_completed(Ok(()));
+        Ok(())
     }
 
     async fn truncate(&mut self, from: LogId) -> Result<(), StorageError> {
@@ -148,8 +151,7 @@ impl RaftLogStorage<Types> for LogStore {
             if kept.last.is_none_or(|last| last.index < from) {
                 return None;
             }
-            kept.recent.truncate(from);
-            kept.last = last;
+            kept.truncate(from, last);
             let mut batch = Batch::new();
             batch.truncate_log(from);
             Some(batch)

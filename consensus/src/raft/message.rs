@@ -142,6 +142,11 @@ impl Answer {
 }
 
 impl Append {
+    /// No entries, after none: nothing but a sign of this term's leader.
+    pub(super) fn beat(term: u64) -> Append {
+        Append { term, previous: None, entries: Vec::new(), committed: None }
+    }
+
     /// The question of this request; none where its entries do not follow on each other or are of a later term: then a
     /// new leader has put its own in their place while this member still took itself for the leader.
     pub(super) fn of(request: &AppendEntriesRequest<Types>) -> Option<Append> {

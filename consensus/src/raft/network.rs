@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::config::{LogId, Member, Types, Vote};
 use super::event::Event;
+use super::keep::Keep;
 use super::logged::{Ballot, Place};
 use super::message::{Answer, Append, Ask, Body, Chunk, Message};
 use super::runtime::Runtime;
@@ -111,12 +112,16 @@ impl Drop for Question {
 }
 
 /// Makes the ways to other members.
-pub(super) struct Network(pub(super) Arc<Asked>);
+pub(super) struct Network {
+    pub(super) asked: Arc<Asked>,
+    pub(super) keep: Arc<Keep>,
+}
 
 /// A way to one of them.
 pub(super) struct Peer {
     to: NodeId,
     asked: Arc<Asked>,
+    keep: Arc<Keep>,
     /// The last question, as long as its answer is missing.
     open: Option<Question>,
 }
@@ -125,13 +130,13 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: Member, _: &EmptyNode) -> Peer {
-        Peer::new(target.0, self.0.clone())
+        Peer::new(target.0, self.asked.clone(), self.keep.clone())
     }
 }
 
 impl Peer {
-    pub(super) fn new(to: NodeId, asked: Arc<Asked>) -> Peer {
-        Peer { to, asked, open: None }
+    pub(super) fn new(to: NodeId, asked: Arc<Asked>, keep: Arc<Keep>) -> Peer {
+        Peer { to, asked, keep, open: None }
     }
 
     /// Asks, and waits for the answer as long as the caller does. The same question asked again keeps its number, so that
@@ -158,6 +163,24 @@ impl Peer {
                 answer
             }
             Err(_) => future::pending().await,
+        }
+    }
+
+    /// Waits until the entry at `index` is durable here. A disk may take longer than the other waits for a sign of its leader,
+    /// so it is given one meanwhile.
+    async fn await_disk(&self, index: u64, term: u64) {
+        let beat = Duration::from_millis(limits::RAFT_HEARTBEAT_MS / 2);
+        loop {
+            match Runtime::timeout(beat, self.keep.entry_stored(index)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(_)) => return future::pending().await,
+                Err(_) => {
+                    let ask = Ask::Append(Append::beat(term));
+                    // No question has this number, so its answer is none.
+                    let message = Message { life: self.asked.life, number: 0, body: Body::Ask(ask) };
+                    drop(self.asked.events.try_send(Event::Send { to: self.to, bytes: message.encode() }));
+                }
+            }
         }
     }
 
@@ -194,6 +217,11 @@ impl RaftNetwork<Types> for Peer {
         let mine = Ballot::from(&request.vote);
         // Before they hear of it.
         self.asked.told.fetch_max(request.leader_commit.map_or(0, |last| last.index + 1), Ordering::AcqRel);
+        // The disk here has them first, and what they follow: see `keep`.
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        if let Some(last) = last.max(request.leader_commit) {
+            self.await_disk(last.index, mine.term).await;
+        }
         let Some(append) = Append::of(&request) else { return future::pending().await };
         match self.ask(Ask::Append(append)).await {
             Answer::Appended => Ok(AppendEntriesResponse::Success),

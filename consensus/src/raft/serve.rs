@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::config::{LogId, Member, Raft, Types, Vote};
 use super::event::Event;
+use super::keep::Keep;
 use super::logged::{Ballot, Place};
 use super::message::{Answer, Append, Ask, Body, Chunk, Message};
 use super::snapshot::Head;
@@ -19,6 +20,7 @@ use super::snapshot::Head;
 /// What answers.
 pub(super) struct Serve {
     raft: Raft,
+    keep: Arc<Keep>,
     events: mpsc::Sender<Event>,
     incoming: Option<Incoming>,
 }
@@ -50,8 +52,8 @@ impl Asker {
 }
 
 impl Serve {
-    pub(super) fn new(raft: Raft, events: mpsc::Sender<Event>) -> Serve {
-        Serve { raft, events, incoming: None }
+    pub(super) fn new(raft: Raft, keep: Arc<Keep>, events: mpsc::Sender<Event>) -> Serve {
+        Serve { raft, keep, events, incoming: None }
     }
 
     /// Answers a question, at once or from a task; one too many is not answered.
@@ -61,7 +63,7 @@ impl Serve {
         }
         let (raft, asker) = (self.raft.clone(), Asker { from, life, number, events: self.events.clone() });
         match ask {
-            Ask::Append(append) => drop(tasks.spawn(answer_append(raft, asker, append))),
+            Ask::Append(append) => drop(tasks.spawn(answer_append(raft, self.keep.clone(), asker, append))),
             Ask::Elect { term, last } => drop(tasks.spawn(answer_elect(raft, asker, term, last))),
             Ask::Chunk(chunk) => self.take_chunk(tasks, asker, chunk),
         }
@@ -118,10 +120,15 @@ impl Incoming {
     }
 }
 
-async fn answer_append(raft: Raft, asker: Asker, append: Append) {
+async fn answer_append(raft: Raft, keep: Arc<Keep>, asker: Asker, append: Append) {
     let Ok(request) = append.request(asker.from) else { return };
     match raft.append_entries(request).await {
-        Ok(AppendEntriesResponse::Success) => asker.answer(Answer::Appended),
+        Ok(AppendEntriesResponse::Success) => {
+            // Not these entries alone: those before them, too, are taken for durable by who hears this.
+            if keep.all_stored().await.is_ok() {
+                asker.answer(Answer::Appended);
+            }
+        }
         Ok(AppendEntriesResponse::Conflict) => asker.answer(Answer::Conflict),
         Ok(AppendEntriesResponse::HigherVote(vote)) => asker.answer(Answer::Higher(Ballot::from(&vote))),
         // openraft takes all entries of a request or none; and one that has stopped says nothing.
