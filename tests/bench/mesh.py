@@ -85,8 +85,8 @@ class Line:
                 parts.append(base64.b64decode(answer["part"]))
             elif "ok" in answer:
                 return json.loads(b"".join(parts))
-            else:
-                raise SystemExit(f"{kind} of {job}: {answer}")
+            elif "error" in answer:
+                return None
 
 
 class Watch:
@@ -143,7 +143,7 @@ def cpu_s(pids):
 
 
 def resident_mib(pid):
-    """Resident memory of a process and its children, in MiB: (the sum, the node's own, shared pages counted once)."""
+    """Resident memory in MiB: of a process and its children, of the process, and with shared pages counted in part."""
     def field(path, name):
         lines = pathlib.Path(path).read_text().splitlines()
         return sum(int(line.split()[1]) for line in lines if line.startswith(name + ":")) / 1024
@@ -185,14 +185,15 @@ def latency(at, watching, jobs=SMALL_JOBS):
     return {"median_ms": median_ms(times), "best_ms": ordered[0] * 1e3, "p95_ms": ordered[len(times) * 95 // 100] * 1e3}
 
 
-def throughput(at, watching, shards, pids):
+def throughput(at, watching, shards, pids, members):
     """Shards a second of one job, end to end."""
     line, before = Line(at), cpu_s(pids)
     start = time.perf_counter()
     job = line.submit(shards)
     seconds = watching.wait(job) - start
     used = cpu_s(pids) - before
-    metrics = line.artifact(job, "metrics_json")
+    # A member that was overtaken by the others' votes has no artifacts of its own.
+    metrics = next(filter(None, (Line(member).artifact(job, "metrics_json") for member in members)))
     return {"shards": shards, "seconds": seconds, "per_s": shards / seconds, "attestations": metrics["attestations"],
             "batch": shards / metrics["attestations"], "cpu_ms_per_shard": used * 1e3 / shards}
 
@@ -222,8 +223,10 @@ def commands(binary, folder, file, count=7):
     times = []
     for _ in range(count):
         start = time.perf_counter()
-        subprocess.run([binary, "--json", "--node", folder, "job", "submit", file, "--wait"], check=True,
-                       stdout=subprocess.DEVNULL)
+        done = subprocess.run([binary, "--json", "--node", folder, "job", "submit", file, "--wait"], text=True,
+                              capture_output=True)
+        if done.returncode != 0:
+            raise SystemExit(f"`job submit --wait` ended with {done.returncode}: {done.stdout}{done.stderr}")
         times.append(time.perf_counter() - start)
     return median_ms(times)
 
@@ -256,7 +259,7 @@ def mesh_of_one(binary, base, job_file, sizes):
         watching, pids = Watch(folder), [process.pid]
         time.sleep(0.5)
         found = {"latency": latency(folder, watching),
-                 "throughput": [throughput(folder, watching, size, pids) for size in sizes],
+                 "throughput": [throughput(folder, watching, size, pids, [folder]) for size in sizes],
                  "stream": stream(folder, watching), "command_ms": commands(binary, folder, job_file)}
     finally:
         process.send_signal(signal.SIGTERM)
@@ -264,44 +267,60 @@ def mesh_of_one(binary, base, job_file, sizes):
     return found
 
 
+def announced(process, log):
+    """What `dev cluster` says once its nodes run."""
+    text = ""
+    for line in process.stdout:
+        text += line
+        try:
+            return json.loads(text)["nodes"]
+        except ValueError:
+            continue
+    raise SystemExit(f"the cluster does not start: see {log}")
+
+
+def idle_for(pids, seconds=IDLE_S):
+    """Processor share and memory of each node that has nothing to do."""
+    before = [cpu_s([pid]) for pid in pids]
+    time.sleep(seconds)
+    return [{"cpu_percent": (cpu_s([pid]) - then) / seconds * 100, **resident_mib(pid)} for pid, then in zip(pids, before)]
+
+
 def cluster(binary, base, job_file, sizes, idle):
     with open(base / "cluster.log", "w") as log:
         process = subprocess.Popen([binary, "--json", "dev", "cluster", "--nodes", "5", "--dir", base / "cluster"],
                                    stdout=subprocess.PIPE, stderr=log, text=True)
     try:
-        announced = process.stdout.readline()
-        if not announced:
-            raise SystemExit(f"the cluster does not start: see {base}/cluster.log")
-        nodes = json.loads(announced)["nodes"]
+        nodes = announced(process, base / "cluster.log")
         folders = [pathlib.Path(node["folder"]) for node in nodes]
         pids = [node["pid"] for node in nodes]
         hub, agents = range(3), range(3, 5)
         time.sleep(4)
+        found = {}
+        if idle:
+            found["idle_agents"] = idle_for([pids[at] for at in agents])
+            found["idle_hub"] = idle_for([pids[at] for at in hub], 10)
         statuses = [Line(folders[at]).ask({"do": "status"}) for at in hub]
         leader = next(at for at in hub if statuses[at]["leads"])
         follower = next(at for at in hub if at != leader)
         watching = Watch(folders[leader])
-        found = {"latency": latency(folders[leader], watching),
-                 "latency_follower": latency(folders[follower], Watch(folders[follower])),
-                 "throughput": [throughput(folders[leader], watching, size, pids) for size in sizes],
-                 "stream": stream(folders[leader], watching),
-                 "command_ms": commands(binary, folders[leader], job_file),
-                 "command_agent_ms": commands(binary, folders[4], job_file)}
+        found |= {"latency": latency(folders[leader], watching),
+                  "latency_follower": latency(folders[follower], Watch(folders[follower])),
+                  "throughput": [throughput(folders[leader], watching, size, pids, folders[:3]) for size in sizes],
+                  "stream": stream(folders[leader], watching),
+                  "command_ms": commands(binary, folders[leader], job_file),
+                  "command_agent_ms": commands(binary, folders[4], job_file)}
         # What the hub itself costs: its members execute nothing.
         for at in hub:
             Line(folders[at]).ask({"do": "pause"})
         time.sleep(2)
         hub_pids = [pids[at] for at in hub]
-        found["agents_alone"] = [throughput(folders[leader], watching, size, hub_pids) for size in sizes]
+        found["agents_alone"] = [throughput(folders[leader], watching, size, hub_pids, folders[:3]) for size in sizes]
         for at in hub:
             Line(folders[at]).ask({"do": "resume"})
         if idle:
             time.sleep(5)
-            before = [cpu_s([pid]) for pid in pids]
-            time.sleep(IDLE_S)
-            used = [(cpu_s([pid]) - then) / IDLE_S * 100 for pid, then in zip(pids, before)]
-            found["idle"] = {"agents": [{"cpu_percent": used[at], **resident_mib(pids[at])} for at in agents],
-                             "hub": [{"cpu_percent": used[at], **resident_mib(pids[at])} for at in hub]}
+            found["idle_after"] = idle_for([pids[at] for at in agents])
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
@@ -350,10 +369,12 @@ def tell(rounds):
         rows.append((f"{title}: `job submit --wait`, whole process", f"{best(each['command_ms'] for each in found):.0f} ms"))
         if name == "cluster":
             rows.append((f"{title}: the same at an agent", f"{best(each['command_agent_ms'] for each in found):.0f} ms"))
-            for kind, idle in ((kind, value) for each in found if "idle" in each for kind, value in each["idle"].items()):
-                worst = max(idle, key=lambda value: value["sum"])
-                rows.append((f"idle, {kind}, the worst", f"{worst['sum']:.1f} MiB resident (node {worst['node']:.1f}, "
-                             f"proportional {worst['proportional']:.1f}), {max(value['cpu_percent'] for value in idle):.2f} % CPU"))
+            for kind, what in (("idle_agents", "an agent, idle since its start"), ("idle_hub", "a hub member, likewise"),
+                               ("idle_after", "an agent, idle after all these jobs")):
+                for idle in (each[kind] for each in found if kind in each):
+                    worst = max(idle, key=lambda value: value["sum"])
+                    rows.append((f"{what}; the worst", f"{worst['sum']:.1f} MiB resident (the node {worst['node']:.1f}, its "
+                                 f"worker the rest), {max(value['cpu_percent'] for value in idle):.2f} % of a core"))
     for name in ("ray", "dask"):
         found = [each[name] for each in rounds if name in each]
         if found:
@@ -388,17 +409,18 @@ def main():
     try:
         for number in range(options.rounds):
             found = {"load": os.getloadavg()[0], "fsync_ms": fsync_ms(base)}
-            if "one" in chosen:
-                found["one"] = mesh_of_one(options.binary, base, job_file, sizes)
-            if "cluster" in chosen:
-                found["cluster"] = cluster(options.binary, base, job_file, sizes, idle=number == 0)
-            for name in ("ray", "dask"):
-                if name in chosen:
-                    found[name] = peer(options.python, name)
             rounds.append(found)
-            print(json.dumps(found), file=sys.stderr, flush=True)
-            if options.json:
-                options.json.write_text(json.dumps(rounds, indent=1))
+            contestants = {
+                "one": lambda: mesh_of_one(options.binary, base, job_file, sizes),
+                "cluster": lambda first=number == 0: cluster(options.binary, base, job_file, sizes, idle=first),
+                "ray": lambda: peer(options.python, "ray"),
+                "dask": lambda: peer(options.python, "dask"),
+            }
+            for name in chosen:
+                found[name] = contestants[name]()
+                print(json.dumps({name: found[name]}), file=sys.stderr, flush=True)
+                if options.json:
+                    options.json.write_text(json.dumps(rounds, indent=1))
     finally:
         if options.dir is None:
             shutil.rmtree(base, ignore_errors=True)
