@@ -77,7 +77,7 @@ pub struct ShardRun {
 impl Job {
     /// Reads a job and its terms from a JSON envelope.
     pub fn read(bytes: &[u8]) -> Result<(Job, Terms), Problems> {
-        let envelope = Envelope::read(&Json::parse(bytes)?)?;
+        let envelope = Envelope::read(Json::parse(bytes)?)?;
         let profile = registry::require(&envelope.op)?;
         let prepared = profile.read(&envelope.args)?;
         let contract = Contract { op: envelope.op, args: Bytes(prepared.args_bytes()), seed: envelope.seed };

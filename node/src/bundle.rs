@@ -38,6 +38,8 @@ pub const RECEIPT: &str = "receipt.json";
 /// The job's record: canonical CBOR of a `JobRecord`.
 const EVIDENCE: &str = "evidence.cbor";
 const BLOBS: &str = "blobs/";
+/// Bytes of a block of a tar.
+const TAR_BLOCK: usize = 512;
 
 /// Why there is no bundle.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +69,9 @@ pub fn pack(storage: &Storage, file: &JobFile) -> Result<Vec<u8>, BundleError> {
 
 /// Entries in the order of their names, without owners and times.
 fn tar_of(entries: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
+    // Beside each file a header and its padding, and the end.
+    let bytes = entries.values().map(|bytes| bytes.len() + 2 * TAR_BLOCK).sum::<usize>() + 2 * TAR_BLOCK;
+    let mut builder = tar::Builder::new(Vec::with_capacity(bytes));
     for (name, bytes) in entries {
         let mut header = tar::Header::new_ustar();
         header.set_size(bytes.len() as u64);
@@ -93,8 +97,9 @@ fn untar(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
         }
         let name =
             String::from_utf8(file.path_bytes().into_owned()).map_err(|_| "a name is not text".to_owned())?;
-        let mut content = Vec::new();
         // A plain file is in the archive as it is, so none is longer than the archive.
+        let size = usize::try_from(file.size()).unwrap_or(usize::MAX).min(bytes.len());
+        let mut content = Vec::with_capacity(size);
         file.by_ref()
             .take(bytes.len() as u64)
             .read_to_end(&mut content)
@@ -130,8 +135,7 @@ pub fn check(bytes: &[u8], pinned: Option<MeshId>, report: &mut Report) -> Optio
             return None;
         }
     };
-    let again = tar_of(&entries);
-    let difference = canon::first_difference(&again, bytes);
+    let difference = canon::first_difference(&tar_of(&entries), bytes);
     report.expect(
         "bundle.archive",
         difference.is_none(),

@@ -19,7 +19,7 @@ use crate::core::availability::{Availability, Mode};
 /// The file within a data folder.
 pub const CONFIG_FILE_NAME: &str = "config.toml";
 /// Bytes of the file at most.
-const BYTES: u64 = 64 << 10;
+const BYTES: u64 = 8 << 10;
 /// Memory that may be given to the process that computes: from a small shard's needs to the largest machine's 16 TiB.
 const MEMORY_MIB: RangeInclusive<u32> = 64..=16 << 20;
 const MINUTES_A_DAY: u32 = 24 * 60;

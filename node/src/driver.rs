@@ -203,6 +203,12 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                     None => continue,
                 },
                 (ticket, done) = self.executor.next() => Input::Worked { ticket, done },
+                // Before the mesh, which may never be silent; whoever calls waits for the answer before calling again.
+                Some((request, answer)) = self.calls.recv() => {
+                    self.next_call += 1;
+                    self.replies.insert(self.next_call, answer);
+                    Input::Request { token: self.next_call, request }
+                }
                 (from, message) = self.mesh.next() => match message {
                     Message::Raft { bytes } => {
                         if !self.core.may_replicate(&from) {
@@ -217,11 +223,6 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                     }
                     message => Input::Message { from, message },
                 },
-                Some((request, answer)) = self.calls.recv() => {
-                    self.next_call += 1;
-                    self.replies.insert(self.next_call, answer);
-                    Input::Request { token: self.next_call, request }
-                }
                 () = tokio::time::sleep(wait) => Input::Tick,
             };
             self.step(&mut log, now(), input);

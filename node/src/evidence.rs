@@ -13,13 +13,13 @@ use forgemesh_protocol::envelope::{ArtifactKind, Verify, canonical_json};
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::MeshId;
+use forgemesh_protocol::json::Json;
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::receipt::{Digests, Receipt, Statement, Subject, Verification};
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
 use serde::Serialize;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::stop;
@@ -378,7 +378,7 @@ fn check_result(examined: &Examined, bytes: &[u8], report: &mut Report) {
 
 /// What a rendered result is the rendering of, and the mean that it states, if it has one.
 fn result_body(job: &Job, bytes: &[u8]) -> Result<(ResultBody, Option<f64>), String> {
-    let json: Value = serde_json::from_slice(bytes).map_err(|error| format!("result.json: {error}"))?;
+    let json = Json::parse_value(bytes).map_err(|problems| format!("result.json: {problems}"))?;
     let profile = registry::find(&job.contract().op).ok_or("no such profile")?;
     let output = profile.encode_output(&json["output"]).map_err(|error| error.to_string())?;
     let work: Work =

@@ -8,6 +8,7 @@ mod swarm {
 
     mod discovery;
     mod exchange;
+    mod flood;
     mod gossip;
     mod hostile;
     mod meshes;

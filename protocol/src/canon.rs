@@ -4,12 +4,11 @@
 //! Owns both encoders and the one strict decoder. Must never let a CBOR float through (floats travel as
 //! their bits, see [`F64`]), nor accept bytes that differ from their own re-encoding.
 
+mod decoder;
 mod encoder;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::limits::CANON_DEPTH;
 
 /// Why bytes were not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,21 +31,28 @@ pub fn is_zero(count: &u64) -> bool {
 
 /// The canonical CBOR of `value`: definite lengths, shortest integers, map keys sorted by their bytes.
 pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut encoder = encoder::Encoder::default();
+    encoded(value, 0)
+}
+
+/// The same, with room for so many bytes at the beginning.
+fn encoded<T: Serialize + ?Sized>(value: &T, room: usize) -> Vec<u8> {
+    let mut encoder = encoder::Encoder::with_room(room);
     value
         .serialize(&mut encoder)
         .expect("invariant: protocol types have keys of text or bytes and no floats");
     encoder.out
 }
 
-/// Decodes at most `limit` bytes and accepts them only if they are their own canonical form.
+/// Decodes at most `limit` bytes and accepts them only if they are their own canonical form. Takes at most
+/// [`limits::DECODED_FACTOR`](crate::limits::DECODED_FACTOR) bytes of memory for each of them, and
+/// [`limits::DECODED_BYTES`](crate::limits::DECODED_BYTES) besides.
 pub fn from_bytes<T: Serialize + DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CanonError> {
     if bytes.len() > limit {
         return Err(CanonError::TooLong { length: bytes.len(), limit });
     }
-    let value: T = ciborium::de::from_reader_with_recursion_limit(bytes, CANON_DEPTH)
-        .map_err(|error| CanonError::Malformed { reason: error.to_string() })?;
-    match first_difference(&to_bytes(&value), bytes) {
+    let value: T =
+        decoder::decode(bytes).map_err(|error| CanonError::Malformed { reason: error.to_string() })?;
+    match first_difference(&encoded(&value, bytes.len()), bytes) {
         None => Ok(value),
         Some(offset) => Err(CanonError::NotCanonical { offset }),
     }
@@ -208,6 +214,18 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(from_bytes::<Sample>(&bytes[..cut], 100).is_err(), "truncated at {cut}");
         }
+    }
+
+    #[test]
+    fn what_takes_much_memory_must_be_long() {
+        let read = |count: usize, length: usize| {
+            let items = vec![Bytes(vec![7; length]); count];
+            from_bytes::<Vec<Bytes>>(&to_bytes(&items), 1 << 24).map(|read| read == items)
+        };
+        assert_eq!((read(10_000, 0), read(100_000, 40)), (Ok(true), Ok(true)));
+        assert!(matches!(read(1 << 20, 0), Err(CanonError::Malformed { .. })));
+        let deep = [b"\x81".repeat(crate::limits::CANON_DEPTH + 1), vec![0xf6]].concat();
+        assert!(matches!(from_bytes::<Any>(&deep, 100), Err(CanonError::Malformed { .. })));
     }
 
     #[test]

@@ -323,11 +323,11 @@ pub static ENVELOPE: Schema = Schema {
 
 impl Envelope {
     /// Reads the public JSON; every problem is named with its path and its cure.
-    pub fn read(json: &Json) -> Result<Envelope, Problems> {
+    pub fn read(json: Json) -> Result<Envelope, Problems> {
         let mut problems = Problems::default();
-        let mut object = ENVELOPE.read(json, "$", &mut problems);
+        let mut object = ENVELOPE.read(&json, "$", &mut problems);
         let Json::Map(entries) = json else { return Err(problems) };
-        let args = entries.iter().find(|(key, _)| key == "args").map(|(_, args)| args.clone());
+        let args = entries.into_iter().find(|(key, _)| key == "args").map(|(_, args)| args);
         check_seed(&mut object, &mut problems);
         check_agents(&object, &mut problems);
         tidy_include(&mut object, &mut problems);

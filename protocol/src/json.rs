@@ -2,10 +2,13 @@
 //!
 //! Must never recurse deeper than its limit, nor read more bytes than its limit.
 
+use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
+use crate::allowance::Allowance;
 use crate::limits;
 use crate::problem::{ProblemCode, Problems};
 
@@ -26,18 +29,47 @@ pub enum Json {
 impl Json {
     /// Parses a document of at most [`limits::ENVELOPE_BYTES`] and refuses duplicate keys by their path.
     pub fn parse(bytes: &[u8]) -> Result<Json, Problems> {
+        Json::parse_within(bytes, Allowance::of(bytes.len()))
+    }
+
+    /// Parses such a document as serde's own tree.
+    pub fn parse_value(bytes: &[u8]) -> Result<Value, Problems> {
+        // It is there twice for a moment.
+        Json::parse_within(bytes, Allowance::of(bytes.len()).half()).map(|json| json.to_value())
+    }
+
+    fn parse_within(bytes: &[u8], allowance: Allowance) -> Result<Json, Problems> {
         if bytes.len() > limits::ENVELOPE_BYTES {
             let message = format!("{} bytes", bytes.len());
             let cure = format!("an envelope has at most {} bytes", limits::ENVELOPE_BYTES);
             return Err(Problems::one(ProblemCode::TooLarge, "$", message, cure));
         }
         let mut reader = serde_json::Deserializer::from_slice(bytes);
-        let seed = Tree { depth: 0 };
+        let allowance = RefCell::new(allowance);
+        let seed = Tree { depth: 0, allowance: &allowance };
         let json = seed.deserialize(&mut reader).and_then(|json| reader.end().map(|()| json));
         let json = json.map_err(syntax)?;
         let mut problems = Problems::default();
         find_duplicates(&json, "$", &mut problems);
         problems.into_result(json)
+    }
+
+    /// As serde's own tree, in which of equal keys the last one counts.
+    fn to_value(&self) -> Value {
+        match self {
+            Json::Null => Value::Null,
+            Json::Bool(value) => Value::from(*value),
+            Json::Int(value) => u64::try_from(*value)
+                .map(Value::from)
+                .or_else(|_| i64::try_from(*value).map(Value::from))
+                .unwrap_or_default(),
+            Json::Float(value) => Value::from(*value),
+            Json::Text(text) => Value::from(text.as_str()),
+            Json::List(items) => items.iter().map(Json::to_value).collect(),
+            Json::Map(entries) => {
+                Value::Object(entries.iter().map(|(key, value)| (key.clone(), value.to_value())).collect())
+            }
+        }
     }
 
     /// What kind of value this is, for a person.
@@ -54,13 +86,25 @@ impl Json {
     }
 }
 
+/// A value within a larger document, for serde's `deserialize_with`: as deep as an envelope at most, and of no more values
+/// than the smallest envelope may have.
+pub fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    // It is there twice for a moment.
+    let allowance = RefCell::new(Allowance::of(0).half());
+    Ok(Tree { depth: 0, allowance: &allowance }.deserialize(deserializer)?.to_value())
+}
+
 const TOO_DEEP: &str = "nested too deeply";
+const TOO_MANY: &str = "so many values that they take too much memory";
 
 fn syntax(error: serde_json::Error) -> Problems {
     let text = error.to_string();
     if text.starts_with(TOO_DEEP) {
         let cure = format!("nest at most {} levels", limits::JSON_DEPTH);
         return Problems::one(ProblemCode::TooLarge, "$", text, cure);
+    }
+    if text.starts_with(TOO_MANY) {
+        return Problems::one(ProblemCode::TooLarge, "$", text, "leave out values that no field asks for");
     }
     let cure = if text.contains("number out of range") {
         "a number must fit a 64-bit float and be finite"
@@ -108,25 +152,35 @@ pub fn printable(text: &str) -> String {
 }
 
 #[derive(Clone, Copy)]
-struct Tree {
+struct Tree<'a> {
     depth: usize,
+    allowance: &'a RefCell<Allowance>,
 }
 
-impl Tree {
-    fn deeper<E: serde::de::Error>(self) -> Result<Tree, E> {
+impl Tree<'_> {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         let depth = self.depth + 1;
-        if depth > limits::JSON_DEPTH { Err(E::custom(TOO_DEEP)) } else { Ok(Tree { depth }) }
+        if depth > limits::JSON_DEPTH { Err(E::custom(TOO_DEEP)) } else { Ok(Tree { depth, ..self }) }
+    }
+
+    /// One more for `list`.
+    fn item<T, E: serde::de::Error>(self, list: &[T]) -> Result<(), E> {
+        let fits = self.allowance.borrow_mut().item(list.len(), LIST, size_of::<T>());
+        if fits { Ok(()) } else { Err(E::custom(TOO_MANY)) }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Tree {
+/// For how many a list has room at the beginning.
+const LIST: usize = 4;
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
     type Value = Json;
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Tree {
+impl<'de> Visitor<'de> for Tree<'_> {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,6 +208,7 @@ impl<'de> Visitor<'de> for Tree {
         let seed = self.deeper()?;
         let mut out = Vec::new();
         while let Some(item) = items.next_element_seed(seed)? {
+            self.item(&out)?;
             out.push(item);
         }
         Ok(Json::List(out))
@@ -162,6 +217,7 @@ impl<'de> Visitor<'de> for Tree {
         let seed = self.deeper()?;
         let mut out = Vec::new();
         while let Some(key) = entries.next_key::<String>()? {
+            self.item(&out)?;
             out.push((key, entries.next_value_seed(seed)?));
         }
         Ok(Json::Map(out))

@@ -5,6 +5,14 @@ use std::ops::Range;
 /// Version of the wire and of every signed structure.
 pub const PROTOCOL_VERSION: u64 = 1;
 
+/// Bytes of memory that decoding may take for each byte that came from outside ...
+pub const DECODED_FACTOR: usize = 4;
+/// ... and besides.
+pub const DECODED_BYTES: usize = 1 << 20;
+/// Items of a list for which there is room before any of them is decoded.
+pub const DECODED_AHEAD: usize = 256;
+/// Bytes of the reason why something cannot be decoded.
+pub const DECODED_REASON_BYTES: usize = 256;
 /// Nesting depth of canonical CBOR.
 pub const CANON_DEPTH: usize = 24;
 /// Nesting depth of a JSON envelope.
@@ -63,6 +71,8 @@ pub const READS: usize = 256;
 pub const READ_MS: u64 = 5_000;
 /// How long a node waits for the hub's answer to one.
 pub const ASK_MS: u64 = 30_000;
+/// Nodes for which the books are being read at once; another one asks again, and so does the same.
+pub const BOOKS_READ: usize = 64;
 /// Clients of a control socket at once.
 pub const CONTROL_CLIENTS: usize = 64;
 /// Bytes of a mesh's name.
@@ -265,8 +275,6 @@ pub const TRIANGLE_SIDE: usize = 64;
 
 /// A message with a larger body travels on a stream of its own, so that small ones are not held up.
 pub const SMALL_MESSAGE_BYTES: usize = 64 << 10;
-/// CBOR items in one message: each costs tens of bytes once it is decoded, however short it was.
-pub const MESSAGE_ITEMS: u64 = 1 << 20;
 /// Messages of the node that its network has not looked at yet; further ones are lost.
 pub const MESH_COMMANDS: usize = 4_096;
 /// Messages from others that the node has not taken yet; further ones are lost.

@@ -97,6 +97,7 @@ pub struct BuildDefinition {
 pub struct Parameters {
     pub op: Op,
     /// The profile's canonical arguments.
+    #[serde(deserialize_with = "crate::json::bounded")]
     pub args: Value,
     pub seed: Seed,
     pub terms: Terms,
@@ -283,14 +284,25 @@ impl Statement {
 }
 
 impl Receipt {
-    /// The file.
+    /// The file, in canonical JSON. The payload is nearly all of it, and is not copied more often than it must be.
     pub fn to_bytes(&self) -> Vec<u8> {
-        canon::to_json(self)
+        let payload = crate::base64::encode(&self.payload.0);
+        let (kind, signatures) = (canon::to_json(&self.payload_type), canon::to_json(&self.signatures));
+        let parts: [&[u8]; 7] = [
+            b"{\"payload\":\"",
+            payload.as_bytes(),
+            b"\",\"payloadType\":",
+            &kind,
+            b",\"signatures\":",
+            &signatures,
+            b"}",
+        ];
+        parts.concat()
     }
 
     /// Reads a file strictly; signatures are not checked here.
     pub fn decode(bytes: &[u8]) -> Result<(Receipt, Statement), ReceiptError> {
-        let receipt: Receipt = from_canonical_json(bytes).map_err(ReceiptError::File)?;
+        let receipt = from_canonical_json(bytes, Receipt::to_bytes).map_err(ReceiptError::File)?;
         let kind = |field, found: &str, expected: &'static str| {
             let found_text = crate::json::printable(found);
             if found == expected {
@@ -300,7 +312,8 @@ impl Receipt {
             }
         };
         kind("payloadType", &receipt.payload_type, PAYLOAD_TYPE)?;
-        let statement: Statement = from_canonical_json(&receipt.payload.0).map_err(ReceiptError::Payload)?;
+        let statement: Statement =
+            from_canonical_json(&receipt.payload.0, canon::to_json).map_err(ReceiptError::Payload)?;
         kind("_type", &statement.statement_type, STATEMENT_TYPE)?;
         kind("predicateType", &statement.predicate_type, PREDICATE_TYPE)?;
         Ok((receipt, statement))
@@ -312,16 +325,17 @@ impl Receipt {
     }
 }
 
-/// Decodes canonical JSON of a bounded length; anything that re-encodes differently is refused.
-pub fn from_canonical_json<T: Serialize + serde::de::DeserializeOwned>(
+/// Decodes canonical JSON of a bounded length; anything that `encode` writes differently is refused.
+fn from_canonical_json<T: serde::de::DeserializeOwned>(
     bytes: &[u8],
+    encode: impl Fn(&T) -> Vec<u8>,
 ) -> Result<T, CanonError> {
     if bytes.len() > limits::RECEIPT_BYTES {
         return Err(CanonError::TooLong { length: bytes.len(), limit: limits::RECEIPT_BYTES });
     }
     let value: T =
         serde_json::from_slice(bytes).map_err(|error| CanonError::Malformed { reason: error.to_string() })?;
-    match canon::first_difference(&canon::to_json(&value), bytes) {
+    match canon::first_difference(&encode(&value), bytes) {
         None => Ok(value),
         Some(offset) => Err(CanonError::NotCanonical { offset }),
     }
@@ -332,4 +346,23 @@ fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut out = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     out.extend_from_slice(payload);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_written_as_any_canonical_json() {
+        let secret = SecretKey::from_bytes(&[7; 32]);
+        let signature = ReceiptSignature { keyid: secret.public().id(), sig: secret.sign_raw(b"it") };
+        for (payload, kind, signatures) in
+            [(b"".as_slice(), PAYLOAD_TYPE, 1), (b"{\"a\":1}", "\"\n\u{e9}", 2), (&[255; 100], "", 0)]
+        {
+            let signatures = vec![signature.clone(); signatures];
+            let receipt =
+                Receipt { payload: Bytes(payload.to_vec()), payload_type: kind.to_owned(), signatures };
+            assert_eq!(receipt.to_bytes(), canon::to_json(&receipt));
+        }
+    }
 }

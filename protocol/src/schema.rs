@@ -67,7 +67,7 @@ pub enum Kind {
         max: usize,
     },
     Object(&'static Schema),
-    /// Any object; somebody else reads it.
+    /// Any object; somebody else reads it, and here stands nothing for it.
     Open,
 }
 
@@ -206,7 +206,7 @@ impl Kind {
                 (ProblemCode::OutOfRange, format!("found {} items", items.len()))
             }
             (Kind::Object(schema), _) => return Some(Value::Object(schema.read(json, path, problems))),
-            (Kind::Open, Json::Map(_)) => return Some(open(json)),
+            (Kind::Open, Json::Map(_)) => return Some(Value::Null),
             _ => (ProblemCode::WrongType, format!("found {}", json.kind())),
         };
         problems.add(code, path, message, format!("expected {}", self.describe()));
@@ -311,21 +311,6 @@ fn number(json: &Json) -> String {
         // An exponent where three hundred digits would stand.
         _ if float(json) != 0.0 && !(1e-6..1e17).contains(&float(json).abs()) => format!("{:e}", float(json)),
         _ => float(json).to_string(),
-    }
-}
-
-fn open(json: &Json) -> Value {
-    match json {
-        Json::Null => Value::Null,
-        Json::Bool(value) => Value::from(*value),
-        Json::Int(value) => u64::try_from(*value)
-            .map(Value::from)
-            .or_else(|_| i64::try_from(*value).map(Value::from))
-            .unwrap_or_default(),
-        Json::Float(value) => Value::from(*value),
-        Json::Text(text) => Value::from(text.as_str()),
-        Json::List(items) => items.iter().map(open).collect(),
-        Json::Map(entries) => Value::Object(entries.iter().map(|(k, v)| (k.clone(), open(v))).collect()),
     }
 }
 

@@ -6,6 +6,7 @@ mod caps;
 mod cluster;
 mod computing;
 mod crowd;
+mod flood;
 mod lines;
 mod netns;
 mod pair;

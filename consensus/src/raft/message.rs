@@ -305,6 +305,52 @@ mod tests {
     }
 
     #[test]
+    fn damaged_messages_are_refused_or_mean_what_they_say() {
+        let place = Place { term: 2, index: 6 };
+        let members =
+            Members { voters: vec![(0..3).map(node).collect()], learners: BTreeSet::from([node(7)]) };
+        let entries =
+            [blank(2, 7), Logged { index: 8, term: 3, payload: Payload::Members(members) }, blank(3, 9)];
+        let ballot = Ballot { term: 3, member: Some(node(2)), elected: true };
+        let chunk = Chunk { term: 3, length: 900, hash: Hash::ZERO, offset: 300, part: Bytes(vec![5; 300]) };
+        let bodies = [
+            Body::Ask(Ask::Append(append(3, Some(place), &entries))),
+            Body::Ask(Ask::Elect { term: 3, last: Some(place) }),
+            Body::Ask(Ask::Chunk(chunk)),
+            Body::Answer(Answer::Voted { granted: true, ballot, last: Some(place) }),
+            Body::Answer(Answer::Next(300)),
+        ];
+        // A linear congruential generator: the numbers are the seed's.
+        let mut state = 20_24_u64;
+        let mut draw = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut accepted = 0;
+        for case in 0..40_000 {
+            let body = bodies[draw(bodies.len())].clone();
+            let mut bytes = Message { life: 1, number: 2, body }.encode().0;
+            for _ in 0..1 + draw(3) {
+                let at = draw(bytes.len());
+                match draw(4) {
+                    0 => bytes[at] ^= 1 << draw(8),
+                    1 => bytes[at] = draw(256) as u8,
+                    2 => bytes.truncate(at + 1),
+                    _ => drop(bytes.splice(at..at, [0x9b, 0xff, 0xff, 0xff, 0xff].into_iter().take(draw(6)))),
+                }
+            }
+            if let Ok(message) = Message::decode(&bytes) {
+                accepted += 1;
+                assert_eq!(message.encode().0, bytes, "case {case}");
+                if let Body::Ask(Ask::Append(append)) = message.body {
+                    let _ = append.request(node(1));
+                }
+            }
+        }
+        assert!(accepted > 100, "{accepted} of them");
+    }
+
+    #[test]
     fn a_ballot_is_above_another_where_openraft_says_so_and_never_panics() {
         let members = [None, Some(node(1)), Some(node(2))];
         let ballots: Vec<Ballot> = (1..3)

@@ -38,13 +38,15 @@ pub(crate) struct ArchiveRole {
     turn: usize,
     /// Entries of this member's own that come after a gap.
     waiting: BTreeMap<u64, (Hash, Batch, AfterStore)>,
+    /// For whom the books are being read.
+    read_for: BTreeSet<NodeId>,
 }
 
 impl ArchiveRole {
     /// `known`: how many entries this node's own log has led to.
     pub fn new(charters: Charters, end: LedgerEnd, known: u64) -> Self {
-        let waiting = BTreeMap::new();
-        ArchiveRole { charters, charter: 0, end, known, asked_ms: None, turn: 0, waiting }
+        let (waiting, read_for) = (BTreeMap::new(), BTreeSet::new());
+        ArchiveRole { charters, charter: 0, end, known, asked_ms: None, turn: 0, waiting, read_for }
     }
 
     /// Others may sign from now on.
@@ -105,14 +107,16 @@ impl ArchiveRole {
     }
 
     /// A node asks for the books from here on.
-    pub fn asked(&self, cx: &mut Context<'_>, to: NodeId, from: u64) {
-        if from < self.end.entries {
+    pub fn asked(&mut self, cx: &mut Context<'_>, to: NodeId, from: u64) {
+        let is_free = self.read_for.len() < limits::BOOKS_READ;
+        if from < self.end.entries && is_free && self.read_for.insert(to) {
             cx.work(Work::Books { from }, AfterWork::Books { to });
         }
     }
 
     /// They were read: those whose receipts are complete are sent.
-    pub fn read(&self, cx: &mut Context<'_>, to: NodeId, done: Done) {
+    pub fn read(&mut self, cx: &mut Context<'_>, to: NodeId, done: Done) {
+        self.read_for.remove(&to);
         let Done::Books { files } = done else { return };
         for file in files {
             let complete = JobFile::decode(&file.0).is_ok_and(|file| self.is_signed(&file));
@@ -186,6 +190,9 @@ impl ArchiveRole {
     /// What waits here, and how much may.
     pub fn queues(&self) -> Vec<Queue> {
         let bound = limits::LOG_ENTRIES + limits::OPEN_JOBS as u64;
-        vec![Queue::new("archive: entries after a gap", self.waiting.len() as u64, bound)]
+        vec![
+            Queue::new("archive: entries after a gap", self.waiting.len() as u64, bound),
+            Queue::new("archive: readers", self.read_for.len() as u64, limits::BOOKS_READ as u64),
+        ]
     }
 }

@@ -89,7 +89,7 @@ impl Availability {
     }
 
     fn is_billed_so(&self, submission: &Submission, contract: &Contract) -> bool {
-        let envelope = Json::parse(&submission.envelope.0).and_then(|json| Envelope::read(&json));
+        let envelope = Json::parse(&submission.envelope.0).and_then(Envelope::read);
         let Ok(envelope) = envelope else { return false };
         envelope.op == contract.op && self.billing.contains(&envelope.terms.ctx.billing.mode)
     }

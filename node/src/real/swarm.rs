@@ -22,7 +22,6 @@ mod listeners;
 mod outboxes;
 mod peers;
 mod reader;
-mod shape;
 mod streams;
 mod transport;
 

@@ -17,7 +17,7 @@ use libp2p::{Multiaddr, PeerId, StreamProtocol, Transport, noise, tcp, yamux};
 use super::bench::{Node, config, config_from, mesh, reach, secret, small, until, within};
 
 /// A peer that opens streams of messages and writes bytes to them.
-struct Hostile {
+pub struct Hostile {
     control: libp2p_stream::Control,
     node: PeerId,
     id: NodeId,
@@ -33,6 +33,11 @@ impl Drop for Hostile {
 impl Hostile {
     /// Connects to the node's first address.
     fn connect(number: u8, node: &Node) -> Hostile {
+        Hostile::connect_to(number, &node.addresses()[0])
+    }
+
+    /// Connects to the node at an address that names it.
+    pub fn connect_to(number: u8, address: &str) -> Hostile {
         let keypair = Keypair::ed25519_from_bytes(secret(number).to_bytes()).unwrap();
         let prologue = [b"forgemesh mesh ".as_slice(), &mesh().0.0].concat();
         let transport = tcp::tokio::Transport::new(tcp::Config::default())
@@ -45,7 +50,7 @@ impl Hostile {
         let settings = libp2p::swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(Duration::from_secs(600));
         let mut swarm = libp2p::Swarm::new(transport, behaviour, keypair.public().to_peer_id(), settings);
-        let address: Multiaddr = node.addresses()[0].parse().unwrap();
+        let address: Multiaddr = address.parse().unwrap();
         let Some(libp2p::multiaddr::Protocol::P2p(peer)) = address.iter().last() else { panic!("{address}") };
         swarm.add_peer_address(peer, address.clone());
         swarm.dial(address).unwrap();
@@ -58,7 +63,7 @@ impl Hostile {
     }
 
     /// A stream of messages.
-    async fn open(&mut self) -> Result<libp2p::Stream, libp2p_stream::OpenStreamError> {
+    pub async fn open(&mut self) -> Result<libp2p::Stream, libp2p_stream::OpenStreamError> {
         let name: String = mesh().0.0[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         let protocol = StreamProtocol::try_from_owned(format!("/forgemesh/{name}/msg/1")).unwrap();
         within("a stream or its refusal", self.control.open_stream(self.node, protocol)).await
@@ -75,7 +80,8 @@ impl Hostile {
     }
 }
 
-fn frame(body: &[u8]) -> Vec<u8> {
+/// A message as it goes over a stream.
+pub fn frame(body: &[u8]) -> Vec<u8> {
     [&(body.len() as u32).to_be_bytes(), body].concat()
 }
 

@@ -34,7 +34,6 @@ const TRUE: u8 = 0xf5;
 const NULL: u8 = 0xf6;
 
 /// Bytes so far.
-#[derive(Default)]
 pub(super) struct Encoder {
     pub out: Vec<u8>,
     /// Where the entries of the maps that are open begin, the innermost last.
@@ -44,6 +43,11 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
+    /// Nothing yet, with room for so many bytes.
+    pub fn with_room(room: usize) -> Self {
+        Encoder { out: Vec::with_capacity(room), starts: Vec::new(), scratch: Vec::new() }
+    }
+
     fn head(&mut self, major: u8, number: u64) {
         match number {
             0..24 => self.out.push(major | number as u8),
@@ -92,11 +96,21 @@ impl Encoder {
         if !(from..self.starts.len().saturating_sub(1)).all(ordered) {
             let mut entries: Vec<_> = (from..self.starts.len()).map(entry).collect();
             entries.sort_unstable_by(|a, b| self.out[a.clone()].cmp(&self.out[b.clone()]));
-            self.scratch.clear();
+            self.make_room(end - self.starts[from]);
             entries.into_iter().for_each(|entry| self.scratch.extend_from_slice(&self.out[entry]));
             self.out[self.starts[from]..].copy_from_slice(&self.scratch);
         }
         self.starts.truncate(from);
+    }
+
+    /// Empties the scratch, which then holds so many bytes. It is never longer than the output, nor there twice.
+    fn make_room(&mut self, bytes: usize) {
+        self.scratch.clear();
+        let room = self.scratch.capacity();
+        if room < bytes {
+            self.scratch = Vec::new();
+            self.scratch = Vec::with_capacity((2 * room).clamp(bytes, self.out.len()));
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! before.
 
 use forgemesh_protocol::envelope::ArtifactKind;
+use forgemesh_protocol::json::Json;
 use forgemesh_protocol::region::Regions;
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +90,8 @@ pub enum Request {
 impl Request {
     /// Reads a line.
     pub fn read(line: &[u8]) -> Result<Request, serde_json::Error> {
+        // A choice by its field is buffered whole before anything of it is refused.
+        Json::parse(line).map_err(serde::de::Error::custom)?;
         serde_json::from_slice(line)
     }
 

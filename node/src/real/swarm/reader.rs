@@ -17,7 +17,6 @@ use tokio::time::{Instant, timeout_at};
 use super::conduct::{Fault, Intake, Place};
 use super::counters::Counters;
 use super::frame::FrameDecoder;
-use super::shape::is_modest;
 
 /// Bytes read at once.
 const CHUNK: usize = 16 << 10;
@@ -130,6 +129,6 @@ impl Reader {
 /// What is large is decoded off the network's thread.
 async fn decode(body: Vec<u8>) -> Option<Message> {
     let is_large = body.len() > limits::SMALL_MESSAGE_BYTES;
-    let decode = move || is_modest(&body).then(|| Message::decode(&body).ok()).flatten();
+    let decode = move || Message::decode(&body).ok();
     if is_large { tokio::task::spawn_blocking(decode).await.ok().flatten() } else { decode() }
 }

@@ -1,0 +1,123 @@
+//! What stands in the replicated log, in snapshots and in records, as it comes from another member or from the disk.
+
+use std::collections::BTreeSet;
+
+use forgemesh_consensus::adjudicate::ChainHead;
+use forgemesh_consensus::command::{Command, Entry};
+use forgemesh_consensus::job::JobRecord;
+use forgemesh_consensus::machine::{Hub, HubState};
+use forgemesh_consensus::raft::{Ballot, Head, Logged, Members, Payload, Place, Proposal};
+use forgemesh_consensus::settle::FinishedJob;
+use forgemesh_node::job_file::JobFile;
+use forgemesh_protocol::canon;
+use forgemesh_protocol::genesis::Genesis;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::ledger::LedgerEntry;
+use forgemesh_protocol::limits;
+
+use crate::damage::Form;
+use crate::examples::{ended, node, signed, value};
+use crate::trial::{Examples, try_all};
+
+fn commands() -> Vec<Command> {
+    let (job, attestation) = (ended().record().id, Hash([4; 32]));
+    vec![
+        Command::Submit { submission: signed("submission") },
+        Command::Start { job },
+        Command::Attest { attestation: signed("attestation") },
+        Command::Reveal { member: node(1), value: Hash([5; 32]) },
+        Command::Pass { member: node(1) },
+        Command::Judge { verdict: signed("verdict") },
+        Command::Vote { vote: signed("vote_final") },
+        Command::Discard { job, attestation },
+        Command::Invite { invitation: signed("invitation") },
+        Command::Enrol { join: signed("join") },
+        Command::Consent { charter: signed("charter") },
+        Command::Seat { charter: Hash([6; 32]), seated: (1..4).map(node).collect() },
+    ]
+}
+
+fn members() -> Members {
+    let set = |numbers: std::ops::Range<u8>| numbers.map(node).collect::<BTreeSet<_>>();
+    Members { voters: vec![set(0..5), set(2..5)], learners: set(8..14) }
+}
+
+#[test]
+fn entries_of_the_log() {
+    let entry = |command| Entry { index: 70, term: 3, at_ms: 1_700_000_000_000, command };
+    let valid = commands().into_iter().map(|command| entry(command).encode()).collect();
+    let examples = Examples { name: "entries_of_the_log", form: Form::Cbor, valid };
+    try_all(&examples, Entry::decode, |entry| Some(entry.encode()));
+}
+
+#[test]
+fn entries_as_members_replicate_them() {
+    let logged = |payload| Logged { index: 70, term: 3, payload };
+    let command =
+        |command: Command| Payload::Command(Proposal { at_ms: 1_700_000_000_000, command: command.into() });
+    let mut valid: Vec<Logged> = commands().into_iter().map(|given| logged(command(given))).collect();
+    valid.extend([logged(Payload::Blank), logged(Payload::Members(members()))]);
+    let valid = valid.iter().map(Logged::encode).collect();
+    let examples = Examples { name: "entries_as_members_replicate_them", form: Form::Cbor, valid };
+    try_all(&examples, Logged::decode, |logged| Some(logged.encode()));
+}
+
+#[test]
+fn votes_of_members() {
+    let ballots = [None, Some(node(2))].map(|member| Ballot { term: 9, member, elected: member.is_some() });
+    let valid = ballots.iter().map(canon::to_bytes).collect();
+    let examples = Examples { name: "votes_of_members", form: Form::Cbor, valid };
+    try_all(&examples, Ballot::decode, |ballot| Some(canon::to_bytes(ballot)));
+}
+
+#[test]
+fn heads_of_snapshots() {
+    let head =
+        Head { last: Place { term: 3, index: 90 }, members: members(), since: Place { term: 1, index: 0 } };
+    let valid = vec![head.encode(b"the state")];
+    let examples = Examples { name: "heads_of_snapshots", form: Form::Bytes, valid };
+    let split = |bytes: &[u8]| Head::split(bytes).map(|(head, state)| (head, state.to_vec()));
+    try_all(&examples, split, |(head, state)| Some(head.encode(state)));
+}
+
+/// A hub at work: an open job, agents, invitations.
+fn state() -> (Genesis, HubState) {
+    let genesis: Genesis = value("genesis");
+    let mut state = Hub::new(genesis.clone()).state().clone();
+    let record = ended().record();
+    for number in 0..50 {
+        state.seen.insert(forgemesh_protocol::id::JobId(Hash([number; 32])), 1_700_000_000_000);
+        state.chains.insert(node(number), ChainHead { seq: 3, digest: Hash([number; 32]) });
+    }
+    state.consents.insert(node(1), signed("charter"));
+    state.open.insert(record.id, record);
+    (genesis, state)
+}
+
+#[test]
+fn snapshots_of_the_hub() {
+    let (genesis, state) = state();
+    let valid = vec![canon::to_bytes(&state), Hub::new(genesis.clone()).snapshot()];
+    let examples = Examples { name: "snapshots_of_the_hub", form: Form::Cbor, valid };
+    try_all(&examples, |bytes| Hub::restore(genesis.clone(), bytes), |hub| Some(hub.snapshot()));
+}
+
+#[test]
+fn records_of_jobs() {
+    let record = ended().record();
+    let examples = Examples { name: "records_of_jobs", form: Form::Cbor, valid: vec![record.encode()] };
+    try_all(&examples, JobRecord::decode, |record| Some(record.encode()));
+}
+
+#[test]
+fn final_jobs_as_the_books_are_handed_on() {
+    let file = ended().file();
+    let examples = Examples { name: "final_jobs", form: Form::Cbor, valid: vec![file.finished.encode()] };
+    try_all(&examples, FinishedJob::decode, |finished| Some(finished.encode()));
+    let examples = Examples { name: "job_files", form: Form::Cbor, valid: vec![file.encode()] };
+    try_all(&examples, JobFile::decode, |file| Some(file.encode()));
+    let valid = vec![canon::to_bytes(&file.finished.entry)];
+    let examples = Examples { name: "ledger_entries", form: Form::Cbor, valid };
+    let decode = |bytes: &[u8]| canon::from_bytes::<LedgerEntry>(bytes, limits::COMMAND_BYTES);
+    try_all(&examples, decode, |entry| Some(canon::to_bytes(entry)));
+}
