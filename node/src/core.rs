@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod archive;
+pub mod artifacts;
 pub mod availability;
 pub mod beacon;
 pub(crate) mod books;
@@ -150,6 +151,7 @@ pub struct Core {
     keeper: keeper::KeeperRole,
     archive: archive::ArchiveRole,
     relay: relay::RelayRole,
+    artifacts: artifacts::ArtifactsRole,
     tokens: Tokens,
 }
 
@@ -202,6 +204,10 @@ pub(crate) enum AfterStore {
     Recorded(Option<Box<Progress>>),
     /// A receipt has the signatures that it needs.
     Signed(Box<Progress>),
+    /// Part of an artifact.
+    Artifact(artifacts::Written),
+    /// What nothing needs is gone: a client is told.
+    Collected { token: u64, reply: Box<Reply> },
     /// Nothing waits.
     Nothing,
 }
@@ -233,6 +239,8 @@ pub(crate) enum AfterWork {
     },
     /// And then what they claim.
     Lookup(forgemesh_protocol::hash::Hash),
+    /// Something about an artifact.
+    Artifact(artifacts::Step),
     Scrub,
 }
 
@@ -308,6 +316,7 @@ impl Core {
             gateway: gateway::GatewayRole::default(),
             keeper: keeper::KeeperRole::new(),
             relay: relay::RelayRole::default(),
+            artifacts: artifacts::ArtifactsRole::default(),
             tokens: Tokens::default(),
             identity,
         }
@@ -316,8 +325,20 @@ impl Core {
     /// The one entrance: what follows from `input` at `now_ms` is appended to `out`.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let (mut inbox, mut replies) = (VecDeque::new(), VecDeque::new());
-        let Core { identity, seating, leader, hub, agent, checker, gateway, keeper, archive, relay, tokens } =
-            self;
+        let Core {
+            identity,
+            seating,
+            leader,
+            hub,
+            agent,
+            checker,
+            gateway,
+            keeper,
+            archive,
+            relay,
+            artifacts,
+            tokens,
+        } = self;
         let (node, now_led) = (identity.node, leader.node);
         let (inbox, replies, finished) = (&mut inbox, &mut replies, &mut Vec::new());
         let mut cx = Context {
@@ -342,6 +363,7 @@ impl Core {
                 queues.extend(archive.queues());
                 queues.extend(hub.iter().flat_map(hub::HubRole::queues));
                 queues.extend(relay.queues());
+                queues.extend(artifacts.queues());
                 queues.push(Queue::new("node: batches being stored", cx.tokens.stores.len() as u64, STORES));
                 cx.out.push(Output::Reply { token, reply: Reply::Queues(queues) });
             }
@@ -364,6 +386,18 @@ impl Core {
                     hub: hub.as_ref().filter(|_| cx.sits()).map(|hub| hub.standing(now)),
                 }));
                 cx.out.push(Output::Reply { token, reply });
+            }
+            Input::Request { token, request: Request::PutArtifact(outlined) } => {
+                artifacts.put(&mut cx, token, outlined);
+            }
+            Input::Request { token, request: Request::PutPiece { artifact, index, bytes } } => {
+                artifacts.put_piece(&mut cx, token, artifact, index, bytes);
+            }
+            Input::Request { token, request: Request::Artifact { artifact, bytes } } => {
+                artifacts.want(&mut cx, token, artifact, bytes);
+            }
+            Input::Request { token, request: Request::Collect { dry } } => {
+                artifacts.collect(&mut cx, token, dry);
             }
             Input::Request { token, request: Request::Ask(body) } => relay.ask(&mut cx, token, body),
             Input::Request { token, request: Request::Answer { to, number, answer } } => {
@@ -408,7 +442,9 @@ impl Core {
                     _ => None,
                 };
                 known.into_iter().for_each(|known| seating.compare(&mut cx, from, known));
-                deliver(&mut cx, hub.as_mut(), agent, checker, from, message);
+                if let Some(message) = artifacts.message(&mut cx, from, message) {
+                    deliver(&mut cx, hub.as_mut(), agent, checker, from, message);
+                }
             }
             Input::Heard { from } => {
                 if cx.leader == Some(from) {
@@ -434,18 +470,24 @@ impl Core {
                 hub.iter().for_each(|hub| archive.told(hub.machine().state().ledger_len));
             }
             Input::Stored { token } => {
-                if let Some(after) = cx.tokens.stores.remove(&token) {
+                if let Some(AfterStore::Artifact(written)) = cx.tokens.stores.get(&token) {
+                    let written = *written;
+                    cx.tokens.stores.remove(&token);
+                    artifacts.stored(&mut cx, written);
+                } else if let Some(after) = cx.tokens.stores.remove(&token) {
                     stored(&mut cx, hub.as_mut(), agent, after);
                 }
             }
             Input::Worked { ticket, done } => match cx.tokens.works.remove(&ticket) {
                 Some(AfterWork::Books { to }) => archive.read(&mut cx, to, done),
+                Some(AfterWork::Artifact(step)) => artifacts.worked(&mut cx, step, done),
                 Some(AfterWork::Scrub) => keeper.scrubbed(&mut cx, done),
                 Some(after) => worked(&mut cx, hub.as_mut(), agent, checker, after, done),
                 None => {}
             },
             Input::DiskLow(low) => {
                 // What the hub has accepted it finishes in what is left; shards can be executed elsewhere.
+                artifacts.disk_low(low);
                 agent.disk_low(low && cx.leader != Some(node));
                 hub.iter_mut().for_each(|hub| hub.disk_low(low));
             }
@@ -459,7 +501,9 @@ impl Core {
         }
         loop {
             while let Some(message) = cx.inbox.pop_front() {
-                deliver(&mut cx, hub.as_mut(), agent, checker, node, message);
+                if let Some(message) = artifacts.message(&mut cx, node, message) {
+                    deliver(&mut cx, hub.as_mut(), agent, checker, node, message);
+                }
             }
             for entered in std::mem::take(cx.finished) {
                 let ready = match entered {
@@ -480,6 +524,7 @@ impl Core {
             archive.advance(&mut cx);
             relay.advance(&mut cx);
             seating.advance(&mut cx);
+            artifacts.advance(&mut cx, hub.as_ref());
             if let Some(hub) = hub {
                 hub.advance(&mut cx);
             }
@@ -498,6 +543,7 @@ impl Core {
             .min(self.keeper.next_deadline(now))
             .min(self.archive.next_deadline(now))
             .min(self.relay.next_deadline(now))
+            .min(self.artifacts.next_deadline(now))
             .min(self.seating.next_deadline(now.up_ms))
     }
 

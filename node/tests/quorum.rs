@@ -2,6 +2,7 @@
 //! one leads and the others follow.
 
 mod quorum {
+    mod artifacts;
     mod bench;
     mod failover;
     mod seats;

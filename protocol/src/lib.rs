@@ -3,6 +3,7 @@
 //! Pure: this crate never reads a clock, does no I/O and draws no entropy. It knows nothing about how a
 //! job is computed (that is `kernel/`), nor where anything is kept (that is `storage/`).
 
+pub mod artifact;
 pub mod attestation;
 pub mod base64;
 pub mod cancellation;

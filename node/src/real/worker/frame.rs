@@ -126,7 +126,14 @@ impl Place {
             | Work::Lookup { .. }
             | Work::File { .. }
             | Work::Books { .. }
-            | Work::Scrub { .. } => Place::Node(work),
+            | Work::Scrub { .. }
+            | Work::Look { .. }
+            | Work::Outline { .. }
+            | Work::Piece { .. }
+            | Work::CheckOutline { .. }
+            | Work::CheckPiece { .. }
+            | Work::Garbage { .. }
+            | Work::Keeping { .. } => Place::Node(work),
         }
     }
 }
@@ -166,6 +173,11 @@ impl Outcome {
             | Done::LookedUp { .. }
             | Done::File { .. }
             | Done::Books { .. }
+            | Done::Looked { .. }
+            | Done::Outlined { .. }
+            | Done::Pieced { .. }
+            | Done::Keeping { .. }
+            | Done::Garbage { .. }
             | Done::Scrubbed { .. } => Outcome::Failed {
                 detail: "a worker has nothing to do with the store; please report it".to_owned(),
             },
