@@ -271,6 +271,50 @@ pub fn named(storage: &Storage, after: Option<&str>) -> Result<Vec<(String, Hash
     Ok(rows.into_iter().filter_map(read).collect())
 }
 
+/// What a slice of scrubbing pieces found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PieceScrub {
+    /// An artifact with pieces that are damaged or gone: its record without them, and which they are.
+    pub rotten: Option<(Hash, Kept, Vec<u64>)>,
+    /// Where to go on; none after the last piece of all.
+    pub next: Option<(Hash, u64)>,
+}
+
+/// Reads pieces of one artifact, from this one on or of the first one after it, to see whether they are what was written.
+pub fn scrub(storage: &Storage, from: Option<(Hash, u64)>) -> Result<PieceScrub, ReadError> {
+    let here = match from {
+        Some((artifact, index)) => kept(storage, &artifact)?.map(|kept| (artifact, kept, index)),
+        None => None,
+    };
+    let behind = from.map(|(artifact, _)| artifact);
+    let first = || -> Result<Option<(Hash, Kept, u64)>, ReadError> {
+        let next = list(storage, behind.as_ref())?.into_iter().next();
+        Ok(next.map(|(artifact, kept)| (artifact, kept, 0)))
+    };
+    let in_it = here.filter(|(_, kept, index)| *index < pieces(kept.length));
+    let Some((artifact, kept, index)) = in_it.map_or_else(first, |found| Ok(Some(found)))? else {
+        return Ok(PieceScrub::default());
+    };
+    let next = index.saturating_add((limits::SCRUB_BYTES / limits::PIECE_BYTES) as u64);
+    let mut without = kept.clone();
+    let mut rotten = Vec::new();
+    // What is pinned may lie in a blob, which is scrubbed as such.
+    let is_blob = storage.has_blob(&artifact)?;
+    for index in (index..next.min(pieces(kept.length))).filter(|index| kept.has(*index)) {
+        match storage.piece(&artifact, index) {
+            Ok(Some(_)) => {}
+            Ok(None) if is_blob => {}
+            Ok(None) | Err(ReadError::Corrupt { .. }) => {
+                without.remove(index);
+                rotten.push(index);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let rotten = (!rotten.is_empty()).then_some((artifact, without, rotten));
+    Ok(PieceScrub { rotten, next: Some((artifact, next)) })
+}
+
 /// An artifact as it is listed.
 pub struct Row {
     pub artifact: Hash,

@@ -8,7 +8,7 @@ use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::{KeptPage, Outlined};
 use forgemesh_storage::{ReadError, ScrubPage, Storage};
 
-use crate::artifacts::{self, Kept, Look};
+use crate::artifacts::{self, Kept, Look, PieceScrub};
 use crate::garbage;
 use crate::job_file::JobFile;
 
@@ -50,6 +50,8 @@ pub trait Shelf: Blobs {
     fn outlined(&self, artifact: &Hash) -> Option<Outlined>;
     /// A piece of an artifact.
     fn piece(&self, artifact: &Hash, index: u64) -> Option<Vec<u8>>;
+    /// Reads a slice of the pieces of one artifact, from this one on.
+    fn scrub_pieces(&self, from: Option<(Hash, u64)>) -> Option<PieceScrub>;
     /// Artifacts that nothing needs.
     fn garbage(&self, now_ms: u64) -> Option<Vec<(Hash, Kept)>>;
     /// A page of the artifacts that are kept for the mesh.
@@ -107,6 +109,10 @@ impl Shelf for Storage {
 
     fn piece(&self, artifact: &Hash, index: u64) -> Option<Vec<u8>> {
         artifacts::piece(self, artifact, index).ok().flatten()
+    }
+
+    fn scrub_pieces(&self, from: Option<(Hash, u64)>) -> Option<PieceScrub> {
+        artifacts::scrub(self, from).ok()
     }
 
     fn garbage(&self, now_ms: u64) -> Option<Vec<(Hash, Kept)>> {

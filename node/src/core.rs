@@ -109,6 +109,10 @@ pub enum Output {
     /// Make these nodes the members of the hub's log, with and without a vote; this node leads it.
     /// Without voters those who vote go on.
     Reseat { voters: Option<BTreeSet<NodeId>>, learners: BTreeSet<NodeId> },
+    /// Say that this node has these artifacts, where others look for them.
+    Provide(Vec<forgemesh_protocol::hash::Hash>),
+    /// Look there for an artifact.
+    Seek(forgemesh_protocol::hash::Hash),
     /// Tell observers that others sit in the hub; `told`: another node said so, not this one's own log.
     Seated { charters: Arc<Charters>, seating: Seating, told: bool },
 }

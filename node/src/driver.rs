@@ -265,6 +265,8 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                     }
                 }
                 Output::Send { to, message } => self.mesh.send(to, message),
+                Output::Provide(artifacts) => self.mesh.provide(artifacts),
+                Output::Seek(artifact) => self.mesh.seek(artifact),
                 Output::Propose(command) => log.propose(command),
                 Output::Snapshot { index, state } => log.snapshot(index, state),
                 Output::Reseat { voters, learners } => {

@@ -95,6 +95,10 @@ impl Performer {
             Work::CheckPiece { artifact, outline, index, bytes } => {
                 Ok(Done::Pieced { bytes: Some(bytes).filter(|b| outline.has(&artifact, index, &b.0)) })
             }
+            Work::ScrubPieces { from } => match blobs.scrub_pieces(from) {
+                Some(found) => Ok(Done::ScrubbedPieces { found: Box::new(found) }),
+                None => Err("the disk cannot be read".to_owned()),
+            },
             Work::Garbage { now_ms } => match blobs.garbage(now_ms) {
                 Some(garbage) => Ok(Done::Garbage { garbage }),
                 None => Err("the disk cannot be read".to_owned()),

@@ -19,7 +19,7 @@ use forgemesh_protocol::vote::Outcome;
 use forgemesh_protocol::wire::{KeptPage, Message, Outlined};
 use forgemesh_storage::{Batch, CommitError};
 
-use crate::artifacts::{Kept, Look};
+use crate::artifacts::{Kept, Look, PieceScrub};
 use crate::job_file::JobFile;
 
 /// Other nodes.
@@ -28,6 +28,15 @@ pub trait Mesh {
     fn send(&mut self, to: NodeId, message: Message);
     /// The next message from another node.
     fn next(&mut self) -> impl Future<Output = (NodeId, Message)>;
+    /// Says that this node has these artifacts, where others look for them; a mesh without such a place does nothing.
+    fn provide(&mut self, artifacts: Vec<Hash>) {
+        drop(artifacts);
+    }
+    /// Looks there for an artifact. Who is found to have said that it has it comes as that node's own word, `Message::At`:
+    /// a hint and no more.
+    fn seek(&mut self, artifact: Hash) {
+        let _ = artifact;
+    }
 }
 
 /// What computes, off the event loop.
@@ -92,6 +101,8 @@ pub enum Work {
     /// Read a page of the artifacts that are kept for the mesh, after this address, at this time in milliseconds since
     /// 1970.
     Keeping { after: Option<Hash>, now_ms: u64 },
+    /// Read a slice of the pieces of one artifact, from this one on, to see whether they have rotted.
+    ScrubPieces { from: Option<(Hash, u64)> },
     /// Find artifacts that nothing needs at this time.
     Garbage { now_ms: u64 },
 }
@@ -127,6 +138,8 @@ pub enum Done {
     Outlined { outlined: Option<Box<Outlined>> },
     /// A piece that is here, or is what it should be; none if not.
     Pieced { bytes: Option<Bytes> },
+    /// A slice of pieces is read.
+    ScrubbedPieces { found: Box<PieceScrub> },
     /// Artifacts that nothing needs.
     Garbage { garbage: Vec<(Hash, Kept)> },
     /// A page of what is kept.

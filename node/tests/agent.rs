@@ -120,6 +120,8 @@ impl Rig {
                     Output::Reply { reply, .. } => self.replies.push(reply),
                     Output::Progress(_)
                     | Output::Asked(_)
+                    | Output::Provide(_)
+                    | Output::Seek(_)
                     | Output::Propose(_)
                     | Output::Snapshot { .. }
                     | Output::Reseat { .. }

@@ -12,5 +12,6 @@ mod swarm {
     mod hostile;
     mod meshes;
     mod private;
+    mod providers;
     mod relay;
 }

@@ -212,6 +212,14 @@ pub const HOLDER_LOST_MS: u64 = 30_000;
 pub const HOLDINGS_PAGE: usize = 512;
 /// Artifacts whose holders the leader remembers.
 pub const HOLDERS_KNOWN: usize = 65_536;
+/// Artifacts of which a node says in Kademlia that it has them, and of which it believes another one so.
+pub const PROVIDED: usize = 1_024;
+/// Such words of all others that a node takes while one of them lasts.
+pub const PROVIDED_BY_ALL: usize = 8_192;
+/// How long such a word lasts; it is said again after half of that.
+pub const PROVIDE_MS: u64 = 3_600_000;
+/// Found holders of artifacts that the node has not heard of yet; further ones are lost.
+pub const PROVIDERS_FOUND: usize = 256;
 /// Nodes on which a mesh may have each artifact kept.
 pub const REPLICATION: u64 = 16;
 

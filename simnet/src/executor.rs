@@ -56,7 +56,7 @@ impl ModelledExecutor {
                     (1, 10)
                 }
                 Work::CheckOutline { .. } | Work::CheckPiece { .. } => (1, 5),
-                Work::Scrub { .. } | Work::Garbage { .. } => (10, 100),
+                Work::Scrub { .. } | Work::ScrubPieces { .. } | Work::Garbage { .. } => (10, 100),
             };
             let takes = Duration::from_millis(self.draws.between(low, high));
             self.queue.running.push((Instant::now() + takes, ticket, takes, work));
@@ -82,7 +82,7 @@ impl Executor for ModelledExecutor {
         self.trace.step(kind, ticket, digest);
         // As in production: checks and reductions go before shards.
         match work {
-            Work::Run { .. } | Work::Scrub { .. } | Work::Garbage { .. } => {
+            Work::Run { .. } | Work::Scrub { .. } | Work::ScrubPieces { .. } | Work::Garbage { .. } => {
                 self.queue.waiting.push_back((ticket, work))
             }
             Work::Open { .. }

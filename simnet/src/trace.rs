@@ -130,6 +130,7 @@ pub fn work_digest(work: &Work) -> (&'static str, Hash) {
         Work::CheckPiece { artifact, index, bytes, .. } => {
             ("check piece", digest(&(artifact, index, Hash::blob(&bytes.0))))
         }
+        Work::ScrubPieces { from } => ("scrub pieces", digest(from)),
         Work::Garbage { now_ms } => ("garbage", digest(now_ms)),
         Work::Keeping { after, now_ms } => ("keeping", digest(&(after, now_ms))),
     }
@@ -158,6 +159,7 @@ pub fn done_digest(done: &Done) -> (&'static str, Hash) {
         Done::Looked { look } => ("looked", digest(&(&look.kept, look.blob, look.named))),
         Done::Outlined { outlined } => ("outlined", digest(outlined)),
         Done::Pieced { bytes } => ("pieced", digest(&bytes.as_ref().map(|bytes| Hash::blob(&bytes.0)))),
+        Done::ScrubbedPieces { found } => ("pieces scrubbed", digest(&(&found.rotten, found.next))),
         Done::Garbage { garbage } => ("garbage found", digest(garbage)),
         Done::Keeping { page } => ("kept", digest(&**page)),
         Done::Failed { detail } => ("failed", Hash::blob(detail.as_bytes())),

@@ -107,7 +107,7 @@ fn what_is_wrong_is_refused_with_its_cure() {
         let error = get(wrong, "..").error(2, "usage");
         assert!(error["message"].as_str().is_some_and(|text| text.contains("64")), "{error}");
     }
-    for range in ["5", "3..3", "4..3", "a..", "-1..2", "0..18446744073709551616"] {
+    for range in ["5", "3..3", "4..3", "a..", "0..18446744073709551616"] {
         get(&address, range).error(2, "usage");
     }
     let error = get(&address, "11..").error(2, "usage");

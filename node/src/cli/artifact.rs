@@ -175,8 +175,8 @@ fn put(common: &Common, path: &Path, until_ms: u64) -> Result<(), CliError> {
     let (artifact, outline) = outliner.finish();
     let given = Given { artifact, outline, last: Bytes(last), until_ms };
     let sent = match Source::open(common)? {
-        Source::Node(client) => given.to_node(client, &mut file)?,
-        Source::Folder(home) => given.to_folder(&home, &mut file)?,
+        Source::Node(client) => given.send(client, &mut file)?,
+        Source::Folder(home) => given.lay(&home, &mut file)?,
     };
     if common.json {
         print_json(&json!({
@@ -198,7 +198,7 @@ struct Given {
 
 impl Given {
     /// Through the node's control socket; says how many bytes it had not.
-    fn to_node(self, mut client: Client, file: &mut Pieces) -> Result<u64, CliError> {
+    fn send(self, mut client: Client, file: &mut Pieces) -> Result<u64, CliError> {
         let Given { artifact, outline, last, until_ms } = self;
         let length = outline.length;
         let put = Request::PutArtifact { artifact, outline, last, until_ms };
@@ -217,7 +217,7 @@ impl Given {
     }
 
     /// Into the data folder itself.
-    fn to_folder(self, home: &Home, file: &mut Pieces) -> Result<u64, CliError> {
+    fn lay(self, home: &Home, file: &mut Pieces) -> Result<u64, CliError> {
         let Given { artifact, outline, last, until_ms } = self;
         let genesis = boot::genesis(&home.storage)?;
         let mesh = genesis.ok_or_else(|| CliError::NoMesh { folder: home.folder.clone() })?.mesh_id();

@@ -5,6 +5,7 @@
 //! against the address, off the loop. Must never hold more of an artifact in memory than `limits::FETCH_PIECES` pieces.
 
 mod fetch;
+mod housekeeping;
 mod steward;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,9 +23,9 @@ use forgemesh_storage::Batch;
 use super::hub::HubRole;
 use super::{AfterStore, AfterWork, Context, Now, Output, Queue, Reply};
 use crate::artifacts::{self, Kept, Look};
-use crate::garbage;
 use crate::ports::{Done, Work};
 use fetch::{Fetch, Stage};
+use housekeeping::{Collecting, Scrubbing};
 use steward::Steward;
 
 /// Who gave an outline or a piece.
@@ -62,6 +63,8 @@ pub(crate) enum Step {
     },
     /// What nothing needs is looked for.
     Garbage,
+    /// A slice of the pieces is read.
+    Scrub,
 }
 
 /// What is durable of an artifact.
@@ -81,16 +84,10 @@ pub(crate) struct ArtifactsRole {
     serving: BTreeMap<NodeId, usize>,
     steward: Steward,
     collecting: Option<Collecting>,
-    disk_low: bool,
-}
-
-/// A client has what nothing needs removed.
-struct Collecting {
-    token: u64,
-    /// Only counted.
-    dry: bool,
-    /// Artifacts that something has become of meanwhile: they stay.
+    scrubbing: Scrubbing,
+    /// Artifacts of which something has become while garbage or rot was looked for: they are left alone.
     touched: BTreeSet<Hash>,
+    disk_low: bool,
 }
 
 impl ArtifactsRole {
@@ -142,35 +139,10 @@ impl ArtifactsRole {
         }
     }
 
-    /// A client wants what nothing needs to be removed, or only counted.
-    pub fn collect(&mut self, cx: &mut Context<'_>, token: u64, dry: bool) {
-        if self.collecting.is_some() {
-            return cx.out.push(Output::Reply { token, reply: Reply::Busy });
-        }
-        let touched = self.fetches.keys().copied().collect();
-        self.collecting = Some(Collecting { token, dry, touched });
-        cx.work(Work::Garbage { now_ms: cx.now.wall_ms }, AfterWork::Artifact(Step::Garbage));
-    }
-
-    fn collected(&mut self, cx: &mut Context<'_>, done: Done) {
-        let Some(Collecting { token, dry, touched }) = self.collecting.take() else { return };
-        let Done::Garbage { mut garbage } = done else {
-            return cx.out.push(Output::Reply { token, reply: Reply::Busy });
-        };
-        garbage.retain(|(artifact, _)| !touched.contains(artifact));
-        let bytes = garbage.iter().map(|(_, kept)| kept.bytes()).sum();
-        let reply = Reply::Collected { artifacts: garbage.len() as u64, bytes };
-        if dry {
-            cx.out.push(Output::Reply { token, reply });
-        } else {
-            cx.store(garbage::removal(&garbage), AfterStore::Collected { token, reply: Box::new(reply) });
-        }
-    }
-
     /// The fetch of this artifact, begun if it is not under way; none if there are too many.
     fn fetch(&mut self, cx: &mut Context<'_>, artifact: Hash) -> Option<&mut Fetch> {
-        if let Some(collecting) = &mut self.collecting {
-            collecting.touched.insert(artifact);
+        if self.collecting.is_some() || self.scrubbing.reading {
+            self.touched.insert(artifact);
         }
         if !self.fetches.contains_key(&artifact) {
             if self.fetches.len() >= limits::FETCHES {
@@ -194,7 +166,7 @@ impl ArtifactsRole {
                 self.fetches.get_mut(&artifact).into_iter().for_each(|fetch| fetch.give_up(&from));
             }
             Message::Where { artifact } => self.steward.asked(cx, from, artifact),
-            Message::At { artifact, nodes } if leads => {
+            Message::At { artifact, nodes } if leads || nodes == [from] => {
                 let fetch = self.fetches.get_mut(&artifact);
                 fetch.into_iter().for_each(|fetch| fetch.hint(&nodes, &cx.identity.node));
             }
@@ -289,7 +261,12 @@ impl ArtifactsRole {
             }
             (Step::Serve { to, artifact, index }, done) => self.read(cx, to, artifact, index, done),
             (Step::Garbage, done) => self.collected(cx, done),
-            (Step::Page { to }, Done::Keeping { page }) => cx.send(to, Message::Kept(page)),
+            (Step::Scrub, done) => self.scrubbed(cx, done),
+            (Step::Page { to }, Done::Keeping { page }) => {
+                let kept = page.artifacts.iter().map(|row| row.artifact).collect();
+                cx.out.push(Output::Provide(kept));
+                cx.send(to, Message::Kept(page));
+            }
             (Step::Outline { artifact, giver }, _) => {
                 self.outline_checked(cx, artifact, giver, None);
             }
@@ -477,6 +454,7 @@ impl ArtifactsRole {
     /// Asks for what is wanted, and gives up what does not come.
     pub fn advance(&mut self, cx: &mut Context<'_>, hub: Option<&HubRole>) {
         self.steward.advance(cx, hub);
+        self.scrub(cx);
         let up_ms = cx.now.up_ms;
         let hopeless = self.fetches.iter().filter(|(_, fetch)| fetch.is_hopeless(up_ms));
         for artifact in hopeless.map(|(artifact, _)| *artifact).collect::<Vec<_>>() {
@@ -500,6 +478,9 @@ impl ArtifactsRole {
             if up_ms >= fetch.where_ms {
                 fetch.where_ms = up_ms + limits::RETRY_MS;
                 cx.send_leader(Message::Where { artifact });
+                if !fetch.is_told() {
+                    cx.out.push(Output::Seek(artifact));
+                }
             }
             if matches!(fetch.stage, Stage::Seeking)
                 && let Some(to) = fetch.ask_outline(&members, &own, up_ms)
@@ -512,7 +493,8 @@ impl ArtifactsRole {
     /// In how many milliseconds something is due.
     pub fn next_deadline(&self, now: Now) -> u64 {
         let fetches = self.fetches.values().map(Fetch::due_ms).min().unwrap_or(u64::MAX);
-        let due_ms = fetches.min(self.steward.due_ms());
+        let scrub_ms = self.scrubbing.due_ms.filter(|_| !self.scrubbing.reading).unwrap_or(u64::MAX);
+        let due_ms = fetches.min(self.steward.due_ms()).min(scrub_ms);
         if due_ms == u64::MAX { u64::MAX } else { due_ms.saturating_sub(now.up_ms) }
     }
 

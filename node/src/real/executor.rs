@@ -111,7 +111,7 @@ impl Executor for ThreadPool {
         let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         // Checks and reductions are what everything else waits for: they go before shards.
         match work {
-            Work::Run { .. } | Work::Scrub { .. } | Work::Garbage { .. } => {
+            Work::Run { .. } | Work::Scrub { .. } | Work::ScrubPieces { .. } | Work::Garbage { .. } => {
                 queue.work.push_back((ticket, work))
             }
             Work::Open { .. }

@@ -21,6 +21,7 @@ mod lane;
 mod listeners;
 mod outboxes;
 mod peers;
+mod providers;
 mod reader;
 mod shape;
 mod streams;
@@ -35,6 +36,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
+use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::keys::PublicKey;
 use forgemesh_protocol::limits;
@@ -67,6 +69,8 @@ const ATTEMPTS: NonZeroU8 = NonZeroU8::new(8).expect("invariant: 8 is not zero")
 pub struct Swarm {
     handle: SwarmHandle,
     deliveries: mpsc::Receiver<Delivery>,
+    /// Who has said that it has an artifact.
+    found: mpsc::Receiver<(NodeId, Hash)>,
     /// Bytes of large messages that may wait to be sent.
     room: Arc<Semaphore>,
     stop: Option<oneshot::Sender<()>>,
@@ -87,6 +91,7 @@ impl Swarm {
         let (commands, asked) = mpsc::channel(limits::MESH_COMMANDS);
         let (deliver, deliveries) = mpsc::channel(limits::MESH_INBOX);
         let (fault, faults) = mpsc::channel(limits::MESH_INBOX);
+        let (find, found) = mpsc::channel(limits::PROVIDERS_FOUND);
         let (announcements, _) = broadcast::channel(limits::GOSSIP_QUEUE);
         let (status, shown) = watch::channel(Status::new(config.secret.public().id()));
         let counters = Arc::<counters::Counters>::default();
@@ -96,6 +101,7 @@ impl Swarm {
             commands: asked,
             inbox,
             faults,
+            find,
             status,
             announcements: announcements.clone(),
             stop: stopped,
@@ -113,7 +119,7 @@ impl Swarm {
             .map_err(SwarmError::Thread)?;
         let handle = SwarmHandle { commands, status: shown, counters, announcements, is_private };
         let room = Arc::new(Semaphore::new(limits::MESH_OUTBOX_BYTES));
-        let swarm = Swarm { handle, deliveries, room, stop: Some(stop), thread: Some(thread) };
+        let swarm = Swarm { handle, deliveries, found, room, stop: Some(stop), thread: Some(thread) };
         let silent =
             |_| SwarmError::Setup { reason: "its addresses did not become known in time".to_owned() };
         started.recv_timeout(START).map_err(silent)??;
@@ -149,11 +155,22 @@ impl Mesh for Swarm {
     }
 
     async fn next(&mut self) -> (NodeId, Message) {
-        match self.deliveries.recv().await {
-            Some(delivery) => (delivery.from, delivery.message),
+        tokio::select! {
+            biased;
+            Some(delivery) = self.deliveries.recv() => (delivery.from, delivery.message),
+            Some((node, artifact)) = self.found.recv() => (node, Message::At { artifact, nodes: vec![node] }),
             // The network has ended: nothing comes any more.
-            None => pending().await,
+            else => pending().await,
         }
+    }
+
+    fn provide(&mut self, artifacts: Vec<Hash>) {
+        // The node says it again.
+        drop(self.handle.commands.try_send(Command::Provide(artifacts)));
+    }
+
+    fn seek(&mut self, artifact: Hash) {
+        drop(self.handle.commands.try_send(Command::Seek(artifact)));
     }
 }
 

@@ -279,8 +279,9 @@ impl Bench {
                         inputs.extend(self.disk(Pending::Entry(Box::new(entry))));
                     }
                     Output::Snapshot { .. } | Output::Reseat { .. } | Output::Seated { .. } => {}
+                    Output::Provide(_) | Output::Seek(_) => {}
                     // Who keeps which artifacts has tests of its own.
-                    Output::Work { work: Work::Keeping { .. }, .. }
+                    Output::Work { work: Work::Keeping { .. } | Work::ScrubPieces { .. }, .. }
                     | Output::Send { message: Message::Keeping { .. }, .. } => {}
                     Output::Work { ticket, work } => self.works.push_back((ticket, work)),
                     Output::Send { to, message } => self.sent.push_back((to, message)),

@@ -1,13 +1,14 @@
 //! Artifacts in a mesh: they come from whoever has them, whole and true, and are kept on as many nodes as they should be.
 
-use forgemesh_node::artifacts;
 use forgemesh_node::core::{Reply, Request};
+use forgemesh_node::{artifacts, bundle, garbage};
 use forgemesh_protocol::artifact::{Outline, Outliner, Pin};
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::{Message, Outlined};
+use forgemesh_storage::Batch;
 
 use super::bench::Bench;
 
@@ -212,7 +213,7 @@ fn a_client_is_told_that_its_bytes_are_others() {
     assert_eq!(bench.nodes[1].replies.pop(), Some(Reply::NotOfArtifact));
     bench.ask(1, Request::PutArtifact(outlined(&bytes[2 * P..])));
     bench.run(1_000, |bench| !bench.nodes[1].replies.is_empty());
-    let reply = Reply::Artifact { length: 3 * P as u64, missing: vec![0..2] };
+    let reply = Reply::Artifact { length: 3 * P as u64, missing: Vec::from([0..2]) };
     assert_eq!(bench.nodes[1].replies.pop(), Some(reply));
     bench.ask(1, Request::PutPiece { artifact, index: 0, bytes: Bytes(bytes[P..2 * P].to_vec()) });
     bench.run(1_000, |bench| !bench.nodes[1].replies.is_empty());
@@ -285,4 +286,84 @@ fn what_nobody_has_asked_for_is_not_kept() {
     let end_ms = bench.now_ms + limits::STEWARD_MS;
     bench.run(60_000, |bench| bench.now_ms > end_ms);
     assert_eq!(holders(&bench, &artifact), [1], "nobody has signed that it be kept");
+}
+
+#[test]
+fn a_piece_that_is_damaged_comes_anew() {
+    let mut bench = mesh(2);
+    let bytes = bytes(5 * P, 7);
+    let artifact = put(&mut bench, 1, &bytes);
+    bench.run(60_000, |bench| holders(bench, &artifact).len() == 2);
+    let other = holders(&bench, &artifact).into_iter().find(|i| *i != 1).expect("two");
+    // Gone without a trace, as what a disk has lost.
+    let mut batch = Batch::new();
+    bench.nodes[other].storage.commit(batch.delete_piece(artifact, 2)).expect("a disk");
+    let piece = |bench: &Bench| bench.nodes[other].storage.piece(&artifact, 2).expect("a disk");
+    bench.run(2 * limits::SCRUB_MS + 60_000, |bench| piece(bench).is_some());
+    assert!(has(&bench, other, &artifact, &bytes));
+}
+
+/// Whatever jobs there are, open and final, and whatever else lies about: what goes is what nothing needs.
+#[test]
+fn garbage_is_what_no_receipt_stands_on() {
+    for seed in 0_u64..6 {
+        println!("seed {seed}");
+        let mut state = seed;
+        let mut draw = move |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut bench = mesh(1);
+        let mut jobs = Vec::new();
+        for _ in 0..1 + draw(4) {
+            let paths = 1_000 + draw(40_000);
+            let envelope = format!(
+                r#"{{"op":{{"name":"diag","version":1,"profile":"mix.v1"}},"args":{{"iterations":{paths}}}}}"#
+            );
+            jobs.push(bench.submit(0, &envelope));
+            let end_ms = bench.now_ms + draw(3_000);
+            bench.run(600_000, |bench| bench.now_ms >= end_ms);
+        }
+        let mut batch = Batch::new();
+        let orphans: Vec<Hash> = (0..draw(5)).map(|n| batch.put_blob(vec![n as u8; 100])).collect();
+        bench.nodes[0].storage.commit(&batch).expect("a disk");
+        let pinned = put(&mut bench, 0, &bytes(2 * P, 1));
+        let unpinned = Outlined { pin: None, ..outlined_of(&bytes(P / 2, 2)) };
+        let artifact = unpinned.artifact;
+        bench.nodes[0].replies.clear();
+        bench.ask(0, Request::PutArtifact(Box::new(unpinned)));
+        bench.run(1_000, |bench| !bench.nodes[0].replies.is_empty());
+
+        bench.kill(0);
+        let (storage, hub) = (&bench.nodes[0].storage, bench.nodes[0].core.hub().expect("a member"));
+        let blobs = garbage::blobs(storage, hub, bench.now_ms).expect("a disk");
+        let artifacts = garbage::artifacts(storage, bench.now_ms).expect("a disk");
+        let mut batch = garbage::removal(&artifacts);
+        for (blob, _) in &blobs {
+            batch.delete_blob(*blob);
+        }
+        storage.commit(&batch).expect("a disk");
+        assert!(orphans.iter().all(|orphan| storage.has_blob(orphan) == Ok(false)));
+        assert!(!holds(&bench, 0, &artifact) && has(&bench, 0, &pinned, &bytes(2 * P, 1)));
+
+        bench.revive(0);
+        bench.elect(0);
+        bench.run(600_000, |bench| jobs.iter().all(|job| bench.finished(0, job).is_some()));
+        for job in &jobs {
+            let file = bench.finished(0, job).expect("a record");
+            assert!(file.finished.result.is_some(), "seed {seed}: {:?}", file.finished.record.state);
+            let packed = bundle::pack(&bench.nodes[0].storage, &file);
+            assert!(packed.is_ok(), "seed {seed}: {:?}", packed.err());
+        }
+    }
+}
+
+fn outlined_of(bytes: &[u8]) -> Outlined {
+    let (artifact, outline) = outline(bytes);
+    Outlined {
+        artifact,
+        outline,
+        last: Bytes(bytes.chunks(P).last().unwrap_or_default().to_vec()),
+        pin: None,
+    }
 }

@@ -334,7 +334,7 @@ impl Bench {
                 Output::Reseat { voters, learners } => self.reseat(node, voters, learners),
                 Output::Propose(_) | Output::Snapshot { .. } | Output::Progress(_) => {}
                 Output::Seated { told: true, .. } => drop(self.told.insert(node)),
-                Output::Asked(_) | Output::Seated { .. } => {}
+                Output::Asked(_) | Output::Seated { .. } | Output::Provide(_) | Output::Seek(_) => {}
             }
         }
     }

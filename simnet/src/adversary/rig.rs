@@ -104,6 +104,8 @@ impl Rig {
                     | Output::Seated { .. }
                     | Output::Send { .. }
                     | Output::Progress(_)
+                    | Output::Provide(_)
+                    | Output::Seek(_)
                     | Output::Asked(_) => {}
                 }
             }

@@ -21,7 +21,7 @@ pub(super) enum Stage {
     /// Its outline is looked for, or checked.
     Seeking,
     /// Its pieces come.
-    Coming(Coming),
+    Coming(Box<Coming>),
 }
 
 /// An artifact whose outline is known.
@@ -109,6 +109,11 @@ impl Fetch {
         }
     }
 
+    /// Is anybody known to have it?
+    pub fn is_told(&self) -> bool {
+        self.sources.iter().any(|node| !self.useless.contains(node))
+    }
+
     /// This node has sent what it is not, or has it not: it is asked no more.
     pub fn give_up(&mut self, node: &NodeId) {
         self.useless.insert(*node);
@@ -123,7 +128,7 @@ impl Fetch {
         self.outline = None;
         let outline = Arc::new(outline);
         let (asked, checking) = (BTreeMap::new(), BTreeSet::new());
-        self.stage = Stage::Coming(Coming { outline, kept, asked, checking, storing });
+        self.stage = Stage::Coming(Box::new(Coming { outline, kept, asked, checking, storing }));
     }
 
     /// Does it wait for this node's outline?

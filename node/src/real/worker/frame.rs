@@ -132,6 +132,7 @@ impl Place {
             | Work::Piece { .. }
             | Work::CheckOutline { .. }
             | Work::CheckPiece { .. }
+            | Work::ScrubPieces { .. }
             | Work::Garbage { .. }
             | Work::Keeping { .. } => Place::Node(work),
         }
@@ -177,6 +178,7 @@ impl Outcome {
             | Done::Outlined { .. }
             | Done::Pieced { .. }
             | Done::Keeping { .. }
+            | Done::ScrubbedPieces { .. }
             | Done::Garbage { .. }
             | Done::Scrubbed { .. } => Outcome::Failed {
                 detail: "a worker has nothing to do with the store; please report it".to_owned(),
