@@ -191,8 +191,10 @@ pub const PIN_MS: u64 = 3_660 * 24 * 3600 * 1000;
 pub const FETCHES: usize = 32;
 /// Of these, so many because the mesh has it keep them.
 pub const KEEPS: usize = 8;
-/// Pieces of one artifact that are asked for, checked or written at once: what it holds in memory.
+/// Pieces of one artifact that are asked for or checked at once.
 pub const FETCH_PIECES: usize = 16;
+/// And that wait for the disk: a sync takes as long for many as for one.
+pub const FETCH_STORING: usize = 64;
 /// Clients that wait for parts of one artifact.
 pub const FETCH_WANTS: usize = 64;
 /// Nodes that are remembered as sources of one artifact.

@@ -2,7 +2,7 @@
 //! those that are here is sent. Whoever leads the hub sees to it that each is kept often enough (`steward`).
 //!
 //! An address is all that one needs to read an artifact, and it does not matter who sends it: every answer is held
-//! against the address, off the loop. Must never hold more of an artifact in memory than `limits::FETCH_PIECES` pieces.
+//! against the address, off the loop. Must never hold more of an artifact in memory than `limits::FETCH_STORING` pieces.
 
 mod fetch;
 mod housekeeping;
@@ -416,7 +416,7 @@ impl ArtifactsRole {
                 let mut written = Written { artifact, index: Some(index), token: None };
                 match giver {
                     // It sends the next one when there is room for it.
-                    Giver::Client(token) if coming.storing.len() >= limits::FETCH_PIECES => {
+                    Giver::Client(token) if coming.storing.len() >= limits::FETCH_STORING => {
                         written.token = Some(token);
                     }
                     Giver::Client(token) => cx.out.push(Output::Reply { token, reply: Reply::Done }),

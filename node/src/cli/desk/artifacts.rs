@@ -13,7 +13,7 @@ use forgemesh_protocol::wire::Outlined;
 use serde_json::{Value, json};
 
 use super::{Answer, Desk, plain};
-use crate::artifacts;
+use crate::artifacts::{self, Kept};
 use crate::cli::artifact::{row, within};
 use crate::cli::embedded::{now_ms, unexpected};
 use crate::cli::error::CliError;
@@ -74,6 +74,14 @@ impl Desk {
         }
     }
 
+    /// How long an artifact is, if these bytes of it are on the disk.
+    fn is_here(&self, artifact: &Hash, bytes: &Range<u64>) -> Result<Option<u64>, CliError> {
+        let look = artifacts::look(&self.storage, artifact)?;
+        let in_part = look.kept.as_ref().map(|(kept, _)| kept);
+        let has = |kept: &&Kept| pieces_of(kept.length, bytes).all(|index| kept.has(index));
+        Ok(look.whole().or(in_part.filter(has).map(|kept| kept.length)))
+    }
+
     /// Sends a client what it asked for, while the rest is still on its way to this node.
     pub(super) async fn send_artifact(
         &self,
@@ -87,7 +95,10 @@ impl Desk {
             let mut at = from;
             loop {
                 let window = at..at.saturating_add(WINDOW).min(to);
-                let length = self.have(artifact, window.clone()).await?;
+                let length = match self.is_here(&artifact, &window)? {
+                    Some(length) => length,
+                    None => self.have(artifact, window.clone()).await?,
+                };
                 within(length, from)?;
                 for index in pieces_of(length, &window) {
                     let first = index * limits::PIECE_BYTES as u64;

@@ -170,8 +170,9 @@ impl Fetch {
     pub fn ask_pieces(&mut self, members: &[NodeId], own: &NodeId, up_ms: u64) -> Vec<(NodeId, u64)> {
         let Stage::Coming(coming) = &mut self.stage else { return Vec::new() };
         coming.asked.retain(|_, asked| up_ms < asked.due_ms);
-        let busy = coming.asked.len() + coming.checking.len() + coming.storing.len();
-        let room = limits::FETCH_PIECES.saturating_sub(busy);
+        let busy = coming.asked.len() + coming.checking.len();
+        let unwritten = limits::FETCH_STORING.saturating_sub(busy + coming.storing.len());
+        let room = limits::FETCH_PIECES.saturating_sub(busy).min(unwritten);
         let mut next: Vec<u64> = Vec::new();
         for range in self.ranges() {
             let Stage::Coming(coming) = &self.stage else { return Vec::new() };
