@@ -213,7 +213,7 @@ fn a_client_is_told_that_its_bytes_are_others() {
     assert_eq!(bench.nodes[1].replies.pop(), Some(Reply::NotOfArtifact));
     bench.ask(1, Request::PutArtifact(outlined(&bytes[2 * P..])));
     bench.run(1_000, |bench| !bench.nodes[1].replies.is_empty());
-    let reply = Reply::Artifact { length: 3 * P as u64, missing: Vec::from([0..2]) };
+    let reply = Reply::Artifact { length: 3 * P as u64, missing: std::iter::once(0..2).collect() };
     assert_eq!(bench.nodes[1].replies.pop(), Some(reply));
     bench.ask(1, Request::PutPiece { artifact, index: 0, bytes: Bytes(bytes[P..2 * P].to_vec()) });
     bench.run(1_000, |bench| !bench.nodes[1].replies.is_empty());
