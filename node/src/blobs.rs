@@ -5,8 +5,11 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::JobId;
 use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::wire::{KeptPage, Outlined};
 use forgemesh_storage::{ReadError, ScrubPage, Storage};
 
+use crate::artifacts::{self, Kept, Look, PieceScrub};
+use crate::garbage;
 use crate::job_file::JobFile;
 
 /// Records that are read at once.
@@ -41,6 +44,18 @@ pub trait Shelf: Blobs {
     fn has(&self, address: &Hash) -> bool;
     /// Reads and hashes a slice of them, from the one after `after`.
     fn scrub(&self, after: Option<Hash>, bytes: usize) -> Result<ScrubPage, BlobError>;
+    /// What is here of an artifact.
+    fn look(&self, artifact: &Hash) -> Option<Look>;
+    /// The outline of an artifact that is here, with its last piece.
+    fn outlined(&self, artifact: &Hash) -> Option<Outlined>;
+    /// A piece of an artifact.
+    fn piece(&self, artifact: &Hash, index: u64) -> Option<Vec<u8>>;
+    /// Reads a slice of the pieces of one artifact, from this one on.
+    fn scrub_pieces(&self, from: Option<(Hash, u64)>) -> Option<PieceScrub>;
+    /// Artifacts that nothing needs.
+    fn garbage(&self, now_ms: u64) -> Option<Vec<(Hash, Kept)>>;
+    /// A page of the artifacts that are kept for the mesh.
+    fn keeping(&self, after: Option<Hash>, now_ms: u64) -> Option<KeptPage>;
 }
 
 impl Blobs for Storage {
@@ -82,5 +97,29 @@ impl Shelf for Storage {
 
     fn scrub(&self, after: Option<Hash>, bytes: usize) -> Result<ScrubPage, BlobError> {
         Storage::scrub(self, after, bytes).map_err(|error| BlobError::Disk(error.to_string()))
+    }
+
+    fn look(&self, artifact: &Hash) -> Option<Look> {
+        artifacts::look(self, artifact).ok()
+    }
+
+    fn outlined(&self, artifact: &Hash) -> Option<Outlined> {
+        artifacts::outlined(self, artifact).ok().flatten()
+    }
+
+    fn piece(&self, artifact: &Hash, index: u64) -> Option<Vec<u8>> {
+        artifacts::piece(self, artifact, index).ok().flatten()
+    }
+
+    fn scrub_pieces(&self, from: Option<(Hash, u64)>) -> Option<PieceScrub> {
+        artifacts::scrub(self, from).ok()
+    }
+
+    fn garbage(&self, now_ms: u64) -> Option<Vec<(Hash, Kept)>> {
+        garbage::artifacts(self, now_ms).ok()
+    }
+
+    fn keeping(&self, after: Option<Hash>, now_ms: u64) -> Option<KeptPage> {
+        artifacts::page(self, after, now_ms).ok()
     }
 }

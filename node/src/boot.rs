@@ -353,7 +353,7 @@ fn unsigned(storage: &Storage) -> Result<Vec<JobFile>, BootError> {
     Ok(files)
 }
 
-fn outbox(storage: &Storage) -> Result<Vec<Attested>, BootError> {
+pub(crate) fn outbox(storage: &Storage) -> Result<Vec<Attested>, BootError> {
     let (mut outbox, mut from) = (Vec::new(), 0);
     loop {
         let page = storage.outbox(from, PAGE)?;
@@ -423,7 +423,7 @@ fn whole(storage: &Storage, blob: &Hash) -> Result<Option<Vec<u8>>, ReadError> {
 }
 
 /// Claims and accumulators of a job.
-fn record_blobs(storage: &Storage, record: &JobRecord) -> Result<Vec<Hash>, ReadError> {
+pub(crate) fn record_blobs(storage: &Storage, record: &JobRecord) -> Result<Vec<Hash>, ReadError> {
     let mut blobs = Vec::new();
     let set_aside = record.set_aside.iter().map(|aside| &aside.batch);
     for batch in record.batches.iter().chain(set_aside) {

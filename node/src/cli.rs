@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 verification failed. Every error names its cure.
 
 mod address;
+mod artifact;
 mod cancel;
 mod client;
 mod desk;
@@ -106,6 +107,9 @@ enum Command {
     /// The jobs of this node.
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Bytes under their address: put into the mesh, had from whichever node has them.
+    #[command(subcommand)]
+    Artifact(artifact::ArtifactCommand),
     /// Receipts of this node's jobs.
     #[command(subcommand)]
     Receipt(job::ReceiptCommand),
@@ -135,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::plan(&common, &args),
         Command::Op(command) => op::op(&common, &command),
         Command::Job(command) => job::job(&common, command),
+        Command::Artifact(command) => artifact::artifact(&common, command),
         Command::Receipt(command) => job::receipt(&common, &command),
         Command::Worker => worker::inside::serve().map_err(CliError::InWorker),
     };

@@ -4,8 +4,10 @@
 //! One node plays up to four roles here: gateway, hub, agent, checker. They speak to each other only in messages;
 //! a message of the node to itself takes the same way but for the wire.
 
+mod after;
 pub mod agent;
 pub mod archive;
+pub mod artifacts;
 pub mod availability;
 pub mod beacon;
 pub(crate) mod books;
@@ -45,6 +47,7 @@ use forgemesh_storage::Batch;
 
 use crate::job_file::JobFile;
 use crate::ports::{Done, Work};
+use after::{AfterStore, AfterWork};
 use availability::Availability;
 use deliver::{deliver, stored, worked};
 
@@ -116,6 +119,10 @@ pub enum Output {
     /// Make these nodes the members of the hub's log, with and without a vote; this node leads it.
     /// Without voters those who vote go on.
     Reseat { voters: Option<BTreeSet<NodeId>>, learners: BTreeSet<NodeId> },
+    /// Say that this node has these artifacts, where others look for them.
+    Provide(Vec<forgemesh_protocol::hash::Hash>),
+    /// Look there for an artifact.
+    Seek(forgemesh_protocol::hash::Hash),
     /// Tell observers that others sit in the hub; `told`: another node said so, not this one's own log.
     Seated { charters: Arc<Charters>, seating: Seating, told: bool },
 }
@@ -159,6 +166,7 @@ pub struct Core {
     archive: archive::ArchiveRole,
     relay: relay::RelayRole,
     reads: reads::ReadsRole,
+    artifacts: artifacts::ArtifactsRole,
     tokens: Tokens,
 }
 
@@ -198,51 +206,6 @@ pub(crate) struct Tokens {
     next: u64,
     stores: BTreeMap<u64, AfterStore>,
     works: BTreeMap<u64, AfterWork>,
-}
-
-/// What goes on once a batch is durable.
-#[derive(Debug)]
-pub(crate) enum AfterStore {
-    /// The agent's attestation with its claims and accumulators.
-    Outbox(Box<Attested>),
-    /// The artifacts of a reduction: now it may be voted for.
-    Artifacts(Box<forgemesh_protocol::vote::ReductionVote>),
-    /// A final job is in the books, its receipt complete or not.
-    Recorded(Option<Box<Progress>>),
-    /// A receipt has the signatures that it needs.
-    Signed(Box<Progress>),
-    /// Nothing waits.
-    Nothing,
-}
-
-/// What goes on once a piece of work ended.
-#[derive(Debug)]
-pub(crate) enum AfterWork {
-    Shard(agent::Assignment),
-    Opening {
-        to: NodeId,
-        job: JobId,
-        attestation: forgemesh_protocol::hash::Hash,
-    },
-    Check(forgemesh_protocol::hash::Hash),
-    Reduction(Reduction),
-    Load {
-        to: NodeId,
-        blobs: Vec<forgemesh_protocol::hash::Hash>,
-    },
-    /// The claims of a batch are looked for on this node's disk.
-    Claims(forgemesh_protocol::hash::Hash),
-    /// Books are read for a node that lacks them.
-    Books {
-        to: NodeId,
-    },
-    /// A receipt is looked for, to be signed for another member.
-    Signature {
-        to: NodeId,
-    },
-    /// And then what they claim.
-    Lookup(forgemesh_protocol::hash::Hash),
-    Scrub,
 }
 
 /// Who was last heard to lead the hub.
@@ -325,6 +288,7 @@ impl Core {
             keeper: keeper::KeeperRole::new(),
             relay: relay::RelayRole::default(),
             reads: reads::ReadsRole::default(),
+            artifacts: artifacts::ArtifactsRole::default(),
             tokens: Tokens::default(),
             identity,
         }
@@ -334,7 +298,7 @@ impl Core {
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let (mut inbox, mut replies) = (VecDeque::new(), VecDeque::new());
         let Core { identity, seating, leader, hub, agent, checker, gateway, .. } = self;
-        let Core { keeper, archive, relay, reads, tokens, .. } = self;
+        let Core { keeper, archive, relay, reads, artifacts, tokens, .. } = self;
         let (node, now_led) = (identity.node, leader.node);
         let (inbox, replies, finished) = (&mut inbox, &mut replies, &mut Vec::new());
         let mut cx = Context {
@@ -360,6 +324,7 @@ impl Core {
                 queues.extend(hub.iter().flat_map(hub::HubRole::queues));
                 queues.extend(relay.queues());
                 queues.extend(reads.queues());
+                queues.extend(artifacts.queues());
                 queues.push(Queue::new("node: batches being stored", cx.tokens.stores.len() as u64, STORES));
                 cx.out.push(Output::Reply { token, reply: Reply::Queues(queues) });
             }
@@ -390,6 +355,18 @@ impl Core {
                 cx.out.push(Output::Reply { token, reply });
             }
             Input::Request { token, request: Request::Current } => reads.ask(&mut cx, token),
+            Input::Request { token, request: Request::PutArtifact(outlined) } => {
+                artifacts.put(&mut cx, token, outlined);
+            }
+            Input::Request { token, request: Request::PutPiece { artifact, index, bytes } } => {
+                artifacts.put_piece(&mut cx, token, artifact, index, bytes);
+            }
+            Input::Request { token, request: Request::Artifact { artifact, bytes } } => {
+                artifacts.want(&mut cx, token, artifact, bytes);
+            }
+            Input::Request { token, request: Request::Collect { dry } } => {
+                artifacts.collect(&mut cx, token, dry);
+            }
             Input::Request { token, request: Request::Ask(body) } => relay.ask(&mut cx, token, body),
             Input::Request { token, request: Request::Answer { to, number, answer } } => {
                 cx.send(to, Message::Answer { number, answer });
@@ -434,7 +411,9 @@ impl Core {
                     _ => None,
                 };
                 known.into_iter().for_each(|known| seating.compare(&mut cx, from, known));
-                deliver(&mut cx, hub.as_mut(), agent, checker, reads, from, message);
+                if let Some(message) = artifacts.message(&mut cx, from, message) {
+                    deliver(&mut cx, hub.as_mut(), agent, checker, reads, from, message);
+                }
             }
             Input::Heard { from } => {
                 if cx.leader == Some(from) {
@@ -462,18 +441,24 @@ impl Core {
                 hub.iter().for_each(|hub| archive.told(hub.machine().state().ledger_len));
             }
             Input::Stored { token } => {
-                if let Some(after) = cx.tokens.stores.remove(&token) {
+                if let Some(AfterStore::Artifact(written)) = cx.tokens.stores.get(&token) {
+                    let written = *written;
+                    cx.tokens.stores.remove(&token);
+                    artifacts.stored(&mut cx, written);
+                } else if let Some(after) = cx.tokens.stores.remove(&token) {
                     stored(&mut cx, hub.as_mut(), agent, after);
                 }
             }
             Input::Worked { ticket, done } => match cx.tokens.works.remove(&ticket) {
                 Some(AfterWork::Books { to }) => archive.read(&mut cx, to, done),
+                Some(AfterWork::Artifact(step)) => artifacts.worked(&mut cx, step, done),
                 Some(AfterWork::Scrub) => keeper.scrubbed(&mut cx, done),
                 Some(after) => worked(&mut cx, hub.as_mut(), agent, checker, after, done),
                 None => {}
             },
             Input::DiskLow(low) => {
                 // What the hub has accepted it finishes in what is left; shards can be executed elsewhere.
+                artifacts.disk_low(low);
                 agent.disk_low(low && cx.leader != Some(node));
                 hub.iter_mut().for_each(|hub| hub.disk_low(low));
             }
@@ -487,7 +472,9 @@ impl Core {
         }
         loop {
             while let Some(message) = cx.inbox.pop_front() {
-                deliver(&mut cx, hub.as_mut(), agent, checker, reads, node, message);
+                if let Some(message) = artifacts.message(&mut cx, node, message) {
+                    deliver(&mut cx, hub.as_mut(), agent, checker, reads, node, message);
+                }
             }
             for entered in std::mem::take(cx.finished) {
                 let ready = match entered {
@@ -508,6 +495,7 @@ impl Core {
             archive.advance(&mut cx);
             relay.advance(&mut cx);
             seating.advance(&mut cx);
+            artifacts.advance(&mut cx, hub.as_ref());
             if let Some(hub) = hub {
                 hub.advance(&mut cx);
             }
@@ -528,6 +516,7 @@ impl Core {
             .min(self.archive.next_deadline(now))
             .min(self.relay.next_deadline(now))
             .min(self.reads.next_deadline(now))
+            .min(self.artifacts.next_deadline(now))
             .min(self.seating.next_deadline(now.up_ms))
     }
 

@@ -267,6 +267,8 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                 }
                 Output::Send { to, message } => self.mesh.send(to, message),
                 Output::Announce(message) => self.mesh.announce(message),
+                Output::Provide(artifacts) => self.mesh.provide(artifacts),
+                Output::Seek(artifact) => self.mesh.seek(artifact),
                 Output::Propose(command) => log.propose(command),
                 Output::Confirm { token } => log.confirm(token),
                 Output::Snapshot { index, state } => log.snapshot(index, state),

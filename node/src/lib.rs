@@ -1,6 +1,7 @@
 //! The node: one sans-I/O core, one event loop, three ports. With default features off there is no command line, no
 //! picture and no network here: that is what the simulator builds.
 
+pub mod artifacts;
 pub mod blobs;
 pub mod boot;
 #[cfg(feature = "cli")]
@@ -13,6 +14,7 @@ pub mod config;
 pub mod core;
 pub mod driver;
 pub mod evidence;
+pub mod garbage;
 pub mod job_file;
 mod log;
 pub mod perform;

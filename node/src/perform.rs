@@ -9,13 +9,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use forgemesh_kernel::backend::Isa;
 use forgemesh_kernel::fpenv;
 use forgemesh_kernel::job::{Job, ShardRun};
+use forgemesh_protocol::artifact::Pin;
 use forgemesh_protocol::attestation::Claim;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::{LeafRef, Mismatch};
 use forgemesh_protocol::contract::Contract;
 use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::MeshId;
+use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::plan::StageRun;
+use forgemesh_protocol::wire::Outlined;
 
 use crate::blobs::{Blobs, Shelf};
 use crate::ports::{Done, Work};
@@ -77,6 +81,32 @@ impl Performer {
             }
             Work::File { job } => Ok(Done::File { file: blobs.file(&job).map(Box::new) }),
             Work::Scrub { after } => scrub(after, blobs),
+            Work::Look { artifact } => match blobs.look(&artifact) {
+                Some(look) => Ok(Done::Looked { look: Box::new(look) }),
+                None => Err("the disk cannot be read".to_owned()),
+            },
+            Work::Outline { artifact } => {
+                Ok(Done::Outlined { outlined: blobs.outlined(&artifact).map(Box::new) })
+            }
+            Work::Piece { artifact, index } => {
+                Ok(Done::Pieced { bytes: blobs.piece(&artifact, index).map(Bytes) })
+            }
+            Work::CheckOutline { mesh, outlined } => Ok(check_outline(mesh, *outlined)),
+            Work::CheckPiece { artifact, outline, index, bytes } => {
+                Ok(Done::Pieced { bytes: Some(bytes).filter(|b| outline.has(&artifact, index, &b.0)) })
+            }
+            Work::ScrubPieces { from } => match blobs.scrub_pieces(from) {
+                Some(found) => Ok(Done::ScrubbedPieces { found: Box::new(found) }),
+                None => Err("the disk cannot be read".to_owned()),
+            },
+            Work::Garbage { now_ms } => match blobs.garbage(now_ms) {
+                Some(garbage) => Ok(Done::Garbage { garbage }),
+                None => Err("the disk cannot be read".to_owned()),
+            },
+            Work::Keeping { after, now_ms } => match blobs.keeping(after, now_ms) {
+                Some(page) => Ok(Done::Keeping { page: Box::new(page) }),
+                None => Err("the disk cannot be read".to_owned()),
+            },
         };
         result.unwrap_or_else(|detail| Done::Failed { detail })
     }
@@ -164,6 +194,17 @@ impl Performer {
 /// The blobs that are there and whole.
 fn load(asked: &[Hash], blobs: &impl Blobs) -> Done {
     Done::Loaded { blobs: asked.iter().map(|blob| blobs.blob(blob).ok().map(Bytes)).collect() }
+}
+
+/// An outline that is its address's, with its pin if that is for it and truly signed.
+fn check_outline(mesh: MeshId, mut outlined: Outlined) -> Done {
+    let Outlined { artifact, outline, last, pin } = &mut outlined;
+    let is_true = |pin: &Signed<Pin>| {
+        (pin.body.artifact, pin.body.length) == (*artifact, outline.length) && pin.verify(mesh).is_ok()
+    };
+    *pin = pin.take().filter(is_true);
+    let good = outline.is_of(artifact, &last.0);
+    Done::Outlined { outlined: good.then(|| Box::new(outlined)) }
 }
 
 /// Reads a slice of what is kept.

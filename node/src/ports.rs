@@ -4,19 +4,22 @@
 //! simulator differ in nothing else.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use forgemesh_consensus::job::JobRecord;
+use forgemesh_protocol::artifact::Outline;
 use forgemesh_protocol::attestation::Claim;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::{LeafRef, Mismatch};
 use forgemesh_protocol::contract::Contract;
 use forgemesh_protocol::hash::Hash;
-use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::plan::StageRun;
 use forgemesh_protocol::vote::Outcome;
-use forgemesh_protocol::wire::Message;
+use forgemesh_protocol::wire::{KeptPage, Message, Outlined};
 use forgemesh_storage::{Batch, CommitError};
 
+use crate::artifacts::{Kept, Look, PieceScrub};
 use crate::job_file::JobFile;
 
 /// Other nodes.
@@ -27,6 +30,15 @@ pub trait Mesh {
     fn announce(&mut self, message: Message);
     /// The next message from another node, or announcement, by who made it.
     fn next(&mut self) -> impl Future<Output = (NodeId, Message)>;
+    /// Says that this node has these artifacts, where others look for them; a mesh without such a place does nothing.
+    fn provide(&mut self, artifacts: Vec<Hash>) {
+        drop(artifacts);
+    }
+    /// Looks there for an artifact. Who is found to have said that it has it comes as that node's own word, `Message::At`:
+    /// a hint and no more.
+    fn seek(&mut self, artifact: Hash) {
+        let _ = artifact;
+    }
 }
 
 /// What computes, off the event loop.
@@ -78,6 +90,23 @@ pub enum Work {
     Books { from: u64 },
     /// Read a slice of all blobs, from the one after this, to see whether they have rotted.
     Scrub { after: Option<Hash> },
+    /// See what is here of an artifact.
+    Look { artifact: Hash },
+    /// Read an artifact's outline and last piece.
+    Outline { artifact: Hash },
+    /// Read a piece of an artifact.
+    Piece { artifact: Hash, index: u64 },
+    /// Hold an outline against its address, and its pin against its signature.
+    CheckOutline { mesh: MeshId, outlined: Box<Outlined> },
+    /// Hold a piece against its outline.
+    CheckPiece { artifact: Hash, outline: Arc<Outline>, index: u64, bytes: Bytes },
+    /// Read a page of the artifacts that are kept for the mesh, after this address, at this time in milliseconds since
+    /// 1970.
+    Keeping { after: Option<Hash>, now_ms: u64 },
+    /// Read a slice of the pieces of one artifact, from this one on, to see whether they have rotted.
+    ScrubPieces { from: Option<(Hash, u64)> },
+    /// Find artifacts that nothing needs at this time.
+    Garbage { now_ms: u64 },
 }
 
 /// How a piece of work ended.
@@ -105,6 +134,18 @@ pub enum Done {
     Books { files: Vec<Bytes> },
     /// A slice is read: what has rotted, and where to go on.
     Scrubbed { corrupt: Vec<Hash>, next: Option<Hash> },
+    /// What is here of an artifact.
+    Looked { look: Box<Look> },
+    /// An outline that is here, or is what it should be; none if not.
+    Outlined { outlined: Option<Box<Outlined>> },
+    /// A piece that is here, or is what it should be; none if not.
+    Pieced { bytes: Option<Bytes> },
+    /// A slice of pieces is read.
+    ScrubbedPieces { found: Box<PieceScrub> },
+    /// Artifacts that nothing needs.
+    Garbage { garbage: Vec<(Hash, Kept)> },
+    /// A page of what is kept.
+    Keeping { page: Box<KeptPage> },
     /// It could not be done.
     Failed { detail: String },
 }

@@ -122,6 +122,8 @@ impl Rig {
                     | Output::Confirm { .. }
                     | Output::Announce(_)
                     | Output::Asked(_)
+                    | Output::Provide(_)
+                    | Output::Seek(_)
                     | Output::Propose(_)
                     | Output::Snapshot { .. }
                     | Output::Reseat { .. }

@@ -3,6 +3,7 @@
 
 mod quorum {
     mod announced;
+    mod artifacts;
     mod bench;
     mod failover;
     mod reads;

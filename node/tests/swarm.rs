@@ -13,5 +13,6 @@ mod swarm {
     mod hostile;
     mod meshes;
     mod private;
+    mod providers;
     mod relay;
 }

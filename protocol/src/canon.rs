@@ -66,6 +66,10 @@ pub fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// Where two byte strings first differ; the shorter one's end counts as a difference.
 pub fn first_difference(a: &[u8], b: &[u8]) -> Option<usize> {
+    // Most are equal, and that is quickly seen.
+    if a == b {
+        return None;
+    }
     let common = a.iter().zip(b).position(|(x, y)| x != y);
     common.or_else(|| (a.len() != b.len()).then_some(a.len().min(b.len())))
 }

@@ -41,12 +41,15 @@ pub struct Parameters {
     /// Whether any node may work; else only hub members and nodes that a ticket admitted.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub open: bool,
+    /// On how many nodes each artifact is kept, as far as there are so many.
+    #[serde(default = "three", skip_serializing_if = "is_three")]
+    pub replication: u64,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
         // One leaf in sixteen: the cost a job bears for being checked.
-        Parameters { spotcheck_ppm: 62_500, open: true }
+        Parameters { spotcheck_ppm: 62_500, open: true, replication: three() }
     }
 }
 
@@ -56,6 +59,14 @@ fn yes() -> bool {
 
 fn is_yes(value: &bool) -> bool {
     *value
+}
+
+fn three() -> u64 {
+    3
+}
+
+fn is_three(value: &u64) -> bool {
+    *value == three()
 }
 
 /// Why a genesis was refused.
@@ -103,7 +114,8 @@ impl Genesis {
         if self.name.len() > limits::MESH_NAME_BYTES || self.nonce.0.len() != 16 {
             return Err(GenesisError::Bounds);
         }
-        if !(1..=1_000_000).contains(&ppm) || !lengths {
+        let copies = (1..=limits::REPLICATION).contains(&self.parameters.replication);
+        if !(1..=1_000_000).contains(&ppm) || !lengths || !copies {
             return Err(GenesisError::Bounds);
         }
         Ok(())

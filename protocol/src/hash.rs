@@ -105,6 +105,8 @@ domains! {
     EXPULSION = "forgemesh expulsion v1";
     /// Who may make up the hub.
     CHARTER = "forgemesh charter v1";
+    /// A wish that an artifact be kept, without its signature.
+    PIN = "forgemesh pin v1";
 }
 
 impl Domain {
@@ -138,6 +140,22 @@ impl Hash {
     /// The first eight hex digits, for people.
     pub fn short(&self) -> String {
         self.to_string()[..8].to_owned()
+    }
+}
+
+/// The address of a blob that comes in parts.
+#[derive(Default)]
+pub struct BlobHasher(blake3::Hasher);
+
+impl BlobHasher {
+    /// The next part.
+    pub fn update(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    /// The address of all that came.
+    pub fn finish(&self) -> Hash {
+        Hash(*self.0.finalize().as_bytes())
     }
 }
 

@@ -4,6 +4,7 @@
 //! job is computed (that is `kernel/`), nor where anything is kept (that is `storage/`).
 
 mod allowance;
+pub mod artifact;
 pub mod attestation;
 pub mod base64;
 pub mod cancellation;

@@ -56,7 +56,9 @@ pub const REGION_BYTES: usize = 32;
 /// Regions that one job may ask for.
 pub const OFFER_REGIONS: usize = 16;
 /// Bytes of one line of a request on a node's control socket.
-pub const CONTROL_BYTES: usize = 1 << 20;
+pub const CONTROL_BYTES: usize = 4 << 20;
+/// Bytes of one that a node carries to the hub for a client.
+pub const ASK_BYTES: usize = 1 << 20;
 /// Bytes of one line of an answer there.
 pub const CONTROL_LINE_BYTES: usize = 16 << 20;
 /// Bytes of an answer with all that is attached to it.
@@ -189,6 +191,53 @@ pub const RECEIPT_BYTES: usize = 16 << 20;
 pub const BUNDLE_BYTES: usize = 1 << 30;
 /// Bytes of a rendered artifact.
 pub const ARTIFACT_BYTES: usize = 256 << 20;
+
+/// Bytes of a piece, in which artifacts are kept and travel: a power of two and at least 1,024, so that it is a subtree of
+/// the artifact's hash.
+pub const PIECE_BYTES: usize = 1 << 20;
+/// Bytes of an artifact that somebody puts into the mesh.
+pub const STREAMED_BYTES: u64 = 16 << 30;
+/// Bytes of the sums of its pieces.
+pub const SUMS_BYTES: usize = 32 * (STREAMED_BYTES / PIECE_BYTES as u64) as usize;
+/// How long one may ask for it to be kept: ten years of 366 days.
+pub const PIN_MS: u64 = 3_660 * 24 * 3600 * 1000;
+/// Artifacts that a node fetches, or takes from its clients, at once.
+pub const FETCHES: usize = 32;
+/// Of these, so many because the mesh has it keep them.
+pub const KEEPS: usize = 8;
+/// Pieces of one artifact that are asked for or checked at once.
+pub const FETCH_PIECES: usize = 16;
+/// And that wait for the disk: a sync takes as long for many as for one.
+pub const FETCH_STORING: usize = 64;
+/// Clients that wait for parts of one artifact.
+pub const FETCH_WANTS: usize = 64;
+/// Nodes that are remembered as sources of one artifact.
+pub const FETCH_SOURCES: usize = 16;
+/// Nobody has said for so long how long an artifact is: it is given up.
+pub const SEEK_MS: u64 = 20_000;
+/// And one of which nobody has sent a piece for so long: longer than it takes to be sure that a node is gone.
+pub const FETCH_MS: u64 = 60_000;
+/// Questions for pieces that a node answers at once, and how many of these may be one node's.
+pub const SERVES: usize = 64;
+pub const SERVES_OF_NODE: usize = 2 * FETCH_PIECES;
+/// How often the leader asks who keeps which artifacts.
+pub const STEWARD_MS: u64 = 5_000;
+/// A node that was not heard for so long keeps nothing any more, in the leader's eyes: others are told to.
+pub const HOLDER_LOST_MS: u64 = 30_000;
+/// Artifacts that a node names in one answer to that.
+pub const HOLDINGS_PAGE: usize = 512;
+/// Artifacts whose holders the leader remembers.
+pub const HOLDERS_KNOWN: usize = 65_536;
+/// Artifacts of which a node says in Kademlia that it has them, and of which it believes another one so.
+pub const PROVIDED: usize = 1_024;
+/// Such words of all others that a node takes while one of them lasts.
+pub const PROVIDED_BY_ALL: usize = 8_192;
+/// How long such a word lasts; it is said again after half of that.
+pub const PROVIDE_MS: u64 = 3_600_000;
+/// Found holders of artifacts that the node has not heard of yet; further ones are lost.
+pub const PROVIDERS_FOUND: usize = 256;
+/// Nodes on which a mesh may have each artifact kept.
+pub const REPLICATION: u64 = 16;
 
 /// Jobs that are accepted and not yet final.
 pub const OPEN_JOBS: usize = 1_000;

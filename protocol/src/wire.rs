@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::{Outline, Pin};
 use crate::attestation::Attestation;
 use crate::cancellation::Cancellation;
 use crate::canon::{self, Bytes, CanonError};
@@ -181,6 +182,48 @@ pub enum Message {
         number: u64,
         next: u64,
     },
+    /// Node to node: how long is this artifact, and what are the sums of its pieces?
+    Outline {
+        artifact: Hash,
+    },
+    /// The answer, provable alone: with the last piece.
+    Outlined(Box<Outlined>),
+    /// Node to node: send me this piece.
+    Piece {
+        artifact: Hash,
+        index: u64,
+    },
+    /// A piece.
+    Pieced {
+        artifact: Hash,
+        index: u64,
+        bytes: Bytes,
+    },
+    /// What was asked for of this artifact can't be had here.
+    NoArtifact {
+        artifact: Hash,
+    },
+    /// Node to leader: who has this artifact?
+    Where {
+        artifact: Hash,
+    },
+    /// Leader to node: these, as far as it knows.
+    At {
+        artifact: Hash,
+        nodes: Vec<NodeId>,
+    },
+    /// Leader to node: which artifacts do you keep, after this address?
+    Keeping {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<Hash>,
+    },
+    /// The answer.
+    Kept(Box<KeptPage>),
+    /// Leader to node: keep this artifact too, these nodes have it.
+    Keep {
+        artifact: Hash,
+        sources: Vec<NodeId>,
+    },
 }
 
 impl Message {
@@ -205,6 +248,41 @@ pub struct Answer {
     pub json: Bytes,
     /// The bytes that it speaks of.
     pub attached: Bytes,
+}
+
+/// An artifact's outline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outlined {
+    pub artifact: Hash,
+    pub outline: Outline,
+    pub last: Bytes,
+    /// Why it is kept, if somebody has signed that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Signed<Pin>>,
+}
+
+/// Artifacts that a node keeps for the mesh, in the order of their addresses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptPage {
+    /// The address after which the page begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Hash>,
+    pub artifacts: Vec<Keeping>,
+    /// Up to which address the page says all; none: to the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub through: Option<Hash>,
+}
+
+/// An artifact that is kept, whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keeping {
+    pub artifact: Hash,
+    /// Whose wish it is; none: the books name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned_by: Option<NodeId>,
 }
 
 /// What an agent says of itself.

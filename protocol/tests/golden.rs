@@ -1,6 +1,7 @@
 //! Every signed thing and every derived id, frozen: canonical bytes, digest and signature of one example each.
 //! `FORGEMESH_BLESS=1` writes the vectors; a change that needs it breaks every receipt there is.
 
+use forgemesh_protocol::artifact::{Outline, Pin};
 use forgemesh_protocol::attestation::{Attestation, Claim};
 use forgemesh_protocol::canon::{self, Bytes, F64};
 use forgemesh_protocol::challenge::{
@@ -23,6 +24,7 @@ use forgemesh_protocol::region::Regions;
 use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::ticket::Ticket;
 use forgemesh_protocol::vote::{Artifact, FinalResult, Outcome, ReductionVote};
+use forgemesh_protocol::wire::{Keeping, KeptPage, Message, Outlined};
 use serde::Serialize;
 
 const MESH: MeshId = MeshId(Hash([1; 32]));
@@ -44,6 +46,12 @@ fn signed<T: Signable + Clone>(name: &str, body: &T) -> String {
 
 fn plain<T: Serialize>(name: &str, value: &T, digest: Hash) -> String {
     format!("{name} {} {digest}", hex(&canon::to_bytes(value)))
+}
+
+fn message(name: &str, message: Message) -> String {
+    let bytes = message.encode();
+    assert_eq!(Message::decode(&bytes), Ok(message));
+    format!("message_{name} {}", hex(&bytes))
 }
 
 fn contract() -> Contract {
@@ -180,6 +188,18 @@ fn lines() -> Vec<String> {
         secret: Bytes(vec![18; 32]),
         expires_ms: 1_700_000_000_000,
     };
+    let artifact = Hash::blob(b"an artifact");
+    let pin = Pin { artifact, length: 11, until_ms: 1_700_000_000_000 };
+    let outlined = Outlined {
+        artifact,
+        outline: Outline { length: 11, sums: Bytes::default() },
+        last: Bytes(b"an artifact".to_vec()),
+        pin: Some(Signed::new(pin.clone(), MESH, &secret())),
+    };
+    let rows = vec![Keeping { artifact, pinned_by: None }, Keeping { artifact, pinned_by: Some(agent) }];
+    let page = KeptPage { after: None, artifacts: rows, through: Some(artifact) };
+    let mut copied = genesis.clone();
+    copied.parameters.replication = 5;
     let key = replay_key(&contract().hash(), &Hash([15; 32]), &Hash([16; 32]), "exact.v1");
     let drawn: Vec<String> = leaves.iter().map(|at| format!("{}:{}", at.shard, at.leaf)).collect();
     vec![
@@ -214,6 +234,19 @@ fn lines() -> Vec<String> {
         signed("charter", &charter),
         signed("submission_with_regions", &local),
         format!("work_hash_with_regions {}", local.work_hash()),
+        signed("pin", &pin),
+        message("outline", Message::Outline { artifact }),
+        message("outlined", Message::Outlined(Box::new(outlined))),
+        message("piece", Message::Piece { artifact, index: 7 }),
+        message("pieced", Message::Pieced { artifact, index: 7, bytes: Bytes(vec![1, 2, 3]) }),
+        message("no_artifact", Message::NoArtifact { artifact }),
+        message("where", Message::Where { artifact }),
+        message("at", Message::At { artifact, nodes: vec![agent] }),
+        message("keeping", Message::Keeping { after: None }),
+        message("keeping_after", Message::Keeping { after: Some(artifact) }),
+        message("kept", Message::Kept(Box::new(page))),
+        message("keep", Message::Keep { artifact, sources: vec![agent] }),
+        plain("genesis_replication", &copied, copied.mesh_id().0),
     ]
 }
 

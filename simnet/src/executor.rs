@@ -52,7 +52,11 @@ impl ModelledExecutor {
                 Work::Open { .. } | Work::Check { .. } => (1, 40),
                 Work::Reduce { .. } => (1, 80),
                 Work::Load { .. } | Work::Lookup { .. } | Work::File { .. } | Work::Books { .. } => (1, 10),
-                Work::Scrub { .. } => (10, 100),
+                Work::Look { .. } | Work::Outline { .. } | Work::Piece { .. } | Work::Keeping { .. } => {
+                    (1, 10)
+                }
+                Work::CheckOutline { .. } | Work::CheckPiece { .. } => (1, 5),
+                Work::Scrub { .. } | Work::ScrubPieces { .. } | Work::Garbage { .. } => (10, 100),
             };
             let takes = Duration::from_millis(self.draws.between(low, high));
             self.queue.running.push((Instant::now() + takes, ticket, takes, work));
@@ -78,13 +82,21 @@ impl Executor for ModelledExecutor {
         self.trace.step(kind, ticket, digest);
         // As in production: checks and reductions go before shards.
         match work {
-            Work::Run { .. } | Work::Scrub { .. } => self.queue.waiting.push_back((ticket, work)),
+            Work::Run { .. } | Work::Scrub { .. } | Work::ScrubPieces { .. } | Work::Garbage { .. } => {
+                self.queue.waiting.push_back((ticket, work))
+            }
             Work::Open { .. }
             | Work::Check { .. }
             | Work::Reduce { .. }
             | Work::Load { .. }
             | Work::Lookup { .. }
             | Work::File { .. }
+            | Work::Look { .. }
+            | Work::Outline { .. }
+            | Work::Piece { .. }
+            | Work::CheckOutline { .. }
+            | Work::CheckPiece { .. }
+            | Work::Keeping { .. }
             | Work::Books { .. } => self.queue.waiting.push_front((ticket, work)),
         }
         self.fill();

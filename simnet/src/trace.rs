@@ -78,6 +78,12 @@ pub fn batch_digest(batch: &Batch) -> Hash {
             Write::PutBlob { blob } => ("blob", blob.hash().0.to_vec(), &[]),
             Write::DeleteBlob { hash } => ("no blob", hash.0.to_vec(), &[]),
             Write::QuarantineBlob { hash } => ("quarantine", hash.0.to_vec(), &[]),
+            Write::PutPiece { artifact, index, bytes } => {
+                ("piece", [&artifact.0[..], &index.to_le_bytes()].concat(), bytes)
+            }
+            Write::DeletePiece { artifact, index } => {
+                ("no piece", [&artifact.0[..], &index.to_le_bytes()].concat(), &[])
+            }
             Write::AppendLog { index, entry } => ("log", index.to_le_bytes().to_vec(), entry),
             Write::TruncateLog { from } => ("no log from", from.to_le_bytes().to_vec(), &[]),
             Write::PurgeLog { through } => ("no log through", through.to_le_bytes().to_vec(), &[]),
@@ -117,6 +123,16 @@ pub fn work_digest(work: &Work) -> (&'static str, Hash) {
         Work::File { job } => ("file", digest(job)),
         Work::Books { from } => ("books", digest(from)),
         Work::Scrub { after } => ("scrub", digest(after)),
+        Work::Look { artifact } => ("look", digest(artifact)),
+        Work::Outline { artifact } => ("outline", digest(artifact)),
+        Work::Piece { artifact, index } => ("piece", digest(&(artifact, index))),
+        Work::CheckOutline { outlined, .. } => ("check outline", digest(&**outlined)),
+        Work::CheckPiece { artifact, index, bytes, .. } => {
+            ("check piece", digest(&(artifact, index, Hash::blob(&bytes.0))))
+        }
+        Work::ScrubPieces { from } => ("scrub pieces", digest(from)),
+        Work::Garbage { now_ms } => ("garbage", digest(now_ms)),
+        Work::Keeping { after, now_ms } => ("keeping", digest(&(after, now_ms))),
     }
 }
 
@@ -140,6 +156,12 @@ pub fn done_digest(done: &Done) -> (&'static str, Hash) {
         Done::File { file } => ("file read", digest(&file.as_ref().map(|file| file.finished.entry.hash()))),
         Done::Books { files } => ("books read", digest(files)),
         Done::Loaded { blobs } => ("loaded", digest(blobs)),
+        Done::Looked { look } => ("looked", digest(&(&look.kept, look.blob, look.named))),
+        Done::Outlined { outlined } => ("outlined", digest(outlined)),
+        Done::Pieced { bytes } => ("pieced", digest(&bytes.as_ref().map(|bytes| Hash::blob(&bytes.0)))),
+        Done::ScrubbedPieces { found } => ("pieces scrubbed", digest(&(&found.rotten, found.next))),
+        Done::Garbage { garbage } => ("garbage found", digest(garbage)),
+        Done::Keeping { page } => ("kept", digest(&**page)),
         Done::Failed { detail } => ("failed", Hash::blob(detail.as_bytes())),
     }
 }

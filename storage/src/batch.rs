@@ -8,7 +8,7 @@ use redb::WriteTransaction;
 use crate::error::{CommitError, Fail};
 use crate::limits::*;
 use crate::meta::MetaKey;
-use crate::{blobs, jobs, kv, ledger_log, meta, outbox, quarantine, raft_log, refusals, snapshot};
+use crate::{blobs, jobs, kv, ledger_log, meta, outbox, pieces, quarantine, raft_log, refusals, snapshot};
 
 /// Bytes and their address; the pair is only made together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,10 @@ pub enum Write {
     /// Moves a damaged blob out of the way: its address counts as missing and can be put anew; a record of it stays for
     /// diagnosis (see `Storage::quarantined`). Whole bytes stay where they are; no error when there are none.
     QuarantineBlob { hash: Hash },
+    /// Keeps a piece of an artifact; one already there is replaced.
+    PutPiece { artifact: Hash, index: u64, bytes: Vec<u8> },
+    /// Forgets a piece; no error when it is not there.
+    DeletePiece { artifact: Hash, index: u64 },
     /// Appends to the replicated log. `index` must be the next one: 0 at first, then the last index (or that up to which
     /// the log was dropped, whichever is larger) plus 1; else `CommitError::LogGap`.
     AppendLog { index: u64, entry: Vec<u8> },
@@ -82,6 +86,7 @@ impl Write {
     fn size(&self) -> usize {
         match self {
             Write::PutBlob { blob } => blob.bytes.len(),
+            Write::PutPiece { bytes, .. } => bytes.len(),
             Write::AppendLog { entry, .. } | Write::AppendLedger { entry, .. } => entry.len(),
             Write::PutSnapshot { state, .. } | Write::RenewSnapshot { state, .. } => state.len(),
             Write::PutJob { record, .. } | Write::PutRefusal { record, .. } => record.len(),
@@ -90,6 +95,7 @@ impl Write {
             Write::PutMeta { value, .. } => value.len(),
             Write::DeleteBlob { .. }
             | Write::QuarantineBlob { .. }
+            | Write::DeletePiece { .. }
             | Write::TruncateLog { .. }
             | Write::PurgeLog { .. }
             | Write::DeleteKv { .. }
@@ -100,6 +106,7 @@ impl Write {
     fn check(&self) -> Result<(), CommitError> {
         match self {
             Write::PutBlob { blob } => at_most("a blob", blob.bytes.len(), MAX_BLOB_BYTES),
+            Write::PutPiece { bytes, .. } => at_most("a piece", bytes.len(), MAX_PIECE_BYTES),
             Write::AppendLog { entry, .. } => at_most("a log entry", entry.len(), MAX_LOG_ENTRY_BYTES),
             Write::PutSnapshot { state, .. } | Write::RenewSnapshot { state, .. } => {
                 at_most("a snapshot", state.len(), MAX_SNAPSHOT_BYTES)
@@ -118,6 +125,7 @@ impl Write {
             Write::DeleteKv { namespace, key } => kv::check_key(namespace, key),
             Write::DeleteBlob { .. }
             | Write::QuarantineBlob { .. }
+            | Write::DeletePiece { .. }
             | Write::TruncateLog { .. }
             | Write::PurgeLog { .. }
             | Write::DeleteOutbox { .. } => Ok(()),
@@ -159,6 +167,16 @@ impl Batch {
     /// See [`Write::QuarantineBlob`].
     pub fn quarantine_blob(&mut self, hash: Hash) -> &mut Batch {
         self.push(Write::QuarantineBlob { hash })
+    }
+
+    /// See [`Write::PutPiece`].
+    pub fn put_piece(&mut self, artifact: Hash, index: u64, bytes: Vec<u8>) -> &mut Batch {
+        self.push(Write::PutPiece { artifact, index, bytes })
+    }
+
+    /// See [`Write::DeletePiece`].
+    pub fn delete_piece(&mut self, artifact: Hash, index: u64) -> &mut Batch {
+        self.push(Write::DeletePiece { artifact, index })
     }
 
     /// See [`Write::AppendLog`].
@@ -280,6 +298,8 @@ fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), Fail<Commi
         Write::PutBlob { blob } => blobs::put(transaction, blob),
         Write::DeleteBlob { hash } => blobs::delete(transaction, hash),
         Write::QuarantineBlob { hash } => quarantine::put(transaction, hash),
+        Write::PutPiece { artifact, index, bytes } => pieces::put(transaction, artifact, *index, bytes),
+        Write::DeletePiece { artifact, index } => pieces::delete(transaction, artifact, *index),
         Write::AppendLog { index, entry } => raft_log::append(transaction, *index, entry),
         Write::TruncateLog { from } => raft_log::truncate(transaction, *from),
         Write::PurgeLog { through } => raft_log::drop_through(transaction, *through),

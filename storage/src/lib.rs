@@ -20,6 +20,7 @@ pub mod limits;
 mod meta;
 mod open;
 mod outbox;
+mod pieces;
 mod quarantine;
 mod raft_log;
 mod refusals;

@@ -9,7 +9,7 @@
 use redb::TableDefinition;
 
 /// Version of all the tables below, stored in `meta` under `schema` as a big-endian u32 record.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// The type of every key and value: bytes, so that no damaged file can make a typed decoder panic.
 pub(crate) type Bytes = &'static [u8];
@@ -52,10 +52,16 @@ pub(crate) const REFUSAL_IDS: Table = Table("refusal_ids");
 /// they are longer than `MAX_QUARANTINE_BYTES`. Stable since version 2.
 pub(crate) const QUARANTINE: Table = Table("quarantine");
 
+/// `pieces`: 32-byte address of an artifact ‖ index u64 ‖ part u8 → record of the part's bytes: part 0 has all of the piece
+/// but its last `PIECE_TAIL_BYTES`, part 1 these; a piece that is shorter than the longest by so much has no part 1. Stable
+/// since version 3.
+pub(crate) const PIECES: Table = Table("pieces");
+
 /// The tables by the version that brought them, version 1 first: a file of version n has those of the first n rows.
 const BY_VERSION: [&[Table]; SCHEMA_VERSION as usize] = [
     &[META, BLOBS, LOG, SNAPSHOT, JOBS, JOB_ORDER, LEDGER, KV, OUTBOX, REFUSALS, REFUSAL_IDS],
     &[QUARANTINE],
+    &[PIECES],
 ];
 
 /// The tables that came after `version`, in the order in which a file gets them; all of them for 0.

@@ -3,6 +3,7 @@
 
 use forgemesh_tests::node;
 
+mod artifact_files;
 mod artifacts;
 mod cancel;
 mod control;

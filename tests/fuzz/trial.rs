@@ -10,7 +10,7 @@ use crate::damage::{self, Draws};
 use crate::memory::measure;
 
 /// How often each decoder is tried, unless the environment says otherwise.
-const CASES: u64 = 400;
+const CASES: u64 = 150;
 /// From where, unless the environment says otherwise: what is committed passes or fails for everybody alike.
 const SEED: u64 = 1;
 /// Bytes of an input that is printed; a longer one is written to a file.

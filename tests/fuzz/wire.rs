@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use forgemesh_protocol::artifact::{Outliner, Pin};
 use forgemesh_protocol::attestation::{Attestation, Claim, decode_claims};
 use forgemesh_protocol::base64;
 use forgemesh_protocol::cancellation::Cancellation;
@@ -13,7 +14,7 @@ use forgemesh_protocol::enrolment::{Expulsion, Invitation, Join, Withdrawal};
 use forgemesh_protocol::envelope::BillingMode;
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::{Domain, Hash};
-use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
@@ -22,7 +23,9 @@ use forgemesh_protocol::plan::{Plan, StageRun};
 use forgemesh_protocol::submission::Submission;
 use forgemesh_protocol::ticket::Ticket;
 use forgemesh_protocol::vote::{Outcome, ReductionVote};
-use forgemesh_protocol::wire::{Answer, Attested, Challenge, Hello, Holding, LeaseOffer, Message};
+use forgemesh_protocol::wire::{
+    Answer, Attested, Challenge, Hello, Holding, Keeping, KeptPage, LeaseOffer, Message, Outlined,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -95,6 +98,19 @@ fn messages() -> Vec<Message> {
         submission: Some(Box::new(signed("submission_with_regions"))),
     };
     let signature = ended().receipt().0.signatures.first().expect("one").clone();
+    let mut outliner = Outliner::default();
+    outliner.push(&vec![7; limits::PIECE_BYTES]);
+    outliner.push(&[8; 900]);
+    let pin = Pin { artifact: Hash([9; 32]), length: 1, until_ms: 5 };
+    let mesh = forgemesh_protocol::id::MeshId(Hash([1; 32]));
+    let outlined = Outlined {
+        artifact: Hash([9; 32]),
+        outline: outliner.finish().1,
+        last: Bytes(vec![8; 900]),
+        pin: Some(Signed::new(pin, mesh, &secret())),
+    };
+    let keeping = Keeping { artifact: Hash([9; 32]), pinned_by: Some(NodeId(Hash([2; 32]))) };
+    let page = KeptPage { after: None, artifacts: vec![keeping; 20], through: Some(Hash([9; 32])) };
     let answer = Answer { refused: false, json: Bytes(b"{}".to_vec()), attached: Bytes(vec![7; 5_000]) };
     vec![
         Message::Hello(Box::new(hello())),
@@ -135,6 +151,16 @@ fn messages() -> Vec<Message> {
         Message::Bring { job: job() },
         Message::ReadIndex { number: 4 },
         Message::ReadAt { number: 4, next: 17 },
+        Message::Outline { artifact: Hash([9; 32]) },
+        Message::Outlined(Box::new(outlined)),
+        Message::Piece { artifact: Hash([9; 32]), index: 3 },
+        Message::Pieced { artifact: Hash([9; 32]), index: 3, bytes: Bytes(vec![7; 900]) },
+        Message::NoArtifact { artifact: Hash([9; 32]) },
+        Message::Where { artifact: Hash([9; 32]) },
+        Message::At { artifact: Hash([9; 32]), nodes: vec![NodeId(Hash([2; 32])); 3] },
+        Message::Keeping { after: Some(Hash([9; 32])) },
+        Message::Kept(Box::new(page)),
+        Message::Keep { artifact: Hash([9; 32]), sources: vec![NodeId(Hash([2; 32])); 3] },
         Message::Seating(Box::new(seating())),
         Message::Consent(Box::new(signed("charter"))),
         Message::Raft { bytes: Bytes(vec![1; 600]) },

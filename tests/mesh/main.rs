@@ -2,6 +2,7 @@
 //! happens to the others. On loopback, or in network namespaces of their own; every process is stopped by its own id.
 
 mod admission;
+mod artifacts;
 mod caps;
 mod cluster;
 mod computing;

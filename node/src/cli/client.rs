@@ -75,6 +75,30 @@ impl Client {
 
     /// Asks, and shows every event until the answer comes.
     pub fn follow(&mut self, request: &Request, mut event: impl FnMut(&Value)) -> Result<Answered, CliError> {
+        let mut attached = Vec::new();
+        let mut attach = |part: &[u8]| {
+            attached.extend_from_slice(part);
+            if attached.len() > limits::CONTROL_ANSWER_BYTES { Err(CliError::Hung) } else { Ok(()) }
+        };
+        let value = self.converse(request, &mut event, &mut attach)?;
+        Ok(Answered { value, attached })
+    }
+
+    /// Asks, and takes what is attached as it comes, however much it is.
+    pub fn receive(
+        &mut self,
+        request: &Request,
+        part: &mut impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<Value, CliError> {
+        self.converse(request, &mut |_| {}, part)
+    }
+
+    fn converse(
+        &mut self,
+        request: &Request,
+        event: &mut impl FnMut(&Value),
+        part: &mut impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<Value, CliError> {
         let mut line = request.line();
         if line.len() > limits::CONTROL_BYTES {
             let text = format!("a request has at most {} bytes; use a smaller file", limits::CONTROL_BYTES);
@@ -82,21 +106,16 @@ impl Client {
         }
         line.push(b'\n');
         self.to.write_all(&line).map_err(|_| CliError::Hung)?;
-        let mut attached = Vec::new();
         loop {
             let mut value = self.line()?;
-            if let Some(part) = value["part"].as_str() {
-                let part = base64::decode(part).map_err(|_| CliError::Hung)?;
-                attached.extend_from_slice(&part);
-                if attached.len() > limits::CONTROL_ANSWER_BYTES {
-                    return Err(CliError::Hung);
-                }
+            if let Some(bytes) = value["part"].as_str() {
+                part(&base64::decode(bytes).map_err(|_| CliError::Hung)?)?;
             } else if value.get("ok").is_some() {
                 let value = value["ok"].take();
                 if value["current"] == Value::Bool(false) {
                     eprintln!("forgemesh: {AS_LAST_KNOWN}");
                 }
-                return Ok(Answered { value, attached });
+                return Ok(value);
             } else if value.get("error").is_some() {
                 return Err(CliError::Node(value["error"].take()));
             } else {

@@ -3,6 +3,7 @@
 //! The same lookups as on a closed data folder, and the node's own state by its handle. Must never let another node do
 //! what only the operator may.
 
+mod artifacts;
 mod errands;
 mod members;
 mod standing;
@@ -99,6 +100,9 @@ impl control::Desk for Desk {
         })?;
         let answered = match request {
             Request::Watch { job } => self.watch(job, out).await.map(|value| (value, Vec::new())),
+            Request::GetArtifact { artifact, from, to } => {
+                self.send_artifact(artifact, from, to, out).await.map(|value| (value, Vec::new()))
+            }
             request => self.act(request).await,
         };
         let (value, attached) = answered.map_err(|error| error.object())?;
@@ -169,8 +173,15 @@ impl Desk {
                 let _ = self.stop.send(true);
                 plain(json!({ "stopping": true }))
             }
-            Request::Watch { .. } => {
-                Err(CliError::Usage("a watch is for one client's connection".to_owned()))
+            Request::PutArtifact { artifact, outline, last, until_ms } => {
+                self.put_artifact(artifact, outline, last, until_ms).await
+            }
+            Request::PutPiece { artifact, index, bytes } => self.put_piece(artifact, index, bytes).await,
+            Request::FetchArtifact { artifact } => self.fetch_artifact(artifact).await,
+            Request::Artifacts {} => self.list_artifacts(),
+            Request::CollectGarbage { dry } => self.collect_garbage(dry).await,
+            Request::Watch { .. } | Request::GetArtifact { .. } => {
+                Err(CliError::Usage("this is for one client's connection".to_owned()))
             }
         }
     }

@@ -85,6 +85,18 @@ pub enum CliError {
         "artifact {name} of job {job} is not kept: it was not asked for, or submitted with \"persist\": false"
     )]
     NoArtifact { job: JobId, name: &'static str },
+    #[error(
+        "no node that could be asked has artifact {0}; check the address, and with `forgemesh node ls` that the node which put it is up"
+    )]
+    NoSuchArtifact(Hash),
+    #[error(
+        "artifact {0} is not in this data folder, or not all of it; start its node with `forgemesh up` and ask again: it has it from the others"
+    )]
+    NotInFolder(Hash),
+    #[error("these are not the bytes of artifact {0}; put the file again")]
+    NotOfArtifact(Hash),
+    #[error("{} has changed while it was read; put it again", path.display())]
+    FileChanged { path: PathBuf },
     #[error("{0}")]
     Bundle(#[from] crate::bundle::BundleError),
     #[error("{0}")]
@@ -226,6 +238,8 @@ impl CliError {
             CliError::NotFinal(_) => "not_final",
             CliError::Final(_) => "already_final",
             CliError::NoArtifact { .. } | CliError::Bundle(_) => "no_artifact",
+            CliError::NoSuchArtifact(_) | CliError::NotInFolder(_) => "no_such_artifact",
+            CliError::NotOfArtifact(_) | CliError::FileChanged { .. } => "artifact_differs",
             CliError::Damaged(_) => "damaged",
             CliError::Picture(_) | CliError::Replay(_) => "internal",
             CliError::Verification { .. } => "verification_failed",

@@ -40,6 +40,9 @@ pub struct InitArgs {
     /// A mesh of invited nodes alone, behind a key that all of them share.
     #[arg(long)]
     private: bool,
+    /// On how many nodes each artifact is kept, for ever the mesh's.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=limits::REPLICATION))]
+    replication: u64,
     /// Where this node listens [default: /ip4/0.0.0.0/tcp/4610]; may be given several times. Port 0: any free one.
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
@@ -74,6 +77,7 @@ pub fn init(common: &Common, args: &InitArgs) -> Result<(), CliError> {
     let nonce = home::random::<16>().map_err(CliError::Entropy)?;
     let (mut genesis, beacon) = boot::found(&home.secret, args.name.clone(), nonce, limits::BEACON_LENGTH);
     genesis.parameters.open = !args.private;
+    genesis.parameters.replication = args.replication;
     let key = args.private.then(home::random::<32>).transpose().map_err(CliError::Entropy)?;
     let config = Config { listen: listen.clone(), ..Config::default() };
     // An address that cannot be had is found out before anything is written.

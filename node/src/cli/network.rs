@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use forgemesh_protocol::charter::Charters;
+use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::wire::Message;
@@ -126,6 +127,20 @@ impl Mesh for Network {
         match self {
             Network::Alone(alone) => alone.next().await,
             Network::Swarm(swarm) => swarm.next().await,
+        }
+    }
+
+    fn provide(&mut self, artifacts: Vec<Hash>) {
+        match self {
+            Network::Alone(alone) => alone.provide(artifacts),
+            Network::Swarm(swarm) => swarm.provide(artifacts),
+        }
+    }
+
+    fn seek(&mut self, artifact: Hash) {
+        match self {
+            Network::Alone(alone) => alone.seek(artifact),
+            Network::Swarm(swarm) => swarm.seek(artifact),
         }
     }
 }

@@ -27,6 +27,7 @@ pub(crate) fn shelve(file: &JobFile) -> Batch {
     batch.append_ledger(finished.entry.seq, forgemesh_protocol::canon::to_bytes(&finished.entry));
     for artifact in finished.result.iter().flat_map(|result| &result.artifacts) {
         if artifacts.persist {
+            crate::artifacts::name(&mut batch, &artifact.blake3, &id);
             let key = pointer_key(&id, artifact.kind);
             batch.put_kv(&artifacts.kv_namespace, &key, artifact.blake3.to_string().into_bytes());
         }

@@ -1,5 +1,7 @@
 //! What clients of a node may ask of it, and what they are told.
 
+use std::ops::Range;
+
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::enrolment::Enrolment;
 use forgemesh_consensus::job::JobRecord;
@@ -7,11 +9,12 @@ use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::charter::Charter;
 use forgemesh_protocol::enrolment::{Expulsion, Invitation, Withdrawal};
+use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
-use forgemesh_protocol::wire::Answer;
+use forgemesh_protocol::wire::{Answer, Outlined};
 
 use super::availability::Availability;
 use super::status;
@@ -41,6 +44,14 @@ pub enum Request {
     Current,
     /// Ask the hub's leader this for me.
     Ask(Bytes),
+    /// Take an artifact from this client, or say what is missing of it.
+    PutArtifact(Box<Outlined>),
+    /// Take a piece of it.
+    PutPiece { artifact: Hash, index: u64, bytes: Bytes },
+    /// Have these bytes of an artifact on this node's disk.
+    Artifact { artifact: Hash, bytes: Range<u64> },
+    /// Remove the artifacts that nothing needs, as many as go in one batch; or only count them.
+    Collect { dry: bool },
     /// The answer to what another node asked here.
     Answer { to: NodeId, number: u64, answer: Box<Answer> },
 }
@@ -104,6 +115,14 @@ pub enum Reply {
     Current,
     /// What the hub answered.
     Answered(Box<Answer>),
+    /// How long an artifact is, and which pieces are missing; what was asked for of it is durable.
+    Artifact { length: u64, missing: Vec<Range<u64>> },
+    /// Nobody who could be asked has what was asked for of it.
+    NoArtifact,
+    /// So many artifacts that nothing needed are gone, or would go.
+    Collected { artifacts: u64, bytes: u64 },
+    /// These are not the bytes of the artifact.
+    NotOfArtifact,
 }
 
 /// A queue, how long it is, how long it may become.

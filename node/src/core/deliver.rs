@@ -22,7 +22,8 @@ pub(super) fn stored(
         (AfterStore::Artifacts(vote), Some(hub)) => hub.vote(cx, *vote),
         (AfterStore::Recorded(progress), Some(hub)) => hub.recorded(cx, progress),
         (AfterStore::Signed(progress), _) => cx.out.push(Output::Progress(*progress)),
-        (AfterStore::Nothing, _) | (_, None) => {}
+        (AfterStore::Collected { token, reply }, _) => cx.out.push(Output::Reply { token, reply: *reply }),
+        (AfterStore::Artifact(_) | AfterStore::Nothing, _) | (_, None) => {}
     }
 }
 
@@ -47,6 +48,7 @@ pub(super) fn worked(
             AfterWork::Books { .. }
             | AfterWork::Signature { .. }
             | AfterWork::Scrub
+            | AfterWork::Artifact(_)
             | AfterWork::Reduction(_)
             | AfterWork::Claims(_)
             | AfterWork::Lookup(_),

@@ -28,7 +28,7 @@ pub(crate) struct RelayRole {
 impl RelayRole {
     /// A client asks the hub something.
     pub fn ask(&mut self, cx: &mut Context<'_>, token: u64, body: Bytes) {
-        if self.waiting.len() >= limits::ASKS || body.0.len() > limits::CONTROL_BYTES {
+        if self.waiting.len() >= limits::ASKS || body.0.len() > limits::ASK_BYTES {
             return cx.out.push(Output::Reply { token, reply: Reply::NoAnswer });
         }
         // Of an earlier life of this node no number comes again: what is answered late is answered to nobody.

@@ -21,6 +21,7 @@ mod lane;
 mod listeners;
 mod outboxes;
 mod peers;
+mod providers;
 mod reader;
 mod streams;
 mod transport;
@@ -34,6 +35,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
+use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::keys::PublicKey;
 use forgemesh_protocol::limits;
@@ -66,6 +68,8 @@ const ATTEMPTS: NonZeroU8 = NonZeroU8::new(8).expect("invariant: 8 is not zero")
 pub struct Swarm {
     handle: SwarmHandle,
     deliveries: mpsc::Receiver<Delivery>,
+    /// Who has said that it has an artifact.
+    found: mpsc::Receiver<(NodeId, Hash)>,
     /// Bytes of large messages that may wait to be sent.
     room: Arc<Semaphore>,
     stop: Option<oneshot::Sender<()>>,
@@ -86,11 +90,12 @@ impl Swarm {
         let (commands, asked) = mpsc::channel(limits::MESH_COMMANDS);
         let (deliver, deliveries) = mpsc::channel(limits::MESH_INBOX);
         let (fault, faults) = mpsc::channel(limits::MESH_INBOX);
+        let (find, found) = mpsc::channel(limits::PROVIDERS_FOUND);
         let (status, shown) = watch::channel(Status::new(config.secret.public().id()));
         let counters = Arc::<counters::Counters>::default();
         let large = Arc::new(Semaphore::new(limits::MESH_INBOX_BYTES));
         let inbox = Inbox { deliveries: deliver, large, faults: fault, counters: counters.clone() };
-        let ends = Ends { commands: asked, inbox, faults, status, stop: stopped };
+        let ends = Ends { commands: asked, inbox, faults, find, status, stop: stopped };
         let is_private = config.pre_shared_key.is_some();
         let (ready, started) = sync_channel(1);
         let network = move || {
@@ -104,7 +109,7 @@ impl Swarm {
             .map_err(SwarmError::Thread)?;
         let handle = SwarmHandle { commands, status: shown, counters, is_private };
         let room = Arc::new(Semaphore::new(limits::MESH_OUTBOX_BYTES));
-        let swarm = Swarm { handle, deliveries, room, stop: Some(stop), thread: Some(thread) };
+        let swarm = Swarm { handle, deliveries, found, room, stop: Some(stop), thread: Some(thread) };
         let silent =
             |_| SwarmError::Setup { reason: "its addresses did not become known in time".to_owned() };
         started.recv_timeout(START).map_err(silent)??;
@@ -148,11 +153,22 @@ impl Mesh for Swarm {
     }
 
     async fn next(&mut self) -> (NodeId, Message) {
-        match self.deliveries.recv().await {
-            Some(delivery) => (delivery.from, delivery.message),
+        tokio::select! {
+            biased;
+            Some(delivery) = self.deliveries.recv() => (delivery.from, delivery.message),
+            Some((node, artifact)) = self.found.recv() => (node, Message::At { artifact, nodes: vec![node] }),
             // The network has ended: nothing comes any more.
-            None => pending().await,
+            else => pending().await,
         }
+    }
+
+    fn provide(&mut self, artifacts: Vec<Hash>) {
+        // The node says it again.
+        drop(self.handle.commands.try_send(Command::Provide(artifacts)));
+    }
+
+    fn seek(&mut self, artifact: Hash) {
+        drop(self.handle.commands.try_send(Command::Seek(artifact)));
     }
 }
 

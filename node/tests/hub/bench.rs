@@ -281,10 +281,15 @@ impl Bench {
                     Output::Snapshot { .. }
                     | Output::Reseat { .. }
                     | Output::Seated { .. }
-                    | Output::Announce(_) => {}
+                    | Output::Announce(_)
+                    | Output::Provide(_)
+                    | Output::Seek(_) => {}
                     Output::Confirm { token } => {
                         inputs.push_back(Input::Confirmed { token, next: Some(self.log.len() as u64) });
                     }
+                    // Who keeps which artifacts has tests of its own.
+                    Output::Work { work: Work::Keeping { .. } | Work::ScrubPieces { .. }, .. }
+                    | Output::Send { message: Message::Keeping { .. }, .. } => {}
                     Output::Work { ticket, work } => self.works.push_back((ticket, work)),
                     Output::Send { to, message } => self.sent.push_back((to, message)),
                     Output::Reply { reply, .. } => self.replies.push(reply),

@@ -62,6 +62,10 @@ pub struct Bench {
     pub deaf: Option<usize>,
     /// An agent that signs for accumulators which are none.
     pub liar: Option<usize>,
+    /// A node whose pieces of artifacts are others.
+    pub forger: Option<usize>,
+    /// Of so many pieces of artifacts that are sent one is lost; none of nought.
+    pub lossy: usize,
     /// Agents that stand for the hub: the first ones after the members.
     candidates: usize,
     /// Who has the log.
@@ -99,15 +103,30 @@ impl Bench {
         Bench::with_candidates(members, capacity, agents, 0)
     }
 
+    /// The same, with each artifact on so many nodes.
+    pub fn with_replication(members: usize, capacity: u64, agents: usize, replication: u64) -> Bench {
+        Bench::with(members, capacity, agents, 0, Parameters { replication, ..Parameters::default() })
+    }
+
     /// The first `candidates` of the agents stand for the hub.
     pub fn with_candidates(members: usize, capacity: u64, agents: usize, candidates: usize) -> Bench {
+        Bench::with(members, capacity, agents, candidates, Parameters::default())
+    }
+
+    fn with(
+        members: usize,
+        capacity: u64,
+        agents: usize,
+        candidates: usize,
+        parameters: Parameters,
+    ) -> Bench {
         let member = |i: usize| candidacy(i, &secret(i));
         let genesis = Genesis {
             protocol: limits::PROTOCOL_VERSION,
             name: "bench".to_owned(),
             nonce: Bytes(vec![9; 16]),
             hub: (0..members).map(member).collect(),
-            parameters: Parameters::default(),
+            parameters,
         };
         let mut bench = Bench {
             genesis,
@@ -123,6 +142,8 @@ impl Bench {
             later: None,
             deaf: None,
             liar: None,
+            forger: None,
+            lossy: 0,
             candidates,
             replicas: (0..members).collect(),
             told: BTreeSet::new(),
@@ -296,13 +317,20 @@ impl Bench {
                     }
                     self.queue.push_back((node, Input::Worked { ticket, done }));
                 }
-                Output::Send { to, message } => {
+                Output::Send { to, mut message } => {
+                    if let (true, Message::Pieced { bytes, .. }) = (self.forger == Some(node), &mut message) {
+                        bytes.0[0] ^= 1;
+                    }
                     let from = self.id(node);
                     let to = (0..self.nodes.len()).find(|i| self.id(*i) == to).expect("a node of this mesh");
                     self.sent.push((node, to, message.clone()));
                     let is_deaf = self.deaf == Some(to)
                         && !matches!(message, Message::Bring { .. } | Message::Answered { .. });
-                    if !is_deaf && !self.cut.contains(&(node, to)) {
+                    let pieces =
+                        self.sent.iter().filter(|(_, _, m)| matches!(m, Message::Pieced { .. })).count();
+                    let is_piece = matches!(self.sent.last(), Some((_, _, Message::Pieced { .. })));
+                    let is_lost = is_piece && self.lossy > 0 && pieces.is_multiple_of(self.lossy);
+                    if !is_deaf && !self.cut.contains(&(node, to)) && !is_lost {
                         self.queue.push_back((to, Input::Message { from, message }));
                     }
                 }
@@ -322,7 +350,7 @@ impl Bench {
                 Output::Reseat { voters, learners } => self.reseat(node, voters, learners),
                 Output::Propose(_) | Output::Snapshot { .. } | Output::Progress(_) => {}
                 Output::Seated { told: true, .. } => drop(self.told.insert(node)),
-                Output::Asked(_) | Output::Seated { .. } => {}
+                Output::Asked(_) | Output::Seated { .. } | Output::Provide(_) | Output::Seek(_) => {}
             }
         }
     }

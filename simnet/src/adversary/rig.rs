@@ -106,6 +106,8 @@ impl Rig {
                     | Output::Progress(_)
                     | Output::Confirm { .. }
                     | Output::Announce(_)
+                    | Output::Provide(_)
+                    | Output::Seek(_)
                     | Output::Asked(_) => {}
                 }
             }

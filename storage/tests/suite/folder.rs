@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use forgemesh_storage::{Batch, DATABASE_FILE_NAME, OpenError, Storage};
+use forgemesh_storage::{Batch, DATABASE_FILE_NAME, OpenError, SCHEMA_VERSION, Storage};
 use tempfile::tempdir;
 
 use crate::sealed;
@@ -118,14 +118,15 @@ fn a_newer_schema_is_refused() {
         transaction.open_table(META).unwrap().insert(&b"schema"[..], &record[..]).unwrap();
         transaction.commit().unwrap();
     };
-    set(3, true);
+    set(SCHEMA_VERSION + 1, true);
     let error = Storage::open(root.path()).unwrap_err();
-    assert!(matches!(error, OpenError::NewerSchema { found: 3, supported: 2 }), "{error}");
-    for (version, sound) in [(0, true), (2, false)] {
+    let OpenError::NewerSchema { found, supported } = error else { panic!("{error}") };
+    assert_eq!((found, supported), (SCHEMA_VERSION + 1, SCHEMA_VERSION));
+    for (version, sound) in [(0, true), (SCHEMA_VERSION, false)] {
         set(version, sound);
         let error = Storage::open(root.path()).unwrap_err();
         assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
     }
-    set(2, true);
+    set(SCHEMA_VERSION, true);
     assert_eq!(Storage::open(root.path()).unwrap().ledger_len(), Ok(1));
 }

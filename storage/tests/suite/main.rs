@@ -20,6 +20,9 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_storage::testing::Disk;
 use forgemesh_storage::{JobRow, MetaKey, QuarantineRow, ReadError, RefusalRow, Storage};
 
+/// Pieces that the tests write of one artifact.
+pub const PIECES: u64 = 3;
+
 /// A job or blob id for tests.
 pub fn id(n: u64) -> Hash {
     Hash::blob(&n.to_le_bytes())
@@ -52,6 +55,8 @@ pub struct Contents {
     /// Those of the addresses whose bytes are damaged.
     pub corrupt: Vec<Hash>,
     pub quarantined: Vec<QuarantineRow>,
+    /// The first pieces of the artifact `id(0)`.
+    pub pieces: Vec<Option<Vec<u8>>>,
     pub snapshot: Option<(u64, Vec<u8>)>,
     pub log: Vec<(u64, Vec<u8>)>,
     pub last_log_index: Option<u64>,
@@ -79,6 +84,7 @@ pub fn contents(storage: &Storage, blobs: &[Hash]) -> Result<Contents, ReadError
         blobs: blobs.iter().map(&mut blob).collect::<Result<_, _>>()?,
         corrupt,
         quarantined: storage.quarantined(10_000)?,
+        pieces: (0..PIECES).map(|index| storage.piece(&id(0), index)).collect::<Result<_, _>>()?,
         log: storage.log(first, 10_000)?,
         snapshot,
         last_log_index: storage.last_log_index()?,

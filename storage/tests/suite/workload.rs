@@ -9,7 +9,7 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_storage::testing::{Disk, Random, Unsynced};
 use forgemesh_storage::{Batch, MetaKey, Storage};
 
-use crate::{Contents, contents, damage, id};
+use crate::{Contents, PIECES, contents, damage, id};
 
 const BLOBS: u64 = 12;
 /// The first blobs are there from the start, and of these the first are damaged.
@@ -74,7 +74,7 @@ impl Maker {
 
     fn add_write(&mut self, batch: &mut Batch) {
         let value = self.value();
-        match self.below(17) {
+        match self.below(19) {
             0 => drop(batch.put_blob(blob(self.below(BLOBS)))),
             1 => drop(batch.delete_blob(addresses()[self.random.below(BLOBS as usize)])),
             2 | 3 => drop(batch.quarantine_blob(addresses()[self.random.below(BLOBS as usize)])),
@@ -91,6 +91,8 @@ impl Maker {
                 self.snapshot = Some(index);
                 self.dropped(index);
             }
+            17 => drop(batch.put_piece(id(0), self.below(PIECES), value)),
+            18 => drop(batch.delete_piece(id(0), self.below(PIECES))),
             7 => drop(batch.put_job(id(self.below(6)), value)),
             8 => {
                 batch.append_ledger(self.ledger, value);

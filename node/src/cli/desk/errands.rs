@@ -99,9 +99,7 @@ impl Desk {
 
     async fn answer_one(&self, line: &[u8]) -> wire::Answer {
         let answered = match Request::read(line) {
-            _ if line.len() > limits::CONTROL_BYTES => {
-                Err(CliError::Usage("the request is too long".to_owned()))
-            }
+            _ if line.len() > limits::ASK_BYTES => Err(CliError::Usage("the request is too long".to_owned())),
             Ok(request) if request.is_relayed() => self.act(request).await,
             Ok(_) => Err(CliError::Usage("only a node's own operator may ask that; ask him".to_owned())),
             Err(error) => Err(CliError::Usage(format!("not a request: {error}"))),

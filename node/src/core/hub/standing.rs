@@ -50,6 +50,11 @@ impl HubRole {
         }
     }
 
+    /// The agents that said hello, and when they were heard last.
+    pub fn agents(&self) -> impl Iterator<Item = (NodeId, u64)> {
+        self.scheduler.roster().map(|(node, agent, _)| (*node, agent.heard_ms))
+    }
+
     fn open_job(&self, job: &JobRecord) -> OpenJob {
         OpenJob {
             job: job.id,

@@ -3,7 +3,10 @@
 //! Strict: a word or a field that is not here is refused by name. Must never grow a field that means another thing than
 //! before.
 
+use forgemesh_protocol::artifact::Outline;
+use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::envelope::ArtifactKind;
+use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::json::Json;
 use forgemesh_protocol::region::Regions;
 use serde::{Deserialize, Serialize};
@@ -34,6 +37,24 @@ pub enum Request {
     Fetch { job: String },
     /// One artifact of a final job, attached.
     Artifact { job: String, kind: ArtifactKind },
+    /// Take an artifact on, to be kept until then, in milliseconds since 1970: its address, its outline, its last piece.
+    /// The answer names the pieces that are missing, as pairs of the first and the one behind the last.
+    PutArtifact { artifact: Hash, outline: Outline, last: Bytes, until_ms: u64 },
+    /// Take a piece of it.
+    PutPiece { artifact: Hash, index: u64, bytes: Bytes },
+    /// Have all of an artifact on this node's disk.
+    FetchArtifact { artifact: Hash },
+    /// Bytes of an artifact, attached; without `to` up to its end.
+    GetArtifact {
+        artifact: Hash,
+        from: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<u64>,
+    },
+    /// Artifacts that are here.
+    Artifacts {},
+    /// Remove the artifacts that nothing needs; `dry`: only count them.
+    CollectGarbage { dry: bool },
     /// The receipt of a final job, attached.
     Receipt { job: String },
     /// All that an auditor of a final job needs, attached.
@@ -119,6 +140,8 @@ impl Request {
             | Request::Amend { .. }
             | Request::WhyIdle {} => false,
             Request::Drain {} | Request::Pause {} | Request::Resume {} | Request::Limits { .. } => false,
+            Request::PutArtifact { .. } | Request::PutPiece { .. } | Request::FetchArtifact { .. } => false,
+            Request::GetArtifact { .. } | Request::Artifacts {} | Request::CollectGarbage { .. } => false,
             Request::Stop {} => false,
         }
     }

@@ -22,7 +22,7 @@ use super::streams::Streams;
 /// Searches end after so long.
 const QUERY: Duration = Duration::from_millis(limits::MESH_WAIT_MS);
 /// A node says again where it is to be found this often, and is forgotten after twice as long.
-const PROVIDE: Duration = Duration::from_secs(1_800);
+const PROVIDE: Duration = Duration::from_millis(limits::PROVIDE_MS / 2);
 /// How often each peer is pinged.
 const PING: Duration = Duration::from_secs(10);
 
@@ -95,8 +95,10 @@ fn kademlia(own: PeerId, protocol: StreamProtocol) -> kad::Behaviour<MemoryStore
     let store = MemoryStoreConfig {
         max_records: 0,
         max_value_bytes: 0,
-        max_providers_per_key: 1,
-        max_provided_keys: limits::PEERS,
+        // A node has but one, itself.
+        max_providers_per_key: limits::FETCH_SOURCES,
+        // Artifacts of two spans of time, for one begins before the words of the other have ended.
+        max_provided_keys: limits::PEERS + 2 * limits::PROVIDED_BY_ALL + limits::PROVIDED,
     };
     let mut config = kad::Config::new(protocol);
     config

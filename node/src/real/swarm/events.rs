@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
 use libp2p::core::ConnectedPoint;
@@ -30,6 +31,7 @@ use super::lane::Parcel;
 use super::listeners::{Listeners, Ready};
 use super::outboxes::Outboxes;
 use super::peers::Peers;
+use super::providers::{Hint, Providers};
 use super::reader::{Inbox, Reader};
 use super::{address, identity, streams};
 
@@ -41,9 +43,16 @@ const NEIGHBOURS: usize = 16;
 /// What the network is asked.
 #[derive(Debug)]
 pub(super) enum Command {
-    Send { to: NodeId, parcel: Parcel },
+    Send {
+        to: NodeId,
+        parcel: Parcel,
+    },
     Dial(Multiaddr),
     Publish(Vec<u8>),
+    /// This node has these artifacts.
+    Provide(Vec<Hash>),
+    /// Who has this one?
+    Seek(Hash),
 }
 
 /// The loop's ends towards the node.
@@ -51,6 +60,7 @@ pub(super) struct Ends {
     pub commands: mpsc::Receiver<Command>,
     pub inbox: Inbox,
     pub faults: mpsc::Receiver<(PeerId, Fault)>,
+    pub find: mpsc::Sender<Hint>,
     pub status: watch::Sender<Status>,
     pub stop: oneshot::Receiver<()>,
 }
@@ -62,6 +72,7 @@ pub(super) struct EventLoop {
     inbox: Inbox,
     faults: mpsc::Receiver<(PeerId, Fault)>,
     authors: Authors,
+    find: mpsc::Sender<Hint>,
     stop: oneshot::Receiver<()>,
     counters: Arc<Counters>,
     version: String,
@@ -71,6 +82,7 @@ pub(super) struct EventLoop {
     peers: Peers,
     conduct: Conduct,
     directory: Directory,
+    providers: Providers,
     outboxes: Outboxes,
     readers: JoinSet<()>,
     board: Board,
@@ -101,6 +113,7 @@ impl EventLoop {
             peers,
             conduct: Conduct::new(config.limits),
             directory: Directory::new(config.secret.public().id()),
+            providers: Providers::default(),
             outboxes: Outboxes::new(counters),
             readers: JoinSet::new(),
             board: Board::new(*swarm.local_peer_id(), ends.status),
@@ -110,6 +123,7 @@ impl EventLoop {
             inbox: ends.inbox,
             faults: ends.faults,
             authors: Authors::default(),
+            find: ends.find,
             stop: ends.stop,
         })
     }
@@ -142,6 +156,12 @@ impl EventLoop {
                 if let Err(error) = self.swarm.dial(address) {
                     self.dial_failed(None, &error.to_string());
                 }
+            }
+            Command::Provide(artifacts) => self.providers.provide(artifacts, Instant::now()),
+            Command::Seek(artifact) => {
+                let kad = &mut self.swarm.behaviour_mut().kad;
+                let found = self.providers.search(kad, artifact, Instant::now());
+                self.tell(found);
             }
             // With nobody listening there is nobody to tell.
             Command::Publish(bytes) => {
@@ -359,7 +379,20 @@ impl EventLoop {
         self.board.agent(peer, &info.agent_version);
     }
 
+    /// Hands on who has said that it has an artifact.
+    fn tell(&self, found: Vec<Hint>) {
+        for hint in found {
+            // What the node cannot take now it looks for again.
+            let _ = self.find.try_send(hint);
+        }
+    }
+
     fn directory_event(&mut self, event: kad::Event) {
+        let kad = &mut self.swarm.behaviour_mut().kad;
+        let is_plausible = |address: &Multiaddr| address::is_plausible(address, self.is_private, true);
+        let (found, event) = self.providers.event(kad, event, Instant::now(), is_plausible);
+        self.tell(found);
+        let Some(event) = event else { return };
         let kad = &mut self.swarm.behaviour_mut().kad;
         let found =
             self.directory.event(kad, event, |address| address::is_plausible(address, self.is_private, true));
@@ -448,6 +481,7 @@ impl EventLoop {
             self.reach(node, now);
         }
         self.directory.tick(&mut self.swarm.behaviour_mut().kad, now);
+        self.providers.tick(&mut self.swarm.behaviour_mut().kad, now);
         self.listeners.tick(&mut self.swarm, now);
     }
 

@@ -34,6 +34,8 @@ pub(super) enum Size {
 pub(super) fn body_bytes(message: &Message) -> usize {
     match message {
         Message::Blob { bytes } | Message::Book { file: bytes } | Message::Raft { bytes } => bytes.0.len(),
+        Message::Pieced { bytes, .. } => bytes.0.len(),
+        Message::Outlined(outlined) => outlined.outline.sums.0.len() + outlined.last.0.len(),
         Message::Attest(attested) => attested.members.0.len(),
         Message::Check(challenge) | Message::Open(challenge) => challenge.members.0.len(),
         Message::Opened { openings, .. } => openings.iter().map(|opening| opening.0.len()).sum(),

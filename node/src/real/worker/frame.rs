@@ -126,7 +126,15 @@ impl Place {
             | Work::Lookup { .. }
             | Work::File { .. }
             | Work::Books { .. }
-            | Work::Scrub { .. } => Place::Node(work),
+            | Work::Scrub { .. }
+            | Work::Look { .. }
+            | Work::Outline { .. }
+            | Work::Piece { .. }
+            | Work::CheckOutline { .. }
+            | Work::CheckPiece { .. }
+            | Work::ScrubPieces { .. }
+            | Work::Garbage { .. }
+            | Work::Keeping { .. } => Place::Node(work),
         }
     }
 }
@@ -166,6 +174,12 @@ impl Outcome {
             | Done::LookedUp { .. }
             | Done::File { .. }
             | Done::Books { .. }
+            | Done::Looked { .. }
+            | Done::Outlined { .. }
+            | Done::Pieced { .. }
+            | Done::Keeping { .. }
+            | Done::ScrubbedPieces { .. }
+            | Done::Garbage { .. }
             | Done::Scrubbed { .. } => Outcome::Failed {
                 detail: "a worker has nothing to do with the store; please report it".to_owned(),
             },

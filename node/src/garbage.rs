@@ -1,0 +1,93 @@
+//! What is on the disk and needed by nothing any more.
+//!
+//! Needed is what a receipt stands on, for as long as its job is in the books, what an open job has come to, what this
+//! node has vouched for, and what somebody's pin is for. Must never name anything of which it is not known that nothing
+//! needs it: blobs are judged only where no node runs and the whole log is here.
+
+use std::collections::BTreeSet;
+
+use forgemesh_consensus::machine::Hub;
+use forgemesh_protocol::attestation::decode_claims;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_storage::{Batch, ReadError, Storage};
+
+use crate::artifacts::{self, Kept};
+use crate::boot::{self, BootError};
+use crate::job_file::JobFile;
+
+/// Rows read at a time.
+const PAGE: usize = 1_000;
+/// Pieces that are removed in one batch, or some more.
+const PIECES: u64 = 16_384;
+
+/// Artifacts that nothing needs, as many as go in one batch: neither pinned, nor named by a final job. Those that a client
+/// has only had from here are among them, and those that came in part.
+pub fn artifacts(storage: &Storage, now_ms: u64) -> Result<Vec<(Hash, Kept)>, ReadError> {
+    let (mut garbage, mut size, mut after) = (Vec::new(), 0, None);
+    loop {
+        let page = artifacts::list(storage, after.as_ref())?;
+        let Some((last, _)) = page.last() else { return Ok(garbage) };
+        after = Some(*last);
+        for (artifact, kept) in page {
+            if kept.is_pinned(now_ms) || !artifacts::named_by(storage, &artifact, 1)?.is_empty() {
+                continue;
+            }
+            size += kept.length / forgemesh_protocol::limits::PIECE_BYTES as u64 + 1;
+            garbage.push((artifact, kept));
+            if size >= PIECES {
+                return Ok(garbage);
+            }
+        }
+    }
+}
+
+/// The batch that removes artifacts.
+pub fn removal(garbage: &[(Hash, Kept)]) -> Batch {
+    let mut batch = Batch::new();
+    garbage.iter().for_each(|(artifact, kept)| artifacts::forget(&mut batch, artifact, kept));
+    batch
+}
+
+/// Blobs that nothing needs, with their lengths in bytes: those of no job, open or final, and of no pin. `hub` is the state
+/// after the whole log, and nothing runs on this folder.
+pub fn blobs(storage: &Storage, hub: &Hub, now_ms: u64) -> Result<Vec<(Hash, u64)>, BootError> {
+    let needed = needed(storage, hub, now_ms)?;
+    let (mut garbage, mut after) = (Vec::new(), None);
+    loop {
+        let page = storage.blobs(after.as_ref(), PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(garbage) };
+        after = Some(*last);
+        garbage.extend(page.into_iter().filter(|(blob, _)| !needed.contains(blob)));
+    }
+}
+
+fn needed(storage: &Storage, hub: &Hub, now_ms: u64) -> Result<BTreeSet<Hash>, BootError> {
+    let mut needed = BTreeSet::new();
+    for job in hub.state().open.values() {
+        needed.extend(boot::record_blobs(storage, job)?);
+    }
+    // What the agent has vouched for may not be in the log yet.
+    for attested in boot::outbox(storage)? {
+        needed.insert(attested.attestation.body.members);
+        needed.extend(decode_claims(&attested.members.0).unwrap_or_default().iter().map(|claim| claim.blob));
+    }
+    let mut before = None;
+    loop {
+        let page = storage.jobs(before, PAGE)?;
+        let Some(last) = page.last() else { break };
+        before = Some(last.seq);
+        for row in page {
+            let file = JobFile::decode(&row.record)
+                .map_err(|error| BootError::Damaged { what: "a job's record", error })?;
+            needed.extend(boot::blobs_of(storage, &file)?);
+        }
+    }
+    let mut after = None;
+    loop {
+        let page = artifacts::list(storage, after.as_ref())?;
+        let Some((last, _)) = page.last() else { return Ok(needed) };
+        after = Some(*last);
+        let pinned = page.iter().filter(|(_, kept)| kept.is_pinned(now_ms));
+        needed.extend(pinned.map(|(artifact, _)| *artifact));
+    }
+}

@@ -1,0 +1,166 @@
+//! `forgemesh artifact`: what is put comes back, whole and in part, from a running node and from a closed folder; what is
+//! wrong is refused with its cure; and what nothing needs goes, and nothing else.
+
+use forgemesh_protocol::hash::Hash;
+use forgemesh_storage::{Batch, Storage};
+use serde_json::{Value, json};
+
+use super::node::{Node, path, small_job};
+
+/// Bytes that differ from place to place.
+fn bytes(length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i ^ (i >> 9) ^ (i >> 18)) as u8).collect()
+}
+
+fn put(node: &Node, name: &str, bytes: &[u8]) -> String {
+    let file = node.file(name, bytes);
+    let put = node.ok(&["artifact", "put", path(&file), "--json"]).json();
+    assert_eq!(put["artifact"], json!(Hash::blob(bytes)));
+    assert_eq!(put["bytes"], json!(bytes.len()));
+    put["artifact"].as_str().expect("an address").to_owned()
+}
+
+fn get(node: &Node, address: &str, range: &str) -> Vec<u8> {
+    let out = node.path("got");
+    let got = node.ok(&["artifact", "get", address, "--range", range, "-o", path(&out), "--json"]).json();
+    let bytes = std::fs::read(&out).expect("it was written");
+    assert_eq!(got["bytes"], json!(bytes.len()));
+    assert!(!node.path("got.part").exists());
+    bytes
+}
+
+fn listed(node: &Node) -> Vec<Value> {
+    let listed = node.ok(&["artifact", "ls", "--json"]).json();
+    listed["artifacts"].as_array().expect("a list").clone()
+}
+
+/// Whole and in part, in every way.
+fn comes_back(node: &Node, name: &str) {
+    const P: usize = 1 << 20;
+    for length in [0, 1, P - 1, P, P + 1, 3 * P + 12_345] {
+        let bytes = bytes(length);
+        let address = put(node, &format!("{name}{length}"), &bytes);
+        assert!(get(node, &address, "..") == bytes, "{length}");
+        // Once more changes nothing.
+        put(node, &format!("{name}{length}"), &bytes);
+        for (from, to) in [(0, 1), (0, P), (P - 1, P + 1), (P, 3 * P), (2 * P + 7, usize::MAX)] {
+            if from < length {
+                let part = &bytes[from..to.min(length)];
+                assert!(get(node, &address, &format!("{from}..{to}")) == part, "{length}: {from}..{to}");
+            }
+        }
+        let text = node.ok(&["artifact", "get", &address]);
+        assert!(text.stdout == bytes, "{length}: standard output");
+    }
+    assert_eq!(listed(node).len(), 6);
+    for row in listed(node) {
+        assert_eq!(row["bytes"], row["here"], "{row}");
+        assert!(row["kept_until_ms"].as_u64().is_some(), "{row}");
+    }
+}
+
+#[test]
+fn what_is_put_comes_back_from_a_running_node() {
+    let node = Node::new();
+    node.init(&[]);
+    let running = node.up();
+    comes_back(&node, "running");
+    running.down(&node);
+    // And from its folder.
+    let row = &listed(&node)[0];
+    let address = row["artifact"].as_str().expect("an address");
+    assert_eq!(get(&node, address, "..").len() as u64, row["bytes"].as_u64().expect("a number"));
+}
+
+#[test]
+fn what_is_put_comes_back_from_a_closed_folder() {
+    let node = Node::new();
+    node.init(&[]);
+    comes_back(&node, "closed");
+}
+
+#[test]
+fn a_job_s_artifacts_are_artifacts_like_any() {
+    let node = Node::new();
+    let run = node.run(&small_job(), "out");
+    for artifact in run["artifacts"].as_array().expect("a list") {
+        let address = artifact["blob"].as_str().expect("an address");
+        let bytes = get(&node, address, "..");
+        assert_eq!(json!(Hash::blob(&bytes)), artifact["blob"]);
+        assert_eq!(get(&node, address, "1..3"), bytes[1..3]);
+        let row = listed(&node).into_iter().find(|row| row["artifact"] == artifact["blob"]);
+        assert_eq!(row.expect("it is listed")["jobs"], json!([run["job_id"]]));
+    }
+}
+
+#[test]
+fn what_is_wrong_is_refused_with_its_cure() {
+    let node = Node::new();
+    node.init(&[]);
+    let address = put(&node, "file", b"some bytes");
+    let unknown = Hash::blob(b"nobody's").to_string();
+    let out = node.path("out");
+    let get = |address: &str, range: &str| {
+        node.forgemesh(&["artifact", "get", address, "--range", range, "-o", path(&out), "--json"])
+    };
+    for wrong in ["", "12", "zz", &address[1..], &address.to_uppercase(), &format!("{address}00")] {
+        let error = get(wrong, "..").error(2, "usage");
+        assert!(error["message"].as_str().is_some_and(|text| text.contains("64")), "{error}");
+    }
+    for range in ["5", "3..3", "4..3", "a..", "0..18446744073709551616"] {
+        get(&address, range).error(2, "usage");
+    }
+    let error = get(&address, "11..").error(2, "usage");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("10 bytes")), "{error}");
+    let error = get(&unknown, "..").error(1, "no_such_artifact");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("forgemesh up")), "{error}");
+    node.forgemesh(&["artifact", "get", &address, "--json"]).error(2, "usage");
+    let nowhere = node.path("no/such/folder");
+    node.forgemesh(&["artifact", "get", &address, "-o", path(&nowhere), "--json"]).error(1, "cannot_write");
+    node.forgemesh(&["artifact", "put", path(&node.path("missing")), "--json"]).error(2, "cannot_read");
+    node.forgemesh(&["artifact", "put", path(&node.path("")), "--json"]).error(2, "usage");
+    let file = node.file("again", b"some bytes");
+    for days in ["0", "3661", "x"] {
+        assert_eq!(node.forgemesh(&["artifact", "put", path(&file), "--keep", days]).code, 2);
+    }
+    // A file larger than any artifact: it has no bytes on the disk.
+    let large = std::fs::File::create(node.path("large")).expect("a file");
+    large.set_len((16 << 30) + 1).expect("it can be as long");
+    node.forgemesh(&["artifact", "put", path(&node.path("large")), "--json"]).error(2, "usage");
+    assert!(!out.exists() && !node.path("out.part").exists(), "nothing half-written is left");
+    let running = node.up();
+    let error = get(&unknown, "..").error(1, "no_such_artifact");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("node ls")), "{error}");
+    get(&address, "11..").error(2, "usage");
+    running.down(&node);
+    let fresh = Node::new();
+    let file = fresh.file("file", b"some bytes");
+    fresh.forgemesh(&["artifact", "put", path(&file), "--json"]).error(2, "usage");
+}
+
+#[test]
+fn what_nothing_needs_goes_and_nothing_else() {
+    let node = Node::new();
+    let run = node.run(&small_job(), "out");
+    let job = run["job_id"].as_str().expect("an id").to_owned();
+    let kept = put(&node, "kept", &bytes(3 << 20));
+    let storage = Storage::open(&node.home()).expect("no process has it");
+    let mut batch = Batch::new();
+    let orphan = batch.put_blob(b"a blob that no job has".to_vec());
+    storage.commit(&batch).expect("a disk");
+    let jobs_own = storage.blobs(None, 1_000).expect("it can be read").len() - 1;
+    drop(storage);
+    let counted = node.ok(&["artifact", "gc", "--dry-run", "--json"]).json();
+    assert_eq!((&counted["blobs"], &counted["artifacts"]), (&json!(1), &json!(0)), "{counted}");
+    let gone = node.ok(&["artifact", "gc", "--json"]).json();
+    assert_eq!((&gone["blobs"], &gone["bytes"]), (&json!(1), &json!(22)), "{gone}");
+    let storage = Storage::open(&node.home()).expect("no process has it");
+    assert_eq!(storage.has_blob(&orphan), Ok(false));
+    assert_eq!(storage.blobs(None, 1_000).expect("it can be read").len(), jobs_own);
+    drop(storage);
+    assert!(get(&node, &kept, "..") == bytes(3 << 20));
+    let bundle = node.path("bundle.tar");
+    node.ok(&["receipt", "bundle", &job, "--out", path(&bundle)]);
+    node.ok(&["verify", path(&bundle)]);
+    assert_eq!(node.ok(&["artifact", "gc", "--json"]).json()["bytes"], json!(0));
+}
