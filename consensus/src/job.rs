@@ -107,7 +107,7 @@ impl JobRecord {
 
     /// Strictly.
     pub fn decode(bytes: &[u8]) -> Result<JobRecord, CanonError> {
-        canon::from_bytes(bytes, limits::SNAPSHOT_BYTES)
+        canon::from_kept(bytes, limits::SNAPSHOT_BYTES)
     }
 
     /// The current stage.

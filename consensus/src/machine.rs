@@ -228,7 +228,7 @@ impl Hub {
 
     /// The state a snapshot holds.
     pub fn restore(genesis: Genesis, snapshot: &[u8]) -> Result<Hub, RestoreError> {
-        let state: HubState = canon::from_bytes(snapshot, limits::SNAPSHOT_BYTES)?;
+        let state: HubState = canon::from_kept(snapshot, limits::SNAPSHOT_BYTES)?;
         Ok(Hub { mesh: genesis.mesh_id(), charters: state.seating.charters(genesis)?, state })
     }
 

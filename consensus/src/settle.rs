@@ -53,7 +53,7 @@ impl FinishedJob {
 
     /// Strictly.
     pub fn decode(bytes: &[u8]) -> Result<FinishedJob, CanonError> {
-        canon::from_bytes(bytes, limits::SNAPSHOT_BYTES)
+        canon::from_kept(bytes, limits::SNAPSHOT_BYTES)
     }
 
     /// The receipt's statement: the same bytes whoever computes it, whenever.

@@ -415,7 +415,7 @@ pub fn blobs_of(storage: &Storage, file: &JobFile) -> Result<Vec<Hash>, ReadErro
 }
 
 /// A blob, if it is here and not damaged: a rotten one must not keep the node from its life.
-fn whole(storage: &Storage, blob: &Hash) -> Result<Option<Vec<u8>>, ReadError> {
+pub(crate) fn whole(storage: &Storage, blob: &Hash) -> Result<Option<Vec<u8>>, ReadError> {
     match storage.blob(blob) {
         Err(ReadError::CorruptBlob { .. }) => Ok(None),
         other => other,

@@ -446,6 +446,9 @@ impl Core {
                     cx.tokens.stores.remove(&token);
                     artifacts.stored(&mut cx, written);
                 } else if let Some(after) = cx.tokens.stores.remove(&token) {
+                    if let AfterStore::Collected { .. } = &after {
+                        artifacts.removed();
+                    }
                     stored(&mut cx, hub.as_mut(), agent, after);
                 }
             }

@@ -1,8 +1,8 @@
 //! What is on the disk and needed by nothing any more.
 //!
-//! Needed is what a receipt stands on, for as long as its job is in the books, what an open job has come to, what this
-//! node has vouched for, and what somebody's pin is for. Must never name anything of which it is not known that nothing
-//! needs it: blobs are judged only where no node runs and the whole log is here.
+//! Needed is what a receipt stands on, for as long as its job is in the books, what this node has vouched for, and what
+//! somebody's pin is for. Must never name anything of which it is not known that nothing needs it: blobs are judged only
+//! where no node runs, no job is open, and nobody else decides.
 
 use std::collections::BTreeSet;
 
@@ -48,10 +48,16 @@ pub fn removal(garbage: &[(Hash, Kept)]) -> Batch {
     batch
 }
 
-/// Blobs that nothing needs, with their lengths in bytes: those of no job, open or final, and of no pin. `hub` is the state
-/// after the whole log, and nothing runs on this folder.
+/// Blobs that nothing needs, with their lengths in bytes: those of no final job and of no pin. None where that is not
+/// certain: while a job is open; in a hub of several, whose others may have decided more than this folder knows; and where
+/// claims cannot be read, which name what a receipt stands on. `hub` is the state after the log, and nothing runs on this
+/// folder.
 pub fn blobs(storage: &Storage, hub: &Hub, now_ms: u64) -> Result<Vec<(Hash, u64)>, BootError> {
-    let needed = needed(storage, hub, now_ms)?;
+    let several = hub.state().seating.seated.len() > 1;
+    if several || !hub.state().open.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(needed) = needed(storage, now_ms)? else { return Ok(Vec::new()) };
     let (mut garbage, mut after) = (Vec::new(), None);
     loop {
         let page = storage.blobs(after.as_ref(), PAGE)?;
@@ -61,11 +67,9 @@ pub fn blobs(storage: &Storage, hub: &Hub, now_ms: u64) -> Result<Vec<(Hash, u64
     }
 }
 
-fn needed(storage: &Storage, hub: &Hub, now_ms: u64) -> Result<BTreeSet<Hash>, BootError> {
+/// None if something that would say so is missing.
+fn needed(storage: &Storage, now_ms: u64) -> Result<Option<BTreeSet<Hash>>, BootError> {
     let mut needed = BTreeSet::new();
-    for job in hub.state().open.values() {
-        needed.extend(boot::record_blobs(storage, job)?);
-    }
     // What the agent has vouched for may not be in the log yet.
     for attested in boot::outbox(storage)? {
         needed.insert(attested.attestation.body.members);
@@ -79,13 +83,19 @@ fn needed(storage: &Storage, hub: &Hub, now_ms: u64) -> Result<BTreeSet<Hash>, B
         for row in page {
             let file = JobFile::decode(&row.record)
                 .map_err(|error| BootError::Damaged { what: "a job's record", error })?;
+            let batches = file.finished.record.batches.iter();
+            for claims in batches.map(|batch| batch.attestation.body.members) {
+                if boot::whole(storage, &claims)?.is_none() {
+                    return Ok(None);
+                }
+            }
             needed.extend(boot::blobs_of(storage, &file)?);
         }
     }
     let mut after = None;
     loop {
         let page = artifacts::list(storage, after.as_ref())?;
-        let Some((last, _)) = page.last() else { return Ok(needed) };
+        let Some((last, _)) = page.last() else { return Ok(Some(needed)) };
         after = Some(*last);
         let pinned = page.iter().filter(|(_, kept)| kept.is_pinned(now_ms));
         needed.extend(pinned.map(|(artifact, _)| *artifact));

@@ -24,7 +24,7 @@ impl JobFile {
 
     /// Strictly.
     pub fn decode(bytes: &[u8]) -> Result<JobFile, CanonError> {
-        canon::from_bytes(bytes, limits::SNAPSHOT_BYTES)
+        canon::from_kept(bytes, limits::SNAPSHOT_BYTES)
     }
 }
 

@@ -14,7 +14,12 @@ pub(crate) struct Allowance {
 impl Allowance {
     /// All that may be made of an input of so many bytes.
     pub fn of(input: usize) -> Allowance {
-        Allowance::new(input.saturating_mul(limits::DECODED_FACTOR).saturating_add(limits::DECODED_BYTES))
+        Allowance::times(limits::DECODED_FACTOR, input)
+    }
+
+    /// So many bytes for each of the input, and a little besides.
+    pub fn times(factor: usize, input: usize) -> Allowance {
+        Allowance::new(input.saturating_mul(factor).saturating_add(limits::DECODED_BYTES))
     }
 
     /// Half of it.

@@ -10,6 +10,8 @@ mod encoder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::limits;
+
 /// Why bytes were not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CanonError {
@@ -44,14 +46,27 @@ fn encoded<T: Serialize + ?Sized>(value: &T, room: usize) -> Vec<u8> {
 }
 
 /// Decodes at most `limit` bytes and accepts them only if they are their own canonical form. Takes at most
-/// [`limits::DECODED_FACTOR`](crate::limits::DECODED_FACTOR) bytes of memory for each of them, and
-/// [`limits::DECODED_BYTES`](crate::limits::DECODED_BYTES) besides.
+/// [`limits::DECODED_FACTOR`] bytes of memory for each of them, and
+/// [`limits::DECODED_BYTES`] besides.
 pub fn from_bytes<T: Serialize + DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CanonError> {
+    decoded(bytes, limit, limits::DECODED_FACTOR)
+}
+
+/// The same for what the hub's members have made of what they let in: states and records, which may have very many short
+/// parts. It takes at most [`limits::KEPT_FACTOR`] bytes for each.
+pub fn from_kept<T: Serialize + DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CanonError> {
+    decoded(bytes, limit, limits::KEPT_FACTOR)
+}
+
+fn decoded<T>(bytes: &[u8], limit: usize, factor: usize) -> Result<T, CanonError>
+where
+    T: Serialize + DeserializeOwned,
+{
     if bytes.len() > limit {
         return Err(CanonError::TooLong { length: bytes.len(), limit });
     }
-    let value: T =
-        decoder::decode(bytes).map_err(|error| CanonError::Malformed { reason: error.to_string() })?;
+    let value: T = decoder::decode(bytes, factor)
+        .map_err(|error| CanonError::Malformed { reason: error.to_string() })?;
     match first_difference(&encoded(&value, bytes.len()), bytes) {
         None => Ok(value),
         Some(offset) => Err(CanonError::NotCanonical { offset }),

@@ -44,7 +44,14 @@ async fn look(machine: &Machine, ground: &Ground) -> Option<()> {
     let mut missing = None;
     for job in floor.acknowledged {
         let Reply::Open(open) = handle.request(Request::Open(job)).await.ok()? else { return None };
-        if open.is_none() && !ground.witness.has_recorded(number, &job) {
+        if open.is_some() || ground.witness.has_recorded(number, &job) {
+            continue;
+        }
+        // It may have become final since, and be on its way into the books: it is there after this.
+        if handle.request(Request::Current).await.ok()? != Reply::Current {
+            return None;
+        }
+        if !ground.witness.has_recorded(number, &job) {
             missing = Some(job);
         }
     }

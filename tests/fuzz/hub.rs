@@ -109,6 +109,22 @@ fn records_of_jobs() {
     try_all(&examples, JobRecord::decode, |record| Some(record.encode()));
 }
 
+/// What honest agents have made is read, however small its parts are: a hub that could not read its own state again would
+/// not start.
+#[test]
+fn very_many_small_batches_are_read() {
+    let (genesis, mut state) = state();
+    let mut record = ended().record();
+    let mut batch = record.batches.first().expect("one").clone();
+    // Neither revealed nor judged: the shortest there is.
+    (batch.reveal, batch.verdict) = (None, None);
+    record.batches = vec![batch; 10_000];
+    assert_eq!(JobRecord::decode(&record.encode()).expect("it is read"), record);
+    state.open.insert(record.id, record);
+    let bytes = canon::to_bytes(&state);
+    assert_eq!(*Hub::restore(genesis, &bytes).expect("it is read").state(), state);
+}
+
 #[test]
 fn final_jobs_as_the_books_are_handed_on() {
     let file = ended().file();

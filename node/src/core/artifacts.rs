@@ -87,6 +87,8 @@ pub(crate) struct ArtifactsRole {
     scrubbing: Scrubbing,
     /// Artifacts of which something has become while garbage or rot was looked for: they are left alone.
     touched: BTreeSet<Hash>,
+    /// Garbage on its way off the disk: whoever wants one of these asks again.
+    removing: BTreeSet<Hash>,
     disk_low: bool,
 }
 
@@ -141,6 +143,9 @@ impl ArtifactsRole {
 
     /// The fetch of this artifact, begun if it is not under way; none if there are too many.
     fn fetch(&mut self, cx: &mut Context<'_>, artifact: Hash) -> Option<&mut Fetch> {
+        if self.removing.contains(&artifact) {
+            return None;
+        }
         if self.collecting.is_some() || self.scrubbing.reading {
             self.touched.insert(artifact);
         }
@@ -455,6 +460,7 @@ impl ArtifactsRole {
     pub fn advance(&mut self, cx: &mut Context<'_>, hub: Option<&HubRole>) {
         self.steward.advance(cx, hub);
         self.scrub(cx);
+        self.collect_on(cx);
         let up_ms = cx.now.up_ms;
         let hopeless = self.fetches.iter().filter(|(_, fetch)| fetch.is_hopeless(up_ms));
         for artifact in hopeless.map(|(artifact, _)| *artifact).collect::<Vec<_>>() {

@@ -28,6 +28,9 @@ pub(super) struct Collecting {
     token: u64,
     /// Only counted.
     dry: bool,
+    /// What was under way to the disk then: until it is there nothing is looked at.
+    after: u64,
+    begun: bool,
 }
 
 impl ArtifactsRole {
@@ -36,13 +39,31 @@ impl ArtifactsRole {
         if self.collecting.is_some() {
             return cx.out.push(Output::Reply { token, reply: Reply::Busy });
         }
+        if !self.removing.is_empty() {
+            return cx.out.push(Output::Reply { token, reply: Reply::Busy });
+        }
         self.touched.extend(self.fetches.keys());
-        self.collecting = Some(Collecting { token, dry });
-        cx.work(Work::Garbage { now_ms: cx.now.wall_ms }, AfterWork::Artifact(Step::Garbage));
+        self.collecting = Some(Collecting { token, dry, after: cx.tokens.next, begun: false });
+    }
+
+    /// Looks for what nothing needs, once what was put before is on the disk.
+    pub(super) fn collect_on(&mut self, cx: &mut Context<'_>) {
+        if let Some(collecting) = &mut self.collecting
+            && !collecting.begun
+            && cx.tokens.is_stored(collecting.after)
+        {
+            collecting.begun = true;
+            cx.work(Work::Garbage { now_ms: cx.now.wall_ms }, AfterWork::Artifact(Step::Garbage));
+        }
+    }
+
+    /// What nothing needed is gone from the disk.
+    pub fn removed(&mut self) {
+        self.removing.clear();
     }
 
     pub(super) fn collected(&mut self, cx: &mut Context<'_>, done: Done) {
-        let Some(Collecting { token, dry }) = self.collecting.take() else { return };
+        let Some(Collecting { token, dry, .. }) = self.collecting.take() else { return };
         let touched = self.untouched();
         let Done::Garbage { mut garbage } = done else {
             return cx.out.push(Output::Reply { token, reply: Reply::Busy });
@@ -53,6 +74,7 @@ impl ArtifactsRole {
         if dry {
             cx.out.push(Output::Reply { token, reply });
         } else {
+            self.removing = garbage.iter().map(|(artifact, _)| *artifact).collect();
             cx.store(garbage::removal(&garbage), AfterStore::Collected { token, reply: Box::new(reply) });
         }
     }
