@@ -29,19 +29,25 @@ pub enum Json {
 impl Json {
     /// Parses a document of at most [`limits::ENVELOPE_BYTES`] and refuses duplicate keys by their path.
     pub fn parse(bytes: &[u8]) -> Result<Json, Problems> {
-        Json::parse_within(bytes, Allowance::of(bytes.len()))
+        Json::parse_at_most(bytes, limits::ENVELOPE_BYTES)
+    }
+
+    /// The same, for a document of at most `limit` bytes.
+    pub fn parse_at_most(bytes: &[u8], limit: usize) -> Result<Json, Problems> {
+        Json::parse_within(bytes, limit, Allowance::of(bytes.len()))
     }
 
     /// Parses such a document as serde's own tree.
     pub fn parse_value(bytes: &[u8]) -> Result<Value, Problems> {
-        // It is there twice for a moment.
-        Json::parse_within(bytes, Allowance::of(bytes.len()).half()).map(|json| json.to_value())
+        // A result has very many short numbers, and the hub has made it.
+        Json::parse_within(bytes, limits::ENVELOPE_BYTES, Allowance::times(limits::KEPT_FACTOR, bytes.len()))
+            .map(|json| json.to_value())
     }
 
-    fn parse_within(bytes: &[u8], allowance: Allowance) -> Result<Json, Problems> {
-        if bytes.len() > limits::ENVELOPE_BYTES {
+    fn parse_within(bytes: &[u8], limit: usize, allowance: Allowance) -> Result<Json, Problems> {
+        if bytes.len() > limit {
             let message = format!("{} bytes", bytes.len());
-            let cure = format!("an envelope has at most {} bytes", limits::ENVELOPE_BYTES);
+            let cure = format!("at most {limit} bytes are read");
             return Err(Problems::one(ProblemCode::TooLarge, "$", message, cure));
         }
         let mut reader = serde_json::Deserializer::from_slice(bytes);

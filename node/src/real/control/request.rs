@@ -8,6 +8,7 @@ use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::envelope::ArtifactKind;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::json::Json;
+use forgemesh_protocol::limits;
 use forgemesh_protocol::region::Regions;
 use serde::{Deserialize, Serialize};
 
@@ -112,7 +113,7 @@ impl Request {
     /// Reads a line.
     pub fn read(line: &[u8]) -> Result<Request, serde_json::Error> {
         // A choice by its field is buffered whole before anything of it is refused.
-        Json::parse(line).map_err(serde::de::Error::custom)?;
+        Json::parse_at_most(line, limits::CONTROL_BYTES).map_err(serde::de::Error::custom)?;
         serde_json::from_slice(line)
     }
 
