@@ -378,23 +378,13 @@ fn sweep(storage: &Storage, hub: &Hub, outbox: &[Attested]) -> Result<(), BootEr
         kept.extend(record_blobs(storage, job)?);
     }
     // What the agent has committed to may not be in the log yet.
-    for attested in outbox {
-        kept.insert(attested.attestation.body.members);
-        kept.extend(decode_claims(&attested.members.0).unwrap_or_default().iter().map(|claim| claim.blob));
-    }
-    let mut before = None;
-    loop {
-        let page = storage.jobs(before, PAGE)?;
-        let Some(last) = page.last() else { break };
-        before = Some(last.seq);
-        for row in page {
-            let file = JobFile::decode(&row.record)
-                .map_err(|error| BootError::Damaged { what: "a job's record", error })?;
-            let is_doomed = doomed.iter().any(|(key, _)| *key == row.id.to_string());
-            let set = if is_doomed { &mut going } else { &mut kept };
-            set.extend(blobs_of(storage, &file)?);
-        }
-    }
+    kept.extend(outbox.iter().flat_map(vouched_for));
+    each_file(storage, |file| {
+        let id = file.finished.record.id.to_string();
+        let set = if doomed.iter().any(|(key, _)| *key == id) { &mut going } else { &mut kept };
+        set.extend(blobs_of(storage, &file)?);
+        Ok(())
+    })?;
     let mut batch = Batch::new();
     for hash in going.difference(&kept) {
         batch.delete_blob(*hash);
@@ -412,6 +402,29 @@ pub fn blobs_of(storage: &Storage, file: &JobFile) -> Result<Vec<Hash>, ReadErro
         file.finished.result.iter().flat_map(|result| &result.artifacts).map(|artifact| artifact.blake3),
     );
     Ok(blobs)
+}
+
+/// Shows every final job's record, newest first.
+pub(crate) fn each_file(
+    storage: &Storage,
+    mut show: impl FnMut(JobFile) -> Result<(), ReadError>,
+) -> Result<(), BootError> {
+    let mut before = None;
+    loop {
+        let page = storage.jobs(before, PAGE)?;
+        let Some(last) = page.last() else { return Ok(()) };
+        before = Some(last.seq);
+        for row in page {
+            let file = JobFile::decode(&row.record);
+            show(file.map_err(|error| BootError::Damaged { what: "a job's record", error })?)?;
+        }
+    }
+}
+
+/// The blobs behind an attestation of this node's own: claims and accumulators.
+pub(crate) fn vouched_for(attested: &Attested) -> Vec<Hash> {
+    let claims = decode_claims(&attested.members.0).unwrap_or_default();
+    claims.iter().map(|claim| claim.blob).chain([attested.attestation.body.members]).collect()
 }
 
 /// A blob, if it is here and not damaged: a rotten one must not keep the node from its life.

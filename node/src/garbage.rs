@@ -7,13 +7,11 @@
 use std::collections::BTreeSet;
 
 use forgemesh_consensus::machine::Hub;
-use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_storage::{Batch, ReadError, Storage};
 
 use crate::artifacts::{self, Kept};
 use crate::boot::{self, BootError};
-use crate::job_file::JobFile;
 
 /// Rows read at a time.
 const PAGE: usize = 1_000;
@@ -69,28 +67,18 @@ pub fn blobs(storage: &Storage, hub: &Hub, now_ms: u64) -> Result<Vec<(Hash, u64
 
 /// None if something that would say so is missing.
 fn needed(storage: &Storage, now_ms: u64) -> Result<Option<BTreeSet<Hash>>, BootError> {
-    let mut needed = BTreeSet::new();
     // What the agent has vouched for may not be in the log yet.
-    for attested in boot::outbox(storage)? {
-        needed.insert(attested.attestation.body.members);
-        needed.extend(decode_claims(&attested.members.0).unwrap_or_default().iter().map(|claim| claim.blob));
-    }
-    let mut before = None;
-    loop {
-        let page = storage.jobs(before, PAGE)?;
-        let Some(last) = page.last() else { break };
-        before = Some(last.seq);
-        for row in page {
-            let file = JobFile::decode(&row.record)
-                .map_err(|error| BootError::Damaged { what: "a job's record", error })?;
-            let batches = file.finished.record.batches.iter();
-            for claims in batches.map(|batch| batch.attestation.body.members) {
-                if boot::whole(storage, &claims)?.is_none() {
-                    return Ok(None);
-                }
-            }
-            needed.extend(boot::blobs_of(storage, &file)?);
+    let mut needed: BTreeSet<Hash> = boot::outbox(storage)?.iter().flat_map(boot::vouched_for).collect();
+    let mut is_certain = true;
+    boot::each_file(storage, |file| {
+        for batch in &file.finished.record.batches {
+            is_certain = is_certain && boot::whole(storage, &batch.attestation.body.members)?.is_some();
         }
+        needed.extend(boot::blobs_of(storage, &file)?);
+        Ok(())
+    })?;
+    if !is_certain {
+        return Ok(None);
     }
     let mut after = None;
     loop {

@@ -109,6 +109,20 @@ pub enum Work {
     Garbage { now_ms: u64 },
 }
 
+impl Work {
+    /// Does it go before what is waiting? Checks and reductions are what everything else waits for; shards and the care of
+    /// the disk wait for them.
+    pub fn is_urgent(&self) -> bool {
+        match self {
+            Work::Run { .. } | Work::Scrub { .. } | Work::ScrubPieces { .. } | Work::Garbage { .. } => false,
+            Work::Open { .. } | Work::Check { .. } | Work::Reduce { .. } | Work::Load { .. } => true,
+            Work::Lookup { .. } | Work::File { .. } | Work::Look { .. } | Work::Outline { .. } => true,
+            Work::Piece { .. } | Work::CheckOutline { .. } | Work::CheckPiece { .. } => true,
+            Work::Keeping { .. } | Work::Books { .. } => true,
+        }
+    }
+}
+
 /// How a piece of work ended.
 #[derive(Clone, Debug)]
 pub enum Done {

@@ -80,24 +80,9 @@ impl Executor for ModelledExecutor {
     fn start(&mut self, ticket: u64, work: Work) {
         let (kind, digest) = work_digest(&work);
         self.trace.step(kind, ticket, digest);
-        // As in production: checks and reductions go before shards.
-        match work {
-            Work::Run { .. } | Work::Scrub { .. } | Work::ScrubPieces { .. } | Work::Garbage { .. } => {
-                self.queue.waiting.push_back((ticket, work))
-            }
-            Work::Open { .. }
-            | Work::Check { .. }
-            | Work::Reduce { .. }
-            | Work::Load { .. }
-            | Work::Lookup { .. }
-            | Work::File { .. }
-            | Work::Look { .. }
-            | Work::Outline { .. }
-            | Work::Piece { .. }
-            | Work::CheckOutline { .. }
-            | Work::CheckPiece { .. }
-            | Work::Keeping { .. }
-            | Work::Books { .. } => self.queue.waiting.push_front((ticket, work)),
+        match work.is_urgent() {
+            true => self.queue.waiting.push_front((ticket, work)),
+            false => self.queue.waiting.push_back((ticket, work)),
         }
         self.fill();
     }

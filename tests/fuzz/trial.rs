@@ -38,11 +38,6 @@ const BOUND: Bound = Bound { factor: limits::DECODED_FACTOR, bytes: limits::DECO
 
 /// And what the hub's members have made of what they let in.
 const KEPT: Bound = Bound { factor: limits::KEPT_FACTOR, bytes: limits::DECODED_BYTES };
-const KEPT_NAMES: [&str; 4] = ["snapshots_of_the_hub", "records_of_jobs", "final_jobs", "job_files"];
-
-fn bound_of(name: &str) -> Bound {
-    if KEPT_NAMES.contains(&name) { KEPT } else { BOUND }
-}
 
 /// Damages the examples and gives them to `decode`, which must not panic, nor take more memory than the bound; what it lets
 /// in, `encode` writes as it was, where there is one spelling. The examples themselves are let in.
@@ -51,11 +46,30 @@ pub fn try_all<T, E: Debug>(
     decode: impl Fn(&[u8]) -> Result<T, E>,
     encode: impl Fn(&T) -> Option<Vec<u8>>,
 ) {
-    try_dressed(examples, <[u8]>::to_vec, decode, encode);
+    try_within(BOUND, examples, <[u8]>::to_vec, decode, encode);
+}
+
+/// The same for what the hub's members have made.
+pub fn try_kept<T, E: Debug>(
+    examples: &Examples,
+    decode: impl Fn(&[u8]) -> Result<T, E>,
+    encode: impl Fn(&T) -> Option<Vec<u8>>,
+) {
+    try_within(KEPT, examples, <[u8]>::to_vec, decode, encode);
 }
 
 /// The same, where something stands around what was damaged that is as it should be: a checksum, a length, a signature.
 pub fn try_dressed<T, E: Debug>(
+    examples: &Examples,
+    dress: impl Fn(&[u8]) -> Vec<u8>,
+    decode: impl Fn(&[u8]) -> Result<T, E>,
+    encode: impl Fn(&T) -> Option<Vec<u8>>,
+) {
+    try_within(BOUND, examples, dress, decode, encode);
+}
+
+fn try_within<T, E: Debug>(
+    bound: Bound,
     examples: &Examples,
     dress: impl Fn(&[u8]) -> Vec<u8>,
     decode: impl Fn(&[u8]) -> Result<T, E>,
@@ -66,7 +80,7 @@ pub fn try_dressed<T, E: Debug>(
     let seed: u64 = number("FORGEMESH_FUZZ_SEED").unwrap_or(SEED);
     let cases = number("FORGEMESH_FUZZ_CASES").unwrap_or(CASES);
     let cases = number("FORGEMESH_FUZZ_CASE").map_or(0..cases, |case| case..case + 1);
-    let (mut accepted, mut worst) = (0_u64, Worst::default());
+    let (mut accepted, mut worst) = (0_u64, Worst { bound, taken: 0, input: 0 });
     let tried = cases.end - cases.start;
     for example in valid {
         let read = decode(&dress(example));
@@ -85,7 +99,6 @@ pub fn try_dressed<T, E: Debug>(
             }
             Ok(Err(_)) => None,
         };
-        let bound = bound_of(name);
         let most = input.len() * bound.factor + bound.bytes;
         let fault = fault.or_else(|| {
             (taken > most).then(|| format!("it takes {taken} bytes for {}, at most {most}", input.len()))
@@ -103,19 +116,19 @@ pub fn try_dressed<T, E: Debug>(
 }
 
 /// The input that took the most of what it might.
-#[derive(Default)]
 struct Worst {
+    bound: Bound,
     taken: usize,
     input: usize,
 }
 
 impl Worst {
     fn share(&self) -> f64 {
-        self.taken as f64 / (self.input * BOUND.factor + BOUND.bytes) as f64
+        self.taken as f64 / (self.input * self.bound.factor + self.bound.bytes) as f64
     }
 
     fn note(&mut self, taken: usize, input: usize) {
-        let other = Worst { taken, input };
+        let other = Worst { bound: self.bound, taken, input };
         if other.share() > self.share() {
             *self = other;
         }
@@ -124,7 +137,7 @@ impl Worst {
 
 impl std::fmt::Display for Worst {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Worst { taken, input } = self;
+        let Worst { taken, input, .. } = self;
         write!(f, "at most {:.0} % of the bound: {taken} bytes taken for {input}", 100.0 * self.share())
     }
 }

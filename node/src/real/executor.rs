@@ -109,24 +109,9 @@ impl Drop for ThreadPool {
 impl Executor for ThreadPool {
     fn start(&mut self, ticket: u64, work: Work) {
         let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        // Checks and reductions are what everything else waits for: they go before shards.
-        match work {
-            Work::Run { .. } | Work::Scrub { .. } | Work::ScrubPieces { .. } | Work::Garbage { .. } => {
-                queue.work.push_back((ticket, work))
-            }
-            Work::Open { .. }
-            | Work::Check { .. }
-            | Work::Reduce { .. }
-            | Work::Load { .. }
-            | Work::Lookup { .. }
-            | Work::File { .. }
-            | Work::Look { .. }
-            | Work::Outline { .. }
-            | Work::Piece { .. }
-            | Work::CheckOutline { .. }
-            | Work::CheckPiece { .. }
-            | Work::Keeping { .. }
-            | Work::Books { .. } => queue.work.push_front((ticket, work)),
+        match work.is_urgent() {
+            true => queue.work.push_front((ticket, work)),
+            false => queue.work.push_back((ticket, work)),
         }
         self.shared.ready.notify_one();
     }
