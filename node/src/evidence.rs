@@ -20,6 +20,7 @@ use forgemesh_protocol::receipt::{Digests, Receipt, Statement, Subject, Verifica
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::stop;
@@ -378,12 +379,13 @@ fn check_result(examined: &Examined, bytes: &[u8], report: &mut Report) {
 
 /// What a rendered result is the rendering of, and the mean that it states, if it has one.
 fn result_body(job: &Job, bytes: &[u8]) -> Result<(ResultBody, Option<f64>), String> {
-    let json = Json::parse_value(bytes).map_err(|problems| format!("result.json: {problems}"))?;
+    let mut json = Json::parse_value(bytes).map_err(|problems| format!("result.json: {problems}"))?;
     let profile = registry::find(&job.contract().op).ok_or("no such profile")?;
     let output = profile.encode_output(&json["output"]).map_err(|error| error.to_string())?;
+    let mut take = |field: &str| json.get_mut(field).map(Value::take);
     let work: Work =
-        serde_json::from_value(json["work"].clone()).map_err(|error| format!("work: {error}"))?;
-    let convergence = json.get("convergence").cloned().map(serde_json::from_value).transpose();
+        serde_json::from_value(take("work").unwrap_or_default()).map_err(|error| format!("work: {error}"))?;
+    let convergence = take("convergence").map(serde_json::from_value).transpose();
     let convergence = convergence.map_err(|error| format!("convergence: {error}"))?;
     let body = ResultBody { contract: job.plan().contract, output: Bytes(output), work, convergence };
     Ok((body, json["output"]["mean"].as_f64()))

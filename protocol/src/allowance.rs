@@ -22,11 +22,6 @@ impl Allowance {
         Allowance::new(input.saturating_mul(factor).saturating_add(limits::DECODED_BYTES))
     }
 
-    /// Half of it.
-    pub fn half(self) -> Allowance {
-        Allowance::new(self.left / 2)
-    }
-
     /// So many bytes.
     fn new(bytes: usize) -> Allowance {
         Allowance { left: bytes }

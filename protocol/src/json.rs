@@ -34,17 +34,17 @@ impl Json {
 
     /// The same, for a document of at most `limit` bytes.
     pub fn parse_at_most(bytes: &[u8], limit: usize) -> Result<Json, Problems> {
-        Json::parse_within(bytes, limit, Allowance::of(bytes.len()))
+        Json::parse_within(bytes, limit, Allowance::of(bytes.len()), Made::Tree)
     }
 
     /// Parses such a document as serde's own tree.
     pub fn parse_value(bytes: &[u8]) -> Result<Value, Problems> {
         // A result has very many short numbers, and the hub has made it.
-        Json::parse_within(bytes, limits::ENVELOPE_BYTES, Allowance::times(limits::KEPT_FACTOR, bytes.len()))
-            .map(|json| json.to_value())
+        let allowance = Allowance::times(limits::KEPT_FACTOR, bytes.len());
+        Json::parse_within(bytes, limits::ENVELOPE_BYTES, allowance, Made::Value).map(Json::into_value)
     }
 
-    fn parse_within(bytes: &[u8], limit: usize, allowance: Allowance) -> Result<Json, Problems> {
+    fn parse_within(bytes: &[u8], limit: usize, allowance: Allowance, made: Made) -> Result<Json, Problems> {
         if bytes.len() > limit {
             let message = format!("{} bytes", bytes.len());
             let cure = format!("at most {limit} bytes are read");
@@ -52,7 +52,7 @@ impl Json {
         }
         let mut reader = serde_json::Deserializer::from_slice(bytes);
         let allowance = RefCell::new(allowance);
-        let seed = Tree { depth: 0, allowance: &allowance };
+        let seed = Tree { depth: 0, made, allowance: &allowance };
         let json = seed.deserialize(&mut reader).and_then(|json| reader.end().map(|()| json));
         let json = json.map_err(syntax)?;
         let mut problems = Problems::default();
@@ -61,19 +61,19 @@ impl Json {
     }
 
     /// As serde's own tree, in which of equal keys the last one counts.
-    fn to_value(&self) -> Value {
+    fn into_value(self) -> Value {
         match self {
             Json::Null => Value::Null,
-            Json::Bool(value) => Value::from(*value),
-            Json::Int(value) => u64::try_from(*value)
+            Json::Bool(value) => Value::from(value),
+            Json::Int(value) => u64::try_from(value)
                 .map(Value::from)
-                .or_else(|_| i64::try_from(*value).map(Value::from))
+                .or_else(|_| i64::try_from(value).map(Value::from))
                 .unwrap_or_default(),
-            Json::Float(value) => Value::from(*value),
-            Json::Text(text) => Value::from(text.as_str()),
-            Json::List(items) => items.iter().map(Json::to_value).collect(),
+            Json::Float(value) => Value::from(value),
+            Json::Text(text) => Value::from(text),
+            Json::List(items) => items.into_iter().map(Json::into_value).collect(),
             Json::Map(entries) => {
-                Value::Object(entries.iter().map(|(key, value)| (key.clone(), value.to_value())).collect())
+                Value::Object(entries.into_iter().map(|(key, value)| (key, value.into_value())).collect())
             }
         }
     }
@@ -95,9 +95,9 @@ impl Json {
 /// A value within a larger document, for serde's `deserialize_with`: as deep as an envelope at most, and of no more values
 /// than the smallest envelope may have.
 pub fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-    // It is there twice for a moment.
-    let allowance = RefCell::new(Allowance::of(0).half());
-    Ok(Tree { depth: 0, allowance: &allowance }.deserialize(deserializer)?.to_value())
+    let allowance = RefCell::new(Allowance::of(0));
+    let seed = Tree { depth: 0, made: Made::Value, allowance: &allowance };
+    Ok(seed.deserialize(deserializer)?.into_value())
 }
 
 const TOO_DEEP: &str = "nested too deeply";
@@ -157,9 +157,18 @@ pub fn printable(text: &str) -> String {
     out
 }
 
+/// What is made of a document in the end.
+#[derive(Clone, Copy, PartialEq)]
+enum Made {
+    Tree,
+    /// Serde's tree, which takes its own room while ours is still there.
+    Value,
+}
+
 #[derive(Clone, Copy)]
 struct Tree<'a> {
     depth: usize,
+    made: Made,
     allowance: &'a RefCell<Allowance>,
 }
 
@@ -172,6 +181,15 @@ impl Tree<'_> {
     /// One more for `list`.
     fn item<T, E: serde::de::Error>(self, list: &[T]) -> Result<(), E> {
         let fits = self.allowance.borrow_mut().item(list.len(), LIST, size_of::<T>());
+        let fits = fits && (self.made == Made::Tree || self.allowance.borrow_mut().take(size_of::<Value>()));
+        if fits { Ok(()) } else { Err(E::custom(TOO_MANY)) }
+    }
+
+    /// One more for `map`.
+    fn entry<E: serde::de::Error>(self, map: &[(String, Json)]) -> Result<(), E> {
+        self.item(map)?;
+        let size = size_of::<(String, Value)>();
+        let fits = self.made == Made::Tree || self.allowance.borrow_mut().entry(map.len(), size);
         if fits { Ok(()) } else { Err(E::custom(TOO_MANY)) }
     }
 }
@@ -223,7 +241,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
         let seed = self.deeper()?;
         let mut out = Vec::new();
         while let Some(key) = entries.next_key::<String>()? {
-            self.item(&out)?;
+            self.entry(&out)?;
             out.push((key, entries.next_value_seed(seed)?));
         }
         Ok(Json::Map(out))

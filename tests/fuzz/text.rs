@@ -7,7 +7,7 @@ use forgemesh_protocol::receipt::Receipt;
 
 use crate::damage::Form;
 use crate::examples::ended;
-use crate::trial::{Examples, try_all, try_dressed};
+use crate::trial::{Examples, try_all, try_dressed, try_kept};
 
 #[test]
 fn envelopes_of_jobs() {
@@ -54,5 +54,6 @@ fn results_beside_a_receipt() {
         evidence::check_artifacts(&examined, &files, &mut report);
         if report.is_ok() { Ok(()) } else { Err(report) }
     };
-    try_all(&examples, check, |()| None);
+    // The hub's members have made it, and a list of short numbers takes more in memory than it has digits.
+    try_kept(&examples, check, |()| None);
 }
