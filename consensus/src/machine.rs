@@ -197,8 +197,8 @@ pub enum Rejected {
     NotOpen(JobId),
     #[error("job {job} has not timed out: log time is {now_ms} ms")]
     NotTimedOut { job: JobId, now_ms: u64 },
-    #[error("entry {found} where {expected} is due")]
-    OutOfOrder { expected: u64, found: u64 },
+    #[error("{0}")]
+    OutOfOrder(#[from] Gap),
 }
 
 impl Hub {
@@ -272,18 +272,29 @@ impl Hub {
         self.state.chains.get(agent).copied().unwrap_or(ChainHead::EMPTY)
     }
 
+    /// Is this the next entry?
+    ///
+    /// # Errors
+    /// If it is not: what was applied without the entries between would be another state than the mesh's.
+    pub fn expect(&self, index: u64) -> Result<(), Gap> {
+        let due = self.state.next;
+        if index == due { Ok(()) } else { Err(Gap { due, found: index }) }
+    }
+
     /// Takes note of an entry that is the log's own.
-    pub fn pass_over(&mut self, index: u64, term: u64) {
-        debug_assert_eq!(index, self.state.next, "the log has no gap");
+    ///
+    /// # Errors
+    /// If it is not the next one; nothing has changed then.
+    pub fn pass_over(&mut self, index: u64, term: u64) -> Result<(), Gap> {
+        self.expect(index)?;
         self.state.next = index + 1;
         self.state.term = self.state.term.max(term);
+        Ok(())
     }
 
     /// Applies the next entry. A rejected entry stays in the log and changes nothing but log time.
     pub fn apply(&mut self, entry: &Entry) -> Result<Applied, Rejected> {
-        if entry.index != self.state.next {
-            return Err(Rejected::OutOfOrder { expected: self.state.next, found: entry.index });
-        }
+        self.expect(entry.index)?;
         self.state.next += 1;
         self.state.term = self.state.term.max(entry.term);
         self.state.now_ms = self.state.now_ms.max(entry.at_ms);
@@ -514,6 +525,14 @@ impl Hub {
         self.state.ledger_head = finished.entry.hash();
         Applied { event: Event::Finished { job: id }, finished: Some(Box::new(finished)) }
     }
+}
+
+/// An entry that is not the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("entry {found} of the hub's log came where entry {due} is due")]
+pub struct Gap {
+    pub due: u64,
+    pub found: u64,
 }
 
 /// Why a snapshot does not become a machine.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use forgemesh_consensus::job::JobRecord;
-use forgemesh_consensus::machine::{Hub, RestoreError};
+use forgemesh_consensus::machine::{Gap, Hub, RestoreError};
 use forgemesh_consensus::raft::{self, Committed, Head, Logged, LoggedError, Start, StartError, Timing};
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_protocol::attestation::decode_claims;
@@ -47,6 +47,10 @@ pub enum BootError {
         "the replicated log in the data folder is damaged, or of an earlier version of this program: {0}; finish its jobs with that version, restore a backup, or set FORGEMESH_HOME to another folder"
     )]
     Logged(#[from] LoggedError),
+    #[error(
+        "the replicated log in the data folder has a hole: {0}; restore a backup, or set FORGEMESH_HOME to another folder"
+    )]
+    Gap(#[from] Gap),
     #[error(
         "the snapshot in the data folder: {0}; restore a backup, or set FORGEMESH_HOME to another folder"
     )]
@@ -303,10 +307,11 @@ fn replay(
             let entry = match Committed::try_from(Logged::decode(&bytes)?)? {
                 Committed::Entry(entry) => *entry,
                 Committed::Other { index, term } => {
-                    hub.pass_over(index, term);
+                    hub.pass_over(index, term)?;
                     continue;
                 }
             };
+            hub.expect(entry.index)?;
             // A rejected entry was rejected when it was first applied: it changes nothing now either.
             let finished = hub.apply(&entry).ok().and_then(|applied| applied.finished);
             unrecorded.extend(finished.filter(|job| job.entry.seq >= recorded).map(|job| *job));

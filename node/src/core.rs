@@ -125,6 +125,8 @@ pub enum Output {
     Seek(forgemesh_protocol::hash::Hash),
     /// Tell observers that others sit in the hub; `told`: another node said so, not this one's own log.
     Seated { charters: Arc<Charters>, seating: Seating, told: bool },
+    /// End: this node cannot follow the hub's log any further.
+    Halt(hub::Halted),
 }
 
 /// Who this node is and what it may do.
@@ -314,7 +316,7 @@ impl Core {
             finished,
             replies,
         };
-        let mut reseated = false;
+        let (mut reseated, mut followed) = (false, Ok(()));
         match input {
             Input::Request { token, request: Request::Queues } => {
                 let mut queues = agent.queues();
@@ -423,7 +425,8 @@ impl Core {
             }
             Input::Reseated { done } => hub.iter_mut().for_each(|hub| hub.reseated(&mut cx, done)),
             Input::Committed(entries) => {
-                hub.iter_mut().for_each(|hub| entries.iter().for_each(|entry| hub.committed(&mut cx, entry)));
+                let mut hub = hub.iter_mut();
+                followed = hub.try_for_each(|hub| hub.committed(&mut cx, &entries));
             }
             Input::Led { term, leader: node } => {
                 seating.heard_leader(now.up_ms);
@@ -437,7 +440,7 @@ impl Core {
             }
             Input::Confirmed { token, next } => reads.confirmed(&mut cx, token, next),
             Input::Restored { state } => {
-                hub.iter_mut().for_each(|hub| hub.restored(&mut cx, &state));
+                followed = hub.iter_mut().try_for_each(|hub| hub.restored(&mut cx, &state));
                 hub.iter().for_each(|hub| archive.told(hub.machine().state().ledger_len));
             }
             Input::Stored { token } => {
@@ -466,6 +469,9 @@ impl Core {
                 hub.iter_mut().for_each(|hub| hub.disk_low(low));
             }
             Input::Tick => {}
+        }
+        if let Err(halted) = followed {
+            return cx.out.push(Output::Halt(halted));
         }
         reseated |= hub.as_ref().is_some_and(|hub| seating.follow(&mut cx, hub.machine()));
         if reseated {

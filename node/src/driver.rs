@@ -16,6 +16,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Duration, Instant};
 
 use crate::core::availability::Availability;
+use crate::core::hub::Halted;
 use crate::core::{Asked, Core, Input, Now, Output, Progress, Reply, Request};
 use crate::log::Log;
 use crate::ports::{Executor, Mesh, Store};
@@ -44,6 +45,8 @@ pub enum DriverError {
         "the hub's log in the data folder is older than its mesh, whose other members have gone on without it (is it a restored backup?); set FORGEMESH_HOME to an empty folder and join the mesh with a ticket and a key of its own"
     )]
     Forked,
+    #[error("{0}")]
+    Halted(#[from] Halted),
 }
 
 /// A node that runs: the core between its ports.
@@ -61,6 +64,8 @@ pub struct Driver<M, E, S> {
     next_call: u64,
     /// The log here and the mesh's are two.
     forked: bool,
+    /// The hub's log cannot be followed.
+    halted: Option<Halted>,
     /// The second in which each member of the log was last heard.
     heard: BTreeMap<NodeId, u64>,
     /// For observers.
@@ -132,6 +137,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             replies: BTreeMap::new(),
             next_call: 0,
             forked: false,
+            halted: None,
             heard: BTreeMap::new(),
             seating: watch::channel(Arc::new(seated)).0,
             desk: None,
@@ -181,6 +187,9 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
         loop {
             if self.forked {
                 return Err(DriverError::Forked);
+            }
+            if let Some(halted) = self.halted {
+                return Err(halted.into());
             }
             log.flush(now().wall_ms);
             if self.store.is_low() != low {
@@ -290,6 +299,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                     // Nobody watching is no error.
                     let _ = self.reports.send(progress);
                 }
+                Output::Halt(halted) => self.halted = Some(halted),
                 Output::Asked(asked) => {
                     // Who asked asks again.
                     self.desk.iter().for_each(|desk| drop(desk.try_send(asked.clone())));

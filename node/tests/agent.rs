@@ -118,6 +118,7 @@ impl Rig {
                     Output::Work { ticket, work } => self.works.push((ticket, work)),
                     Output::Send { message, .. } => self.sent.push(message),
                     Output::Reply { reply, .. } => self.replies.push(reply),
+                    Output::Halt(halted) => panic!("{halted}"),
                     Output::Progress(_)
                     | Output::Confirm { .. }
                     | Output::Announce(_)

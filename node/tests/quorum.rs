@@ -6,6 +6,7 @@ mod quorum {
     mod artifacts;
     mod bench;
     mod failover;
+    mod halted;
     mod reads;
     mod seats;
     mod unfit;

@@ -299,7 +299,8 @@ impl Witness {
         let mut seen = self.seen.borrow_mut();
         let entry = match committed {
             Committed::Other { index, term } => {
-                seen.mirror.pass_over(index, term);
+                // Entries are agreed on in their order.
+                drop(seen.mirror.pass_over(index, term));
                 return seen.remember();
             }
             Committed::Entry(entry) => entry,
@@ -569,7 +570,7 @@ impl Seen {
         while hub.state().next < next {
             let kept = self.agreement.entry(hub.state().next)?;
             match Logged::decode(&kept.bytes).and_then(Committed::try_from).ok()? {
-                Committed::Other { index, term } => hub.pass_over(index, term),
+                Committed::Other { index, term } => hub.pass_over(index, term).ok()?,
                 // One that was rejected changes nothing now either.
                 Committed::Entry(entry) => drop(hub.apply(&entry)),
             }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use forgemesh_consensus::raft::{self, Failure};
 use forgemesh_consensus::settle;
 use forgemesh_node::boot::{self, BootError};
+use forgemesh_node::core::hub::Halted;
 use forgemesh_node::core::{Reply, Request};
 use forgemesh_node::job_file::JobFile;
 use forgemesh_protocol::canon::CanonError;
@@ -68,6 +69,8 @@ pub enum Broken {
     Refused(CommitError),
     #[error("the replica of machine {machine}: {failure}")]
     Replica { machine: usize, failure: Failure },
+    #[error("machine {machine}: {halted}")]
+    Halted { machine: usize, halted: Halted },
     #[error("the disk of machine {machine} is damaged and was never harmed: {detail}")]
     Damaged { machine: usize, detail: String },
     #[error("the log has what no restarted node can read: {0}")]

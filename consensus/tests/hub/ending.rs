@@ -1,7 +1,7 @@
 //! How the leader gives a job up, and what comes too late.
 
 use forgemesh_consensus::command::{Command, Entry};
-use forgemesh_consensus::machine::{Event, Rejected};
+use forgemesh_consensus::machine::{Event, Gap, Rejected};
 use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::JobId;
@@ -87,8 +87,9 @@ fn unknown_jobs_and_entries_out_of_order_are_refused() {
     let before = bench.hub.state().clone();
     for index in [0, before.next + 1] {
         let entry = Entry { index, term: 9, at_ms: u64::MAX, command: Command::Start { job: nowhere } };
-        let expected = Rejected::OutOfOrder { expected: before.next, found: index };
-        assert_eq!(bench.hub.apply(&entry), Err(expected));
+        let gap = Gap { due: before.next, found: index };
+        assert_eq!(bench.hub.apply(&entry), Err(Rejected::OutOfOrder(gap)));
+        assert_eq!(bench.hub.pass_over(index, 9), Err(gap));
         assert_eq!(*bench.hub.state(), before, "not even log time");
     }
 }

@@ -16,7 +16,7 @@ mod standing;
 use std::collections::{BTreeMap, BTreeSet};
 
 use forgemesh_consensus::command::{Command, Entry};
-use forgemesh_consensus::machine::{Applied, Event, Hub, Rejected};
+use forgemesh_consensus::machine::{Applied, Event, Gap, Hub, Rejected, RestoreError};
 use forgemesh_consensus::raft::Committed;
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_consensus::todo::{self, Todo};
@@ -50,6 +50,17 @@ pub struct Found {
     pub beacon: BeaconChain,
     /// Final jobs whose receipts lack signatures.
     pub unsigned: Vec<JobFile>,
+}
+
+/// Why a member cannot go on: what it would say from now on would not be what the others say.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Halted {
+    #[error(
+        "the state that the hub's other members have sent cannot be read: {0}; install the same version of this program as theirs and start the node again"
+    )]
+    Snapshot(#[from] RestoreError),
+    #[error("{0}; start the node again: it reads its log anew, and says so if it is damaged")]
+    Gap(#[from] Gap),
 }
 
 /// A member of the hub.
@@ -114,24 +125,27 @@ impl HubRole {
         &self.machine
     }
 
-    /// An entry is committed. What is in the machine already, from this node's own log, is not applied again.
-    pub fn committed(&mut self, cx: &mut Context<'_>, committed: &Committed) {
-        if committed.index() < self.machine.state().next {
-            return;
-        }
-        match committed {
-            Committed::Other { index, term } => self.machine.pass_over(*index, *term),
-            Committed::Entry(entry) => {
-                let applied = self.machine.apply(entry);
-                self.applied(cx, entry, applied);
+    /// Entries are committed. What is in the machine already, from this node's own log, is not applied again.
+    pub fn committed(&mut self, cx: &mut Context<'_>, entries: &[Committed]) -> Result<(), Halted> {
+        for committed in entries {
+            if committed.index() < self.machine.state().next {
+                continue;
+            }
+            match committed {
+                Committed::Other { index, term } => self.machine.pass_over(*index, *term)?,
+                Committed::Entry(entry) => {
+                    self.machine.expect(entry.index)?;
+                    let applied = self.machine.apply(entry);
+                    self.applied(cx, entry, applied);
+                }
             }
         }
+        Ok(())
     }
 
     /// The machine is replaced by a later one: what is known of the entries between is lost.
-    pub fn restored(&mut self, cx: &mut Context<'_>, state: &[u8]) {
-        // Its bytes were checked by the log, which got them from another member.
-        let Ok(machine) = Hub::restore(self.machine.genesis().clone(), state) else { return };
+    pub fn restored(&mut self, cx: &mut Context<'_>, state: &[u8]) -> Result<(), Halted> {
+        let machine = Hub::restore(self.machine.genesis().clone(), state)?;
         self.compacted = machine.state().next;
         let before = std::mem::replace(&mut self.machine, machine);
         let open = &self.machine.state().open;
@@ -141,6 +155,7 @@ impl HubRole {
         self.touched = self.machine.state().open.keys().copied().collect();
         self.members.clear();
         self.copy_all(cx);
+        Ok(())
     }
 
     /// A job is over.

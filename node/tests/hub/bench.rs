@@ -295,6 +295,7 @@ impl Bench {
                     Output::Reply { reply, .. } => self.replies.push(reply),
                     Output::Progress(progress) => self.progress.push(progress),
                     Output::Asked(asked) => self.asked.push(asked),
+                    Output::Halt(halted) => panic!("{halted}"),
                 }
             }
         }

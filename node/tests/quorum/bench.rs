@@ -10,7 +10,7 @@ use forgemesh_kernel::backend::Isa;
 use forgemesh_kernel::job::Job;
 use forgemesh_node::core::archive::LedgerEnd;
 use forgemesh_node::core::beacon::BeaconChain;
-use forgemesh_node::core::hub::Found;
+use forgemesh_node::core::hub::{Found, Halted};
 use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered, Reply, Request};
 use forgemesh_node::job_file::JobFile;
 use forgemesh_node::perform::Performer;
@@ -40,6 +40,8 @@ pub struct Node {
     pub up: bool,
     started_ms: u64,
     pub replies: Vec<Reply>,
+    /// Why it cannot follow the log.
+    pub halted: Option<Halted>,
 }
 
 /// The mesh.
@@ -162,6 +164,7 @@ impl Bench {
                 capacity,
                 up: true,
                 started_ms: START_MS,
+                halted: None,
                 replies: Vec::new(),
             });
             bench.queue.push_back((i, Input::Tick));
@@ -350,6 +353,7 @@ impl Bench {
                 Output::Reseat { voters, learners } => self.reseat(node, voters, learners),
                 Output::Propose(_) | Output::Snapshot { .. } | Output::Progress(_) => {}
                 Output::Seated { told: true, .. } => drop(self.told.insert(node)),
+                Output::Halt(halted) => self.nodes[node].halted = Some(halted),
                 Output::Asked(_) | Output::Seated { .. } | Output::Provide(_) | Output::Seek(_) => {}
             }
         }

@@ -99,6 +99,7 @@ impl Rig {
                     }
                     Output::Propose(command) => inputs.push_back(self.commit(command)),
                     Output::Reply { reply, .. } => self.replies.push(reply),
+                    Output::Halt(halted) => return Err(Broken::Halted { machine: 0, halted }),
                     Output::Snapshot { .. }
                     | Output::Reseat { .. }
                     | Output::Seated { .. }
