@@ -139,7 +139,7 @@ impl Replica {
         }
         let config = timing.config().ok_or(StartError::Timing)?;
         let (giving, events) = mpsc::channel(limits::RAFT_EVENTS);
-        let keep = Arc::new(Keep::open(storage, giving.clone())?);
+        let keep = Arc::new(Keep::open(node, storage, giving.clone())?);
         let asked = Arc::new(Asked::new(Runtime::thread_rng().next_u64(), giving.clone()));
         let (is_new, applied) = {
             let kept = keep.lock();
@@ -216,6 +216,9 @@ impl Replica {
                 self.asked.answered(from, life, number, answer);
             }
             Ok(Message { life, number, body: Body::Ask(ask) }) => {
+                if let message::Ask::Elect { term, .. } = &ask {
+                    self.asked.stands(*term);
+                }
                 self.serve.asked(&mut self.tasks, from, life, number, ask);
             }
             Err(_) => {}

@@ -4,6 +4,10 @@
 //! in the same moment again and again, so the wait is drawn here, anew each time. What openraft does too is kept: who
 //! was shown to have less of the log lets the others stand first.
 //!
+//! openraft takes no note of the term of a candidate that it refuses for its shorter log. Where both votes are needed the
+//! two would stand in the same terms again and again, one after the other, so whoever stands goes on to a term in which no
+//! other has stood.
+//!
 //! Who stands in vain waits twice as long the next time: where a vote takes longer to reach the disk than members wait,
 //! for the disk is slow or the machine is busy, they would else take each other's term away for ever.
 
@@ -21,6 +25,9 @@ use super::runtime::Runtime;
 /// A wait is doubled so often at most.
 const DOUBLINGS: u32 = 4;
 
+/// Terms that are passed over at most.
+const TERMS: u64 = 8;
+
 /// How a member stands to the rest.
 struct Standing {
     /// Since it last heard of a leader or gave a vote.
@@ -33,6 +40,8 @@ struct Standing {
     alone: bool,
     /// Whether another has more of the log.
     behind: bool,
+    /// The term of its vote.
+    term: u64,
 }
 
 /// Stands for election whenever no leader was heard of for long enough; until the replica stops.
@@ -53,6 +62,12 @@ pub(super) async fn stand(raft: Raft, member: Member, asked: Arc<Asked>, wait_ms
                 asked.forget_behind();
                 if raft.trigger().elect().await.is_err() {
                     return;
+                }
+                // Each is written and asked for, so they are few: the others may be wrong, or lie.
+                for _ in standing.term + 1..=asked.stood().min(standing.term + TERMS) {
+                    if raft.trigger().elect().await.is_err() {
+                        return;
+                    }
                 }
                 drawn = draw() * 2_u32.pow(in_vain);
                 in_vain = DOUBLINGS.min(in_vain + 1);
@@ -92,6 +107,7 @@ async fn standing(raft: &Raft, member: Member, asked: &Asked) -> Option<Standing
                 && members.voter_ids().any(|voter| voter == member),
             alone: members.voter_ids().eq([member]),
             behind,
+            term: state.vote_ref().leader_id.term,
         }
     });
     look.await.ok()

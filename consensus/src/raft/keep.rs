@@ -4,14 +4,19 @@
 //! node under that lock: the order of the writes is the order of the changes.
 //!
 //! openraft goes on as soon as entries are given out, so that many are on their way to the disk at once and are written
-//! together. What others would believe waits here instead: an entry's being sent, the answer that it has arrived, and its
-//! being applied. So who leads may go on in its term after a restart: nobody has an entry of it that its disk has lost. It
-//! must never say that something is written before the node has said that it is durable.
+//! together. What it would believe waits for the disk instead: the answer that an entry has arrived, at a follower's or,
+//! when it leads, at its own disk, and an entry's being applied. A leader sends entries while its own disk writes them
+//! (Ongaro 2014, "Consensus: Bridging Theory and Practice", section 10.2.1), so others may have some that it loses in a
+//! crash: after a restart it must not lead on in its term, and does not, for its vote is read as a follower's. It must never
+//! say that something is written before the node has said that it is durable.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::limits;
 use forgemesh_storage::{Batch, MetaKey, ReadError, Storage};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -20,10 +25,13 @@ use super::config::{LogId, StorageError, StorageIoError, StoredMembership, Vote}
 use super::event::Event;
 use super::logged::{Ballot, Logged, LoggedError, Place};
 use super::recent::Recent;
+use super::runtime::Moment;
 use super::snapshot::Head;
 
 /// Behind the lock.
 pub(super) struct Kept {
+    /// This member.
+    pub(super) node: NodeId,
     /// None once the replica is dropped, so that the folder can be opened again.
     pub(super) storage: Option<Arc<Storage>>,
     /// Entries that are not durable yet, and a number of those that are.
@@ -47,6 +55,8 @@ pub(super) struct Kept {
     given: u64,
     /// And of the newest that is durable; all before it are.
     stored: u64,
+    /// Since when the next of them is waited for.
+    since: Moment,
     /// Who waits for the write of this token and all before it.
     awaiting: Vec<(u64, oneshot::Sender<()>)>,
     /// Entries on their way to the disk: the first of each write and its token, oldest first.
@@ -86,7 +96,11 @@ pub(super) struct Keep {
 
 impl Keep {
     /// Goes on with what `storage` holds.
-    pub(super) fn open(storage: Arc<Storage>, events: mpsc::Sender<Event>) -> Result<Keep, StartError> {
+    pub(super) fn open(
+        node: NodeId,
+        storage: Arc<Storage>,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Keep, StartError> {
         let damaged = |what| move |error| StartError::Damaged { what, error };
         let place = |key, what| -> Result<Option<LogId>, StartError> {
             let bytes = storage.meta(key)?;
@@ -108,6 +122,7 @@ impl Keep {
         };
         let (snapshot_given, _) = watch::channel(snapshot.as_ref().map(|head| head.last.index));
         let kept = Kept {
+            node,
             recent: Recent::new(last.map_or(0, |id: LogId| id.index + 1)),
             last,
             purged,
@@ -119,6 +134,7 @@ impl Keep {
             snapshot,
             given: 0,
             stored: 0,
+            since: Moment::now(),
             awaiting: Vec::new(),
             appending: VecDeque::new(),
             waiting: BTreeMap::new(),
@@ -199,6 +215,7 @@ impl Keep {
             None => {}
         }
         kept.stored = token.max(kept.stored);
+        kept.since = Moment::now();
         let stored = kept.stored;
         // In their order: what happens is the same whenever it happens again.
         for (_, durable) in kept.awaiting.extract_if(.., |(awaited, _)| *awaited <= stored) {
@@ -220,12 +237,16 @@ impl Keep {
     pub(super) async fn entry_stored(&self, index: u64) -> Result<(), Closed> {
         let durable = {
             let mut kept = self.lock();
-            // An earlier write with this index was taken back.
-            let write =
-                kept.appending.iter().rev().find(|(first, _)| *first <= index).map(|(_, token)| *token);
-            kept.wait_for(write.unwrap_or(0))?
+            let token = kept.write_of(index);
+            kept.wait_for(token)?
         };
         durable.await.map_err(|_| Closed)
+    }
+
+    /// Whether the disk has made nothing durable for very long.
+    pub(super) fn is_stuck(&self) -> bool {
+        let kept = self.lock();
+        kept.given > kept.stored && kept.since.elapsed() >= Duration::from_millis(limits::RAFT_STUCK_MS)
     }
 
     /// Waits until a snapshot that includes the entry at `index` was given out.
@@ -281,6 +302,9 @@ impl Keep {
 
 impl Kept {
     fn wait(&mut self, waiting: Waiting) -> u64 {
+        if self.given == self.stored {
+            self.since = Moment::now();
+        }
         self.given += 1;
         self.waiting.insert(self.given, waiting);
         self.given
@@ -300,6 +324,17 @@ impl Kept {
             let _ = told.send(());
         }
         Ok(durable)
+    }
+
+    /// The write after which the newest entry at `index` is durable.
+    fn write_of(&self, index: u64) -> u64 {
+        // An earlier write with this index was taken back.
+        self.appending.iter().rev().find(|(first, _)| *first <= index).map_or(0, |(_, token)| *token)
+    }
+
+    /// Whether the newest entry at `index` is durable.
+    pub(super) fn is_stored(&self, index: u64) -> bool {
+        self.write_of(index) <= self.stored
     }
 
     /// The log ends before `from`.

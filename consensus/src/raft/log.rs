@@ -10,7 +10,7 @@ use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 
 use super::StartError;
-use super::config::{Entry, LogId, StorageError, Types, Vote};
+use super::config::{Entry, LogId, Member, StorageError, Types, Vote};
 use super::keep::{Closed, Keep, Unread, read_failed, write_failed};
 use super::logged::{Ballot, Logged, LoggedError, Place};
 
@@ -117,8 +117,12 @@ impl RaftLogStorage<Types> for LogStore {
         written.await.map_err(|error| write_failed(&error))
     }
 
+    /// Read once, at the start. Who led when it stopped asks for votes anew: others may have entries of its term that its
+    /// disk has lost, and no two may have the same place.
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
-        Ok(self.0.lock().vote)
+        let kept = self.0.lock();
+        let led = |vote: &Vote| vote.leader_id.voted_for() == Some(Member(kept.node));
+        Ok(kept.vote.map(|vote| Vote { committed: vote.committed && !led(&vote), ..vote }))
     }
 
     /// Written along with the next entries, for readers of a closed folder. `read_committed` does not give it back:

@@ -147,6 +147,20 @@ impl Append {
         Append { term, previous: None, entries: Vec::new(), committed: None }
     }
 
+    /// Whether an answer to this question says something about the other: they put entries after the same one, and one
+    /// has those of the other and perhaps more. One without entries says nothing about entries.
+    pub(super) fn answers(&self, other: &Append) -> bool {
+        let common = self.entries.len().min(other.entries.len());
+        (self.term, self.previous) == (other.term, other.previous)
+            && self.entries.is_empty() <= other.entries.is_empty()
+            && self.entries[..common] == other.entries[..common]
+    }
+
+    /// Whether it is nothing but a sign of life: taking it changes no log.
+    pub(super) fn is_beat(&self) -> bool {
+        self.previous.is_none() && self.entries.is_empty()
+    }
+
     /// The question of this request; none where its entries do not follow on each other or are of a later term: then a
     /// new leader has put its own in their place while this member still took itself for the leader.
     pub(super) fn of(request: &AppendEntriesRequest<Types>) -> Option<Append> {

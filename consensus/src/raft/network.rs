@@ -37,6 +37,8 @@ pub(super) struct Asked {
     is_behind: AtomicBool,
     /// Entries below this index are agreed on, as others were told.
     told: AtomicU64,
+    /// The latest term in which another asked for votes.
+    stood: AtomicU64,
 }
 
 #[derive(Default)]
@@ -47,8 +49,24 @@ struct Waiting {
 
 impl Asked {
     pub(super) fn new(life: u64, events: mpsc::Sender<Event>) -> Asked {
-        let (waiting, is_behind, told) = (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
-        Asked { life, events, waiting, is_behind, told }
+        Asked {
+            life,
+            events,
+            waiting: Mutex::default(),
+            is_behind: AtomicBool::new(false),
+            told: AtomicU64::new(0),
+            stood: AtomicU64::new(0),
+        }
+    }
+
+    /// Another asks for votes in this term.
+    pub(super) fn stands(&self, term: u64) {
+        self.stood.fetch_max(term, Ordering::Relaxed);
+    }
+
+    /// The latest term in which another asked for votes.
+    pub(super) fn stood(&self) -> u64 {
+        self.stood.load(Ordering::Relaxed)
     }
 
     /// Entries below this index are all that others were told to be agreed on.
@@ -103,6 +121,20 @@ struct Question {
     ask: Ask,
     number: u64,
     answer: oneshot::Receiver<Answer>,
+    /// The answer, once it is here.
+    answered: Option<Answer>,
+    /// How often it was asked.
+    times: u32,
+}
+
+impl Question {
+    async fn answer(&mut self) -> Answer {
+        if self.answered.is_none() {
+            let Ok(answer) = (&mut self.answer).await else { return future::pending().await };
+            self.answered = Some(answer);
+        }
+        self.answered.clone().expect("invariant: it has just been set")
+    }
 }
 
 impl Drop for Question {
@@ -117,12 +149,15 @@ pub(super) struct Network {
     pub(super) keep: Arc<Keep>,
 }
 
+/// No question has this number.
+pub(super) const NO_QUESTION: u64 = 0;
+
 /// A way to one of them.
 pub(super) struct Peer {
     to: NodeId,
     asked: Arc<Asked>,
     keep: Arc<Keep>,
-    /// The last question, as long as its answer is missing.
+    /// The last question, as long as its answer is missing or not used up.
     open: Option<Question>,
 }
 
@@ -143,44 +178,93 @@ impl Peer {
     /// the answer to either counts: where the way is longer than a heartbeat, no repetition would ever be in time.
     pub(super) async fn ask(&mut self, ask: Ask) -> Answer {
         if self.open.as_ref().is_none_or(|question| question.ask != ask) {
-            // The old one makes room first.
-            self.open = None;
-            self.open = self.asked.enter(self.to).map(|(number, answer)| Question {
-                asked: self.asked.clone(),
-                ask,
-                number,
-                answer,
-            });
+            self.open(ask);
         }
         let Some(question) = &mut self.open else { return future::pending().await };
-        let body = Body::Ask(question.ask.clone());
-        let message = Message { life: self.asked.life, number: question.number, body };
-        // The way may lose it as well as any other.
-        drop(self.asked.events.try_send(Event::Send { to: self.to, bytes: message.encode() }));
-        match (&mut question.answer).await {
-            Ok(answer) => {
-                self.open = None;
-                answer
-            }
-            Err(_) => future::pending().await,
-        }
+        let (number, body) = (question.number, Body::Ask(question.ask.clone()));
+        self.send(number, body);
+        let Some(question) = &mut self.open else { return future::pending().await };
+        let answer = question.answer().await;
+        self.open = None;
+        answer
     }
 
-    /// Waits until the entry at `index` is durable here. A disk may take longer than the other waits for a sign of its leader,
-    /// so it is given one meanwhile.
-    async fn await_disk(&self, index: u64, term: u64) {
-        let beat = Duration::from_millis(limits::RAFT_HEARTBEAT_MS / 2);
-        loop {
-            match Runtime::timeout(beat, self.keep.entry_stored(index)).await {
-                Ok(Ok(())) => return,
-                Ok(Err(_)) => return future::pending().await,
-                Err(_) => {
-                    let ask = Ask::Append(Append::beat(term));
-                    // No question has this number, so its answer is none.
-                    let message = Message { life: self.asked.life, number: 0, body: Body::Ask(ask) };
-                    drop(self.asked.events.try_send(Event::Send { to: self.to, bytes: message.encode() }));
-                }
+    /// A new question in place of the old one; none while too many are open.
+    fn open(&mut self, ask: Ask) {
+        // The old one makes room first.
+        self.open = None;
+        self.open = self.asked.enter(self.to).map(|(number, answer)| Question {
+            asked: self.asked.clone(),
+            ask,
+            number,
+            answer,
+            answered: None,
+            times: 0,
+        });
+    }
+
+    fn send(&self, number: u64, body: Body) {
+        let message = Message { life: self.asked.life, number, body };
+        // The way may lose it as well as any other.
+        drop(self.asked.events.try_send(Event::Send { to: self.to, bytes: message.encode() }));
+    }
+
+    /// A sign of this term's leader, which is not answered.
+    fn beat(&self, term: u64) {
+        self.send(NO_QUESTION, Body::Ask(Ask::Append(Append::beat(term))));
+    }
+
+    /// Has the other put entries into its log. The answer, and how many of the entries it is about: openraft gives a
+    /// question one heartbeat and comes again, with more entries by then or with none, so an open one that begins like
+    /// the new one, or goes on after it, is answered first. It is asked again now and then; in between a sign of life is
+    /// given.
+    async fn append(&mut self, append: Append) -> (Answer, usize) {
+        let (term, wanted) = (append.term, append.entries.len());
+        let committed = append.committed;
+        let open = self.open.as_mut().and_then(|question| match &mut question.ask {
+            Ask::Append(open) if open.answers(&append) => Some((open, &mut question.times)),
+            _ => None,
+        });
+        match open {
+            Some((open, times)) => {
+                open.committed = open.committed.max(committed);
+                *times += 1;
             }
+            None => self.open(Ask::Append(append)),
+        }
+        let Some(question) = &self.open else { return future::pending().await };
+        let Ask::Append(open) = &question.ask else { return future::pending().await };
+        let asked = open.entries.len();
+        let is_due = asked == 0 || question.times.is_multiple_of(limits::RAFT_ASK_AGAIN);
+        if question.answered.is_none() && is_due {
+            self.send(question.number, Body::Ask(question.ask.clone()));
+        } else {
+            self.beat(term);
+        }
+        let Some(question) = &mut self.open else { return future::pending().await };
+        let answer = question.answer().await;
+        if answer != Answer::Appended {
+            self.open = None;
+        }
+        (answer, asked.min(wanted))
+    }
+
+    /// The answer to a question of so many entries at most was believed; it counts no more.
+    fn use_up(&mut self, entries: usize) {
+        self.open.take_if(|question| match &question.ask {
+            Ask::Append(open) => open.entries.len() <= entries,
+            _ => true,
+        });
+    }
+
+    /// Waits until the entry at `index` is durable here, and gives a sign of life if it is not: a disk may take longer
+    /// than the other waits for its leader.
+    async fn await_disk(&self, index: u64, term: u64) {
+        if !self.keep.lock().is_stored(index) {
+            self.beat(term);
+        }
+        if self.keep.entry_stored(index).await.is_err() {
+            future::pending().await
         }
     }
 
@@ -217,14 +301,32 @@ impl RaftNetwork<Types> for Peer {
         let mine = Ballot::from(&request.vote);
         // Before they hear of it.
         self.asked.told.fetch_max(request.leader_commit.map_or(0, |last| last.index + 1), Ordering::AcqRel);
-        // The disk here has them first, and what they follow: see `keep`.
-        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-        if let Some(last) = last.max(request.leader_commit) {
-            self.await_disk(last.index, mine.term).await;
-        }
         let Some(append) = Append::of(&request) else { return future::pending().await };
-        match self.ask(Ask::Append(append)).await {
-            Answer::Appended => Ok(AppendEntriesResponse::Success),
+        // Another should lead, then.
+        if self.keep.is_stuck() {
+            return future::pending().await;
+        }
+        // Whose vote is the only one has agreed with itself before its disk has.
+        if let Some(committed) = request.leader_commit {
+            self.await_disk(committed.index, mine.term).await;
+        }
+        let (answer, taken) = self.append(append).await;
+        match answer {
+            Answer::Appended => {
+                let last = match taken.checked_sub(1) {
+                    Some(last) => Some(request.entries[last].log_id),
+                    None => request.prev_log_id,
+                };
+                // What is on the way to the disk here counts for openraft as if it were there: see `keep`.
+                if let Some(last) = last {
+                    self.await_disk(last.index, mine.term).await;
+                }
+                self.use_up(request.entries.len());
+                Ok(match taken == request.entries.len() {
+                    true => AppendEntriesResponse::Success,
+                    false => AppendEntriesResponse::PartialSuccess(last),
+                })
+            }
             Answer::Conflict if request.prev_log_id.is_some() => Ok(AppendEntriesResponse::Conflict),
             Answer::Higher(ballot) if ballot.is_above(mine) => {
                 Ok(AppendEntriesResponse::HigherVote(Vote::from(ballot)))

@@ -21,6 +21,9 @@ pub fn seed(seed: u64) {
     SEEDED.with_borrow_mut(|seeded| *seeded = Some(StdRng::seed_from_u64(seed)));
 }
 
+/// A moment by the runtime's clock.
+pub(super) type Moment = <TokioRuntime as AsyncRuntime>::Instant;
+
 /// What replicas draw from.
 #[derive(Clone, Copy, Debug)]
 pub struct Draws;

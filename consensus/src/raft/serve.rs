@@ -15,6 +15,7 @@ use super::event::Event;
 use super::keep::Keep;
 use super::logged::{Ballot, Place};
 use super::message::{Answer, Append, Ask, Body, Chunk, Message};
+use super::network::NO_QUESTION;
 use super::snapshot::Head;
 
 /// What answers.
@@ -45,6 +46,9 @@ struct Asker {
 
 impl Asker {
     fn answer(self, answer: Answer) {
+        if self.number == NO_QUESTION {
+            return;
+        }
         let message = Message { life: self.life, number: self.number, body: Body::Answer(answer) };
         // The way may lose it as well as any other: who does not hear asks again.
         drop(self.events.try_send(Event::Send { to: self.from, bytes: message.encode() }));
@@ -121,11 +125,12 @@ impl Incoming {
 }
 
 async fn answer_append(raft: Raft, keep: Arc<Keep>, asker: Asker, append: Append) {
+    let is_beat = append.is_beat();
     let Ok(request) = append.request(asker.from) else { return };
     match raft.append_entries(request).await {
         Ok(AppendEntriesResponse::Success) => {
             // Not these entries alone: those before them, too, are taken for durable by who hears this.
-            if keep.all_stored().await.is_ok() {
+            if is_beat || keep.all_stored().await.is_ok() {
                 asker.answer(Answer::Appended);
             }
         }

@@ -41,7 +41,7 @@ impl StoreBuilder<Types, Log, Machine> for Builder {
     async fn build(&self) -> Result<((), Log, Machine), StorageError> {
         let storage = Arc::new(Storage::with_backend(Disk::new(1)).unwrap());
         let (giving, mut events) = mpsc::channel(8);
-        let keep = Arc::new(Keep::open(storage.clone(), giving).unwrap());
+        let keep = Arc::new(Keep::open(NodeId(Hash::ZERO), storage.clone(), giving).unwrap());
         keep.trust_purges();
         let store = Arc::downgrade(&keep);
         tokio::spawn(async move {

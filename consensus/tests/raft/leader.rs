@@ -89,3 +89,89 @@ fn disks_that_take_as_long_as_an_elections_wait_are_no_obstacle() {
         });
     }
 }
+
+#[test]
+fn disks_as_slow_as_a_heartbeat_agree_while_entries_keep_coming() {
+    // openraft gives a question one heartbeat and asks with more entries then: no answer would ever be the last question's.
+    for seed in seeds(10) {
+        println!("seed {seed}");
+        run(seed, async {
+            let write_us = 40_000..60_000;
+            let mut world = World::new(seed, 3, 0, Weather { write_us, ..Weather::fair() }).await;
+            world.until("leader", 30_000, |world| world.leader().is_some()).await;
+            world.pass(1_000).await;
+            let terms = world.leaders.len();
+            world.propose_every(60_000..70_000);
+            for _ in 0..20 {
+                let agreed = world.agreed.len();
+                world.until("entries", 250, |world| world.agreed.len() > agreed).await;
+            }
+            world.pass(5_000).await;
+            assert_eq!(world.leaders.len(), terms, "nobody was taken for dead");
+        });
+    }
+}
+
+#[test]
+fn leader_and_followers_write_at_the_same_time() {
+    run(8, async {
+        let (way_us, write_us) = (1_000..1_001, 20_000..20_001);
+        let mut world = World::new(8, 3, 0, Weather { way_us, write_us, ..Weather::fair() }).await;
+        world.until("leader", 30_000, |world| world.leader().is_some()).await;
+        world.pass(1_000).await;
+        let (leader, agreed) = (world.leader().unwrap(), world.agreed.len());
+        assert!(world.propose(leader));
+        // There and back, and one write: two would take 42 ms.
+        world.until("agreement", 30, |world| world.agreed.len() > agreed).await;
+    });
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_is_followed_by_another() {
+    for seed in seeds(30) {
+        println!("seed {seed}");
+        run(seed, async {
+            let mut world = World::new(seed, 3, 0, Weather::fair()).await;
+            world.until("leader", 5_000, |world| world.leader().is_some()).await;
+            world.propose_every(2_000..6_000);
+            world.pass(500).await;
+            let (old, terms) = (world.leader().unwrap(), world.leaders.len());
+            world.hung = Some(old);
+            // A moment's hanging is none.
+            world.pass(2_000).await;
+            assert_eq!(world.leaders.len(), terms);
+            let agreed = world.agreed.len();
+            world.until("new leader", 8_000, |world| world.agreed.len() > agreed + 10).await;
+            assert_ne!(world.leader(), Some(old));
+            world.unhang();
+            world.pass(1_000).await;
+            world.stop_proposing();
+            world.until("agreement", 2_000, World::is_level).await;
+        });
+    }
+}
+
+#[test]
+fn who_led_asks_for_votes_anew_after_a_restart() {
+    // Others may have entries of its term that its disk has lost.
+    run(9, async {
+        let write_us = 20_000..30_000;
+        let mut world = World::new(9, 3, 0, Weather { write_us, ..Weather::fair() }).await;
+        world.until("leader", 30_000, |world| world.leader().is_some()).await;
+        world.propose_every(1_000..2_000);
+        for _ in 0..10 {
+            world.pass(700).await;
+            let Some(leader) = world.leader() else { continue };
+            let term = *world.leaders.last_key_value().unwrap().0;
+            world.crash(leader, Unsynced::Lost);
+            world.start(leader).await;
+            world
+                .until("later term", 5_000, |world| {
+                    world.leader().is_some() && *world.leaders.last_key_value().unwrap().0 > term
+                })
+                .await;
+        }
+        world.stop_proposing();
+        world.until("agreement", 5_000, World::is_level).await;
+    });
+}

@@ -74,6 +74,8 @@ pub struct World {
     pub sent: u64,
     /// Writes are said to be durable before they are written: what must be found out.
     pub hasty: bool,
+    /// A member whose disk takes writes and ends none.
+    pub hung: Option<usize>,
     voters: Vec<NodeId>,
     started: Instant,
     deeds: BTreeMap<(u64, u64), Deed>,
@@ -119,6 +121,7 @@ impl World {
             asked: Vec::new(),
             sent: 0,
             hasty: false,
+            hung: None,
             voters: members[..voters].iter().map(|member| member.id).collect(),
             members,
             started: Instant::now(),
@@ -208,6 +211,15 @@ impl World {
         for other in 0..self.members.len() {
             self.cut.insert((member, other));
             self.cut.insert((other, member));
+        }
+    }
+
+    /// The disk that ended no writes ends them again.
+    pub fn unhang(&mut self) {
+        if let Some(member) = self.hung.take()
+            && !self.members[member].writes.is_empty()
+        {
+            self.write(member);
         }
     }
 
@@ -326,6 +338,9 @@ impl World {
     }
 
     fn write(&mut self, member: usize) {
+        if self.hung == Some(member) {
+            return;
+        }
         let range = self.weather.write_us.clone();
         let (us, life) = (self.draw(&range), self.members[member].life);
         self.after(us, Deed::Written { member, life });

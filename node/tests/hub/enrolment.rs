@@ -8,6 +8,7 @@ use forgemesh_node::ports::Work;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::enrolment::{Expulsion, Invitation, Join, secret_digest};
 use forgemesh_protocol::keys::{Signable, Signed};
+use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
 
 use super::bench::{Agent, Bench, mix};
@@ -58,6 +59,8 @@ fn a_stranger_gets_neither_answer_nor_work_until_a_ticket_admits_it() {
         Signed::new(Expulsion { node: agent.id(), admitted }, bench.genesis.mesh_id(), &bench.hub);
     let request = Request::Enrolment(Box::new(EnrolmentCommand::Expel(expulsion)));
     assert_eq!(bench.answer(request), Reply::Done);
+    // The log hears of its lease, which it had before.
+    bench.pass(limits::START_MS, &[]);
     let before = bench.log.len();
     let offer = agent.leases[0].clone();
     bench.attest(&mut agent, &offer, &[0]);

@@ -36,8 +36,9 @@ pub(super) struct Lead {
     pub checking: BTreeMap<Hash, Checking>,
     /// Requests of other nodes' clients that are proposed, and who waits for the answer.
     pub askers: BTreeMap<Matter, BTreeSet<NodeId>>,
-    /// Jobs whose `Start` is proposed.
-    started: BTreeSet<JobId>,
+    /// Jobs that are lent and still count as planned, and when the log is to hear of it; never again once it was
+    /// proposed.
+    starting: BTreeMap<JobId, u64>,
     /// A beacon link, or its member's being passed over, is proposed.
     revealing: bool,
     /// Rejected steps of each open job.
@@ -95,7 +96,7 @@ impl HubRole {
             intake: Intake::default(),
             checking: BTreeMap::new(),
             askers: BTreeMap::new(),
-            started: BTreeSet::new(),
+            starting: BTreeMap::new(),
             revealing: false,
             rejections: BTreeMap::new(),
             failing: BTreeSet::new(),
@@ -186,7 +187,7 @@ impl HubRole {
             && let Some(lead) = &mut self.lead
         {
             let id = finished.record.id;
-            lead.started.remove(&id);
+            lead.starting.remove(&id);
             lead.rejections.remove(&id);
             lead.checking.retain(|_, checking| checking.job != id);
         }
@@ -254,10 +255,20 @@ impl HubRole {
         let submission = choosy.then(|| Box::new(record.submission.clone()));
         let (contract, run) = (record.contract.clone(), record.run().clone());
         let offer = LeaseOffer { lease, contract, run, submission };
-        let start = record.state == State::Planned && lead.started.insert(job);
+        if record.state == State::Planned {
+            lead.starting.entry(job).or_insert(cx.now.up_ms + limits::START_MS);
+        }
         cx.send(agent, Message::Lease(Box::new(offer)));
-        if start {
-            self.propose(cx, Command::Start { job });
+    }
+
+    /// Has the log say which jobs run. The first attestation says it too, and of a short job nothing else must.
+    fn start(&mut self, cx: &mut Context<'_>) {
+        let Some(lead) = &mut self.lead else { return };
+        let machine = &self.machine;
+        lead.starting.retain(|id, _| machine.job(id).is_some_and(|job| job.state == State::Planned));
+        for (job, due_ms) in lead.starting.iter_mut().filter(|(_, due_ms)| **due_ms <= cx.now.up_ms) {
+            *due_ms = u64::MAX;
+            cx.out.push(Output::Propose(Command::Start { job: *job }));
         }
     }
 
@@ -396,6 +407,7 @@ impl HubRole {
             self.pass_over(cx);
             self.check_again(cx);
             self.lend(cx);
+            self.start(cx);
             self.announce(cx);
             self.fetch_announced(cx);
             self.reseat(cx);
@@ -523,7 +535,9 @@ impl HubRole {
         let announce = (self.machine.state().ledger_len != lead.announced.0)
             .then(|| (lead.announced.1 + limits::ANNOUNCE_MS).saturating_sub(now.up_ms));
         let checks = lead.checking.values().map(|checking| checking.due_ms).min();
+        let start = lead.starting.values().min().map_or(u64::MAX, |at_ms| at_ms.saturating_sub(now.up_ms));
         timeout
+            .min(start)
             .min(self.scheduler.next_deadline(now, log_ms))
             .min(lead.intake.next_deadline(now.up_ms))
             .min(self.reseat_deadline(now.up_ms))
