@@ -273,6 +273,16 @@ impl Replica {
         self.metrics.borrow().membership_config.membership().into()
     }
 
+    /// Is this the only member, by what is applied? Then what is agreed on is applied before it is durable.
+    pub fn is_sole(&self) -> bool {
+        self.keep.lock().is_sole()
+    }
+
+    /// Were entries given out to be applied that are not durable yet? Nobody may hear of what follows from them.
+    pub fn is_ahead(&self) -> bool {
+        self.keep.lock().is_ahead()
+    }
+
     /// The next event; nothing is lost when the future is dropped. After `Failed` it waits for ever.
     pub async fn next(&mut self) -> Event {
         loop {

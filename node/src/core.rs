@@ -108,8 +108,8 @@ pub enum Output {
     Confirm { token: u64 },
     /// The state after this entry of the log stands for all of it so far.
     Snapshot { index: u64, state: Vec<u8> },
-    /// Make a batch durable.
-    Store { token: u64, batch: Batch },
+    /// Make a batch durable; if it is not urgent, nothing here waits for it.
+    Store { token: u64, batch: Batch, urgent: bool },
     /// Compute something.
     Work { ticket: u64, work: Work },
     /// Tell observers how a job stands.
@@ -257,10 +257,21 @@ impl Context<'_> {
 
     /// Submits a batch; `after` goes on when it is durable.
     pub fn store(&mut self, batch: Batch, after: AfterStore) {
+        // A record is written again as soon as its receipt has the signatures that it lacks.
+        let urgent = !matches!(after, AfterStore::Recorded(None));
+        self.submit(batch, after, urgent);
+    }
+
+    /// Submits a batch that nobody waits for.
+    pub fn store_later(&mut self, batch: Batch) {
+        self.submit(batch, AfterStore::Nothing, false);
+    }
+
+    fn submit(&mut self, batch: Batch, after: AfterStore, urgent: bool) {
         self.tokens.next += 1;
         let token = self.tokens.next;
         self.tokens.stores.insert(token, after);
-        self.out.push(Output::Store { token, batch });
+        self.out.push(Output::Store { token, batch, urgent });
     }
 
     /// Starts a piece of work; `after` goes on when it ended.

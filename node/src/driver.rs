@@ -3,7 +3,7 @@
 //! Its only clock is `tokio::time`, which is wall time in production and stands still in the simulator. Nothing is
 //! acknowledged before its batch is durable; after an error of the store nothing is done at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use forgemesh_consensus::raft::{Event, Failure, Start, StartError};
@@ -18,6 +18,7 @@ use tokio::time::{Duration, Instant};
 use crate::core::availability::Availability;
 use crate::core::hub::Halted;
 use crate::core::{Asked, Core, Input, Now, Output, Progress, Reply, Request};
+use crate::held::Held;
 use crate::log::Log;
 use crate::ports::{Executor, Mesh, Store};
 
@@ -66,6 +67,7 @@ pub struct Driver<M, E, S> {
     forked: bool,
     /// The hub's log cannot be followed.
     halted: Option<Halted>,
+    held: Held,
     /// The second in which each member of the log was last heard.
     heard: BTreeMap<NodeId, u64>,
     /// For observers.
@@ -138,6 +140,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             next_call: 0,
             forked: false,
             halted: None,
+            held: Held::default(),
             heard: BTreeMap::new(),
             seating: watch::channel(Arc::new(seated)).0,
             desk: None,
@@ -200,13 +203,18 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             let input = tokio::select! {
                 biased;
                 () = &mut stop => return Ok(()),
-                stored = self.store.next() => match Token::of(stored?) {
-                    Token::Log(token) => {
-                        log.stored(token);
-                        continue;
+                stored = self.store.next() => {
+                    let token = Token::of(stored?);
+                    self.held.stored().into_iter().for_each(|output| self.emit(output));
+                    match token {
+                        Token::Log(token) => {
+                            log.stored(token);
+                            continue;
+                        }
+                        Token::Core(token) if self.held.was_told(token) => continue,
+                        Token::Core(token) => Input::Stored { token },
                     }
-                    Token::Core(token) => Input::Stored { token },
-                },
+                }
                 event = log.next() => match self.happened(&mut log, event)? {
                     Some(input) => input,
                     None => continue,
@@ -242,7 +250,9 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
     fn happened(&mut self, log: &mut Log, event: Event) -> Result<Option<Input>, DriverError> {
         Ok(match event {
             Event::Write { token, batch } => {
-                self.store.submit(Token::Log(token).number(), batch);
+                // Alone, what follows is written along with it, unless somebody waits.
+                self.store.submit(Token::Log(token).number(), batch, !log.is_sole());
+                self.held.submitted();
                 None
             }
             Event::Send { to, bytes } => {
@@ -264,50 +274,76 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
     }
 
     fn step(&mut self, log: &mut Log, now: Now, input: Input) {
-        let (mut out, mut done) = (Vec::new(), None);
-        self.core.handle(now, input, &mut out);
-        for output in out {
-            match output {
-                Output::Reply { token, reply } => {
-                    if let Some(answer) = self.replies.remove(&token) {
-                        // A client that went away does not want its answer.
-                        let _ = answer.send(reply);
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut out = Vec::new();
+            self.core.handle(now, input, &mut out);
+            for output in out {
+                match output {
+                    Output::Store { token, batch, urgent } => {
+                        let is_sole = log.is_sole();
+                        self.store.submit(Token::Core(token).number(), batch, urgent && !is_sole);
+                        self.held.submitted();
+                        if is_sole {
+                            self.held.tell(token);
+                            inputs.push_back(Input::Stored { token });
+                        }
                     }
-                }
-                Output::Send { to, message } => self.mesh.send(to, message),
-                Output::Announce(message) => self.mesh.announce(message),
-                Output::Provide(artifacts) => self.mesh.provide(artifacts),
-                Output::Seek(artifact) => self.mesh.seek(artifact),
-                Output::Propose(command) => log.propose(command),
-                Output::Confirm { token } => log.confirm(token),
-                Output::Snapshot { index, state } => log.snapshot(index, state),
-                Output::Reseat { voters, learners } => {
-                    if log.change(voters, learners) {
-                        done = Some(Input::Reseated { done: true });
+                    Output::Propose(command) => log.propose(command),
+                    Output::Confirm { token } => log.confirm(token),
+                    Output::Snapshot { index, state } => log.snapshot(index, state),
+                    Output::Reseat { voters, learners } => {
+                        if log.change(voters, learners) {
+                            inputs.push_back(Input::Reseated { done: true });
+                        }
                     }
-                }
-                Output::Seated { charters, seating, told } => {
-                    // Its own log knows of nobody else, and others have gone on without it.
-                    let node = self.core.node();
-                    let others = seating.seated.iter().any(|seated| *seated != node);
-                    self.forked |= told && others && log.is_alone(node);
-                    self.seating.send_replace(Arc::new(Seated { charters, seating }));
-                }
-                Output::Store { token, batch } => self.store.submit(Token::Core(token).number(), batch),
-                Output::Work { ticket, work } => self.executor.start(ticket, work),
-                Output::Progress(progress) => {
-                    // Nobody watching is no error.
-                    let _ = self.reports.send(progress);
-                }
-                Output::Halt(halted) => self.halted = Some(halted),
-                Output::Asked(asked) => {
-                    // Who asked asks again.
-                    self.desk.iter().for_each(|desk| drop(desk.try_send(asked.clone())));
+                    Output::Halt(halted) => self.halted = Some(halted),
+                    output => {
+                        if let Output::Seated { seating, told: true, .. } = &output {
+                            // Its own log knows of nobody else, and others have gone on without it.
+                            let node = self.core.node();
+                            let others = seating.seated.iter().any(|seated| *seated != node);
+                            self.forked |= others && log.is_alone(node);
+                        }
+                        let passed = self.held.pass(output, log.is_ahead());
+                        passed.into_iter().for_each(|output| self.emit(output));
+                    }
                 }
             }
         }
-        if let Some(input) = done {
-            self.step(log, now, input);
+        if self.held.hurries() {
+            self.store.hurry();
+        }
+    }
+
+    /// Carries out what waits for nothing more to be durable.
+    fn emit(&mut self, output: Output) {
+        match output {
+            Output::Reply { token, reply } => {
+                if let Some(answer) = self.replies.remove(&token) {
+                    // A client that went away does not want its answer.
+                    let _ = answer.send(reply);
+                }
+            }
+            Output::Send { to, message } => self.mesh.send(to, message),
+            Output::Announce(message) => self.mesh.announce(message),
+            Output::Provide(artifacts) => self.mesh.provide(artifacts),
+            Output::Seek(artifact) => self.mesh.seek(artifact),
+            Output::Seated { charters, seating, .. } => {
+                self.seating.send_replace(Arc::new(Seated { charters, seating }));
+            }
+            Output::Work { ticket, work } => self.executor.start(ticket, work),
+            Output::Progress(progress) => {
+                // Nobody watching is no error.
+                let _ = self.reports.send(progress);
+            }
+            Output::Asked(asked) => {
+                // Who asked asks again.
+                self.desk.iter().for_each(|desk| drop(desk.try_send(asked.clone())));
+            }
+            // The log's and the store's: `step` has handed them over.
+            Output::Propose(_) | Output::Confirm { .. } | Output::Snapshot { .. } => {}
+            Output::Reseat { .. } | Output::Store { .. } | Output::Halt(_) => {}
         }
     }
 }

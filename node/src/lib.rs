@@ -15,6 +15,7 @@ pub mod core;
 pub mod driver;
 pub mod evidence;
 pub mod garbage;
+mod held;
 pub mod job_file;
 mod log;
 pub mod perform;

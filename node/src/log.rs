@@ -66,6 +66,16 @@ impl Log {
         self.replica.iter_mut().for_each(|replica| replica.confirm(token));
     }
 
+    /// Is this node the log's only member, so that nobody else has any of it?
+    pub fn is_sole(&self) -> bool {
+        self.replica.as_ref().is_some_and(Replica::is_sole)
+    }
+
+    /// Are entries applied that are not durable?
+    pub fn is_ahead(&self) -> bool {
+        self.replica.as_ref().is_some_and(Replica::is_ahead)
+    }
+
     /// Is this node the only voter, as far as it knows?
     pub fn is_alone(&self, node: NodeId) -> bool {
         let members = self.replica.as_ref().map(Replica::members);

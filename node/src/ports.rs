@@ -55,8 +55,11 @@ pub trait Executor {
 
 /// What remembers. Batches become durable in the order in which they were submitted.
 pub trait Store {
-    /// Submits a batch; its completion comes under the same token.
-    fn submit(&mut self, token: u64, batch: Batch);
+    /// Submits a batch; its completion comes under the same token. One that is not urgent may wait a few milliseconds for
+    /// another, so that both are written together.
+    fn submit(&mut self, token: u64, batch: Batch, urgent: bool);
+    /// Somebody waits for what was submitted: it waits for nothing more.
+    fn hurry(&mut self) {}
     /// The next batch that is durable. An error is final: the store must be opened again.
     fn next(&mut self) -> impl Future<Output = Result<u64, CommitError>>;
     /// Is the disk so full that no new work should be taken?

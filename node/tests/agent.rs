@@ -101,7 +101,7 @@ impl Rig {
             self.core.handle(self.now, input, &mut out);
             for output in out {
                 match output {
-                    Output::Store { token, batch } => {
+                    Output::Store { token, batch, .. } => {
                         for write in batch.writes() {
                             match write {
                                 Write::PutOutbox { seq, attestation } => {

@@ -41,7 +41,7 @@ pub struct Waiting {
 }
 
 impl Store for ModelledStore {
-    fn submit(&mut self, token: u64, batch: Batch) {
+    fn submit(&mut self, token: u64, batch: Batch, _: bool) {
         self.trace.step("store", token, batch_digest(&batch));
         // Mostly quick, now and then as slow as a busy disk.
         let slow = self.draws.between(0, 19) == 0;

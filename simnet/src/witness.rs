@@ -300,7 +300,7 @@ impl Witness {
         let entry = match committed {
             Committed::Other { index, term } => {
                 // Entries are agreed on in their order.
-                drop(seen.mirror.pass_over(index, term));
+                let _ = seen.mirror.pass_over(index, term);
                 return seen.remember();
             }
             Committed::Entry(entry) => entry,

@@ -67,7 +67,7 @@ struct AtOnce {
 }
 
 impl Store for AtOnce {
-    fn submit(&mut self, token: u64, batch: Batch) {
+    fn submit(&mut self, token: u64, batch: Batch, _: bool) {
         self.done.push_back(self.storage.commit(&batch).map(|()| token));
     }
 

@@ -21,7 +21,7 @@ use forgemesh_storage::{Batch, MetaKey, ReadError, Storage};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StartError;
-use super::config::{LogId, StorageError, StorageIoError, StoredMembership, Vote};
+use super::config::{LogId, Member, StorageError, StorageIoError, StoredMembership, Vote};
 use super::event::Event;
 use super::logged::{Ballot, Logged, LoggedError, Place};
 use super::recent::Recent;
@@ -55,7 +55,9 @@ pub(super) struct Kept {
     given: u64,
     /// And of the newest that is durable; all before it are.
     stored: u64,
-    /// Since when the next of them is waited for.
+    /// The newest write of an entry that was given out to be applied before it was durable.
+    ahead: u64,
+    /// Since when the next write is waited for.
     since: Moment,
     /// Who waits for the write of this token and all before it.
     awaiting: Vec<(u64, oneshot::Sender<()>)>,
@@ -134,6 +136,7 @@ impl Keep {
             snapshot,
             given: 0,
             stored: 0,
+            ahead: 0,
             since: Moment::now(),
             awaiting: Vec::new(),
             appending: VecDeque::new(),
@@ -324,6 +327,25 @@ impl Kept {
             let _ = told.send(());
         }
         Ok(durable)
+    }
+
+    /// Is this the only member, by what is applied?
+    pub(super) fn is_sole(&self) -> bool {
+        let members = self.memberships.last().map(|membership| membership.membership());
+        members.is_some_and(|members| {
+            members.get_joint_config().iter().all(|voters| voters.iter().eq([&Member(self.node)]))
+                && members.nodes().count() == 1
+        })
+    }
+
+    /// Entries up to this one are given out to be applied before they are durable.
+    pub(super) fn run_ahead(&mut self, index: u64) {
+        self.ahead = self.ahead.max(self.write_of(index));
+    }
+
+    /// Are there such entries?
+    pub(super) fn is_ahead(&self) -> bool {
+        self.ahead > self.stored
     }
 
     /// The write after which the newest entry at `index` is durable.

@@ -20,8 +20,11 @@ fn one_member_agrees_with_itself_in_one_write() {
         assert_eq!(replica.propose(command.clone(), 77), Proposed::Taken);
         let Event::Write { token, batch } = replica.next().await else { panic!("a write") };
         assert_eq!(batch.writes().len(), 2, "the entry, and how far agreement went before it");
-        replica.stored(token);
+        assert!(replica.is_sole());
         let Event::Apply(entries) = replica.next().await else { panic!("an entry") };
+        assert!(replica.is_ahead(), "nobody else has it");
+        replica.stored(token);
+        assert!(!replica.is_ahead());
         let [Committed::Entry(entry)] = &entries[..] else { panic!("one entry") };
         assert_eq!((entry.index, entry.at_ms, &entry.command), (2, 77, &command));
         assert_eq!(world.sent, 0);

@@ -37,6 +37,8 @@ pub struct Member {
     storage: Option<Arc<Storage>>,
     /// Batches given out and not durable; the first is being written.
     pub writes: VecDeque<(u64, Batch)>,
+    /// Entries that were given out to be applied while they, or others before them, were not durable.
+    pub ahead: Vec<Committed>,
     pub next: u64,
     pub chain: Chain,
     /// Entries that its newest snapshot includes.
@@ -56,6 +58,7 @@ impl Member {
             replica: None,
             storage: None,
             writes: VecDeque::new(),
+            ahead: Vec::new(),
             next: 0,
             chain: Chain::start(),
             snapshot: 0,
@@ -91,6 +94,7 @@ impl Member {
         self.disk = self.disk.power_loss(way);
         (self.replica, self.storage, self.leads) = (None, None, false);
         self.writes.clear();
+        self.ahead.clear();
     }
 
     /// Writes the first batch; the token, or nothing when the disk failed.

@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use forgemesh_consensus::command::Command;
-use forgemesh_consensus::raft::{self, ChangeError, Committed, Event, Proposed, Timing};
+use forgemesh_consensus::raft::{self, ChangeError, Committed, Event, Proposed, Replica, Timing};
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
@@ -328,10 +328,14 @@ impl World {
         }
         match member.commit() {
             Some(token) => {
-                member.replica.as_mut().expect("it lives").stored(token);
+                let replica = member.replica.as_mut().expect("it lives");
+                replica.stored(token);
+                let is_ahead = replica.is_ahead();
+                let known = if is_ahead { Vec::new() } else { std::mem::take(&mut member.ahead) };
                 if !member.writes.is_empty() {
                     self.write(number);
                 }
+                known.iter().for_each(|entry| self.apply(number, entry));
             }
             None => self.fail(number),
         }
@@ -364,7 +368,14 @@ impl World {
                 }
             }
             Event::Send { to, bytes } => self.send(number, to, &bytes),
-            Event::Apply(entries) => entries.iter().for_each(|entry| self.apply(number, entry)),
+            Event::Apply(entries) => {
+                let member = &mut self.members[number];
+                if member.replica.as_ref().is_some_and(Replica::is_ahead) {
+                    // Nobody hears of it yet.
+                    return member.ahead.extend(entries);
+                }
+                entries.iter().for_each(|entry| self.apply(number, entry));
+            }
             Event::Restore { index, term, state } => {
                 let member = &mut self.members[number];
                 member.restore(index, &state);
@@ -427,7 +438,7 @@ impl World {
         member.leads = leader == Some(member.id);
         let before = self.agreed.iter().filter(|(entry, _)| entry.term() < term).count() as u64;
         assert!(
-            !member.leads || member.next >= before,
+            !member.leads || member.next + member.ahead.len() as u64 >= before,
             "a leader that does not know all of the terms before"
         );
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::TryLockError;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -197,7 +198,9 @@ async fn follow(mut reports: broadcast::Receiver<Progress>) {
 /// One line of the log, with the time of day (UTC).
 fn log(text: &str) {
     let seconds = now_ms() / 1_000 % 86_400;
-    eprintln!("{:02}:{:02}:{:02} {text}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let line = format!("{:02}:{:02}:{:02} {text}\n", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    // At once: standard error is not buffered, and would be written word by word. Nobody reading it is no error.
+    drop(std::io::stderr().write_all(line.as_bytes()));
 }
 
 /// Starts this program again in the background, and waits until it answers.

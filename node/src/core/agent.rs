@@ -430,7 +430,7 @@ impl AgentRole {
         if let Some(through) = logged.seq.checked_sub(1).filter(|&through| through > 0) {
             let mut batch = Batch::new();
             batch.delete_outbox(through);
-            cx.store(batch, AfterStore::Nothing);
+            cx.store_later(batch);
         }
     }
 

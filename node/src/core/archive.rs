@@ -140,7 +140,7 @@ impl ArchiveRole {
         self.end = LedgerEnd { entries: entry.seq + 1, head: entry.hash() };
         self.waiting.remove(&entry.seq);
         self.asked_ms = self.asked_ms.filter(|_| self.end.entries < self.known);
-        cx.store(shelve(&file), AfterStore::Nothing);
+        cx.store_later(shelve(&file));
         let rest = self.next_in_order();
         rest.into_iter().for_each(|(batch, after)| cx.store(batch, after));
     }

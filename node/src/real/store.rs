@@ -13,12 +13,14 @@ use crate::ports::Store;
 
 /// How often the room on the disk is looked at while nothing is written.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long a batch that is not urgent waits for another.
+const LAZY: Duration = Duration::from_millis(5);
 /// Bytes after which a transaction takes no further batch.
 const GROUP_BYTES: usize = 64 << 20;
 
 /// The thread's two ends.
 pub struct StoreThread {
-    submit: Option<queue::Sender<(u64, Batch)>>,
+    submit: Option<queue::Sender<Submitted>>,
     done: mpsc::UnboundedReceiver<Result<u64, CommitError>>,
     thread: Option<thread::JoinHandle<()>>,
     low: Arc<AtomicBool>,
@@ -27,7 +29,7 @@ pub struct StoreThread {
 impl StoreThread {
     /// Starts the thread.
     pub fn start(storage: Arc<Storage>) -> std::io::Result<StoreThread> {
-        let (submit, batches) = queue::channel::<(u64, Batch)>();
+        let (submit, batches) = queue::channel::<Submitted>();
         let (report, done) = mpsc::unbounded_channel();
         let low = Arc::new(AtomicBool::new(storage.room().low));
         let flag = low.clone();
@@ -39,7 +41,7 @@ impl StoreThread {
         };
         let run = move || {
             loop {
-                let (token, mut group) = match batches.recv_timeout(LOOK) {
+                let first = match batches.recv_timeout(LOOK) {
                     Ok(first) => first,
                     Err(queue::RecvTimeoutError::Timeout) => {
                         look(&storage);
@@ -47,12 +49,9 @@ impl StoreThread {
                     }
                     Err(queue::RecvTimeoutError::Disconnected) => return,
                 };
-                let mut tokens = vec![token];
-                while group.size() < GROUP_BYTES
-                    && let Ok((token, batch)) = batches.try_recv()
-                {
-                    tokens.push(token);
-                    group.append(batch);
+                let (tokens, group) = gather(first, &batches);
+                if tokens.is_empty() {
+                    continue;
                 }
                 let committed = storage.commit(&group);
                 look(&storage);
@@ -73,6 +72,29 @@ impl StoreThread {
     }
 }
 
+/// A batch that was handed in; or none, and those before it are urgent.
+struct Submitted {
+    batch: Option<(u64, Batch)>,
+    urgent: bool,
+}
+
+/// All that is to be written together: what waits already, and what comes soon if none of it is urgent.
+fn gather(first: Submitted, batches: &queue::Receiver<Submitted>) -> (Vec<u64>, Batch) {
+    let (mut tokens, mut group, mut urgent) = (Vec::new(), Batch::new(), false);
+    let mut next = Some(first);
+    while let Some(Submitted { batch, urgent: now }) = next.take() {
+        if let Some((token, batch)) = batch {
+            tokens.push(token);
+            group.append(batch);
+        }
+        urgent |= now;
+        if group.size() < GROUP_BYTES {
+            next = if urgent { batches.try_recv().ok() } else { batches.recv_timeout(LAZY).ok() };
+        }
+    }
+    (tokens, group)
+}
+
 impl Drop for StoreThread {
     /// Waits until everything that was submitted is on the disk.
     fn drop(&mut self) {
@@ -85,10 +107,16 @@ impl Drop for StoreThread {
 }
 
 impl Store for StoreThread {
-    fn submit(&mut self, token: u64, batch: Batch) {
+    fn submit(&mut self, token: u64, batch: Batch, urgent: bool) {
         if let Some(submit) = &self.submit {
             // A thread that has stopped has reported why; the loop ends on that report.
-            let _ = submit.send((token, batch));
+            let _ = submit.send(Submitted { batch: Some((token, batch)), urgent });
+        }
+    }
+
+    fn hurry(&mut self) {
+        if let Some(submit) = &self.submit {
+            let _ = submit.send(Submitted { batch: None, urgent: true });
         }
     }
 

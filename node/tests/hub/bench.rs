@@ -272,7 +272,9 @@ impl Bench {
             self.core.handle(self.now, input, &mut out);
             for output in out {
                 match output {
-                    Output::Store { token, batch } => inputs.extend(self.disk(Pending::Batch(token, batch))),
+                    Output::Store { token, batch, .. } => {
+                        inputs.extend(self.disk(Pending::Batch(token, batch)));
+                    }
                     Output::Propose(command) => {
                         let index = (self.log.len() + self.entries_waiting()) as u64;
                         let entry = Entry { index, term: 1, at_ms: self.now.wall_ms, command };

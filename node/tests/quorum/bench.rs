@@ -307,7 +307,7 @@ impl Bench {
         self.nodes[node].core.handle(now, input, &mut out);
         for output in out {
             match output {
-                Output::Store { token, batch } => {
+                Output::Store { token, batch, .. } => {
                     self.nodes[node].storage.commit(&batch).expect("a disk");
                     self.queue.push_back((node, Input::Stored { token }));
                 }

@@ -88,7 +88,7 @@ impl Rig {
             self.core.handle(NOW, input, &mut out);
             for output in out {
                 match output {
-                    Output::Store { token, batch } => {
+                    Output::Store { token, batch, .. } => {
                         self.storage.commit(&batch).map_err(Broken::Refused)?;
                         batch.writes().iter().try_for_each(|write| self.follow(write))?;
                         inputs.push_back(Input::Stored { token });

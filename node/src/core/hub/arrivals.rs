@@ -99,7 +99,8 @@ impl HubRole {
             if attestation.body.agent != cx.identity.node {
                 let mut batch = Batch::new();
                 batch.put_blob(members.0.clone());
-                cx.store(batch, AfterStore::Nothing);
+                // Its entry comes after it.
+                cx.store_later(batch);
             }
             self.members.insert(attestation.body.digest(), members);
             self.propose(cx, Command::Attest { attestation });
