@@ -216,7 +216,9 @@ impl Replica {
                 self.asked.answered(from, life, number, answer);
             }
             Ok(Message { life, number, body: Body::Ask(ask) }) => {
-                if let message::Ask::Elect { term, .. } = &ask {
+                if let message::Ask::Elect { term, .. } = &ask
+                    && self.members().voters.iter().any(|voters| voters.contains(&from))
+                {
                     self.asked.stands(*term);
                 }
                 self.serve.asked(&mut self.tasks, from, life, number, ask);
@@ -245,6 +247,8 @@ impl Replica {
     pub fn confirm(&mut self, token: u64) {
         let (term, leader) = self.led;
         let (leads, busy) = (leader == Some(self.node), self.tasks.len() >= limits::RAFT_TASKS);
+        // Asking would keep the others from electing one whose disk works.
+        let leads = leads && !self.keep.is_stuck();
         // Others may have applied more than this member, but nothing that it has not told them to be agreed on.
         let next = self.applied.map_or(0, |last| last + 1).max(self.asked.told());
         let ways = (self.asked.clone(), self.keep.clone());

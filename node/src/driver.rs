@@ -1,7 +1,8 @@
 //! The only event loop: it carries values between the core and the three ports, and nothing else.
 //!
-//! Its only clock is `tokio::time`, which is wall time in production and stands still in the simulator. Nothing is
-//! acknowledged before its batch is durable; after an error of the store nothing is done at all.
+//! Its only clock is `tokio::time`, which is wall time in production and stands still in the simulator. Nothing leaves the
+//! node before the batches that it follows from are durable (see `held.rs` for a mesh of one, where the core is told
+//! sooner); after an error of the store nothing is done at all.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -249,14 +250,16 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
     /// Does what the log wants done; what the core has to hear of it.
     fn happened(&mut self, log: &mut Log, event: Event) -> Result<Option<Input>, DriverError> {
         Ok(match event {
-            Event::Write { token, batch } => {
-                // Alone, what follows is written along with it, unless somebody waits.
-                self.store.submit(Token::Log(token).number(), batch, !log.is_sole());
+            Event::Write { token, batch, urgent } => {
+                self.store.submit(Token::Log(token).number(), batch, urgent);
                 self.held.submitted();
                 None
             }
             Event::Send { to, bytes } => {
-                self.mesh.send(to, Message::Raft { bytes });
+                // Entries may say what the core was told too early to be written.
+                let output = Output::Send { to, message: Message::Raft { bytes } };
+                let passed = self.held.pass(output, log.is_ahead());
+                passed.into_iter().for_each(|output| self.emit(output));
                 None
             }
             Event::Apply(entries) => Some(Input::Committed(entries)),
@@ -281,10 +284,10 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             for output in out {
                 match output {
                     Output::Store { token, batch, urgent } => {
-                        let is_sole = log.is_sole();
-                        self.store.submit(Token::Core(token).number(), batch, urgent && !is_sole);
+                        let ahead = log.is_sole() && self.held.has_room();
+                        self.store.submit(Token::Core(token).number(), batch, urgent && !ahead);
                         self.held.submitted();
-                        if is_sole {
+                        if ahead {
                             self.held.tell(token);
                             inputs.push_back(Input::Stored { token });
                         }
@@ -297,7 +300,10 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                             inputs.push_back(Input::Reseated { done: true });
                         }
                     }
-                    Output::Halt(halted) => self.halted = Some(halted),
+                    Output::Halt(halted) => {
+                        self.halted = Some(halted);
+                        return;
+                    }
                     output => {
                         if let Output::Seated { seating, told: true, .. } = &output {
                             // Its own log knows of nobody else, and others have gone on without it.

@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use forgemesh_protocol::limits;
+
 use crate::core::{Output, Progress};
 use crate::ports::Work;
 
@@ -38,6 +40,11 @@ impl Held {
     pub fn tell(&mut self, token: u64) {
         self.told.insert(token);
         self.newest_told = self.submitted;
+    }
+
+    /// Whether the node may go further ahead of the disk.
+    pub fn has_room(&self) -> bool {
+        self.submitted - self.durable < limits::AHEAD_BATCHES
     }
 
     /// Whether the core was told of this batch before it was durable.

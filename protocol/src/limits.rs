@@ -274,16 +274,20 @@ pub const BEACON_LENGTH: u64 = 1 << 20;
 /// Log entries kept before the state is written as a snapshot.
 pub const LOG_ENTRIES: u64 = 1_024;
 
-/// How often the leading hub member says that it leads, in milliseconds; also how long it waits for an answer before it
-/// asks again.
+/// Batches by which a mesh of one goes ahead of its disk.
+pub const AHEAD_BATCHES: u64 = 4_096;
+
+/// How often the leading hub member says that it leads, in milliseconds.
 pub const RAFT_HEARTBEAT_MS: u64 = 50;
 /// A job of which nothing was attested for so many milliseconds after its first shard was lent is said to run by an entry
-/// of its own.
+/// of its own. Should the leader be lost within that time, the next one does not know who computes, and lends anew.
 pub const START_MS: u64 = 100;
 /// A leader's entries that are not answered for are sent again every so many heartbeats; in between it says that it leads.
 pub const RAFT_ASK_AGAIN: u32 = 5;
+/// So few bytes of entries are sent again after one heartbeat already.
+pub const RAFT_SHORT_BYTES: usize = 64 << 10;
 /// A leader whose disk has made nothing durable for so many milliseconds while it should says no more that it leads.
-pub const RAFT_STUCK_MS: u64 = 5_000;
+pub const RAFT_STUCK_MS: u64 = 15_000;
 /// Silence after which a hub member asks for votes is drawn from this range, in milliseconds; a leader's is borne for the
 /// range's length longer. So a leader that died is followed by another within a second.
 pub const RAFT_ELECTION_MS: Range<u64> = 250..500;

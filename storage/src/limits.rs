@@ -41,4 +41,4 @@ pub const MAX_PAGE_ROWS: usize = 10_000;
 /// A listing stops after the row with which it reaches this many bytes.
 pub const MAX_PAGE_BYTES: usize = 64 << 20;
 /// Memory that redb may use for its page cache.
-pub const CACHE_BYTES: usize = 64 << 20;
+pub const CACHE_BYTES: usize = 16 << 20;

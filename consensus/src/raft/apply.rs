@@ -32,16 +32,15 @@ impl RaftStateMachine<Types> for StateMachine {
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
         if let Some(last) = entries.last() {
-            let is_sole = {
+            let ahead = {
                 let mut kept = self.0.lock();
-                let is_sole = kept.is_sole();
-                if is_sole {
-                    // Nobody else has it, and nobody hears of it: the node sees to that.
+                let ahead = kept.may_run_ahead();
+                if ahead {
                     kept.run_ahead(last.log_id.index);
                 }
-                is_sole
+                ahead
             };
-            if !is_sole {
+            if !ahead {
                 self.0.entry_stored(last.log_id.index).await.map_err(|error| write_failed(&error))?;
             }
         }

@@ -53,6 +53,7 @@ pub(super) async fn stand(raft: Raft, member: Member, asked: Arc<Asked>, wait_ms
         if standing.followed {
             // There was a leader: the next elections are others.
             in_vain = 0;
+            asked.forget_stood();
         }
         let left = standing.patience(drawn, &wait_ms).saturating_sub(standing.silence);
         let wait = match (standing.may_stand, left.is_zero()) {

@@ -10,8 +10,9 @@ use crate::command::Entry;
 /// Something for the node to do or to know.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// To be made durable, in the order in which these come; then `Replica::stored` is told the token.
-    Write { token: u64, batch: Batch },
+    /// To be made durable, in the order in which these come; then `Replica::stored` is told the token. One that is not
+    /// urgent may wait for what comes soon.
+    Write { token: u64, batch: Batch, urgent: bool },
     /// To be sent to another member; it may be lost.
     Send { to: NodeId, bytes: Bytes },
     /// Agreed on: to be applied, in order. Each entry comes once in a replica's life, from the one after the snapshot

@@ -5,7 +5,7 @@
 //!
 //! openraft goes on as soon as entries are given out, so that many are on their way to the disk at once and are written
 //! together. What it would believe waits for the disk instead: the answer that an entry has arrived, at a follower's or,
-//! when it leads, at its own disk, and an entry's being applied. A leader sends entries while its own disk writes them
+//! when it leads, at its own disk, and an entry's being applied, but for a sole member's (`may_run_ahead`). A leader sends entries while its own disk writes them
 //! (Ongaro 2014, "Consensus: Bridging Theory and Practice", section 10.2.1), so others may have some that it loses in a
 //! crash: after a restart it must not lead on in its term, and does not, for its vote is read as a follower's. It must never
 //! say that something is written before the node has said that it is durable.
@@ -171,7 +171,7 @@ impl Keep {
             }
             let Some(batch) = change(&mut kept) else { return Ok(()) };
             let token = kept.wait(Waiting::Task(told));
-            permit.send(Event::Write { token, batch });
+            permit.send(Event::Write { token, batch, urgent: true });
             self.tell_snapshot(&kept);
         }
         durable.await.map_err(|_| Closed)
@@ -201,7 +201,9 @@ impl Keep {
         let end = kept.recent.end();
         let token = kept.wait(Waiting::Appended { end });
         kept.appending.push_back((first, token));
-        permit.send(Event::Write { token, batch });
+        // Alone, what follows from them is written along with them.
+        let urgent = !kept.may_run_ahead();
+        permit.send(Event::Write { token, batch, urgent });
         Ok(())
     }
 
@@ -336,6 +338,12 @@ impl Kept {
             members.get_joint_config().iter().all(|voters| voters.iter().eq([&Member(self.node)]))
                 && members.nodes().count() == 1
         })
+    }
+
+    /// Alone, what is agreed on is applied before it is durable: nobody else has it, and nobody hears of it, for the node
+    /// sees to that. Not without bound: the disk may hang.
+    pub(super) fn may_run_ahead(&self) -> bool {
+        self.is_sole() && self.given - self.stored < limits::AHEAD_BATCHES
     }
 
     /// Entries up to this one are given out to be applied before they are durable.

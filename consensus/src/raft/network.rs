@@ -64,6 +64,11 @@ impl Asked {
         self.stood.fetch_max(term, Ordering::Relaxed);
     }
 
+    /// There is a leader.
+    pub(super) fn forget_stood(&self) {
+        self.stood.store(0, Ordering::Relaxed);
+    }
+
     /// The latest term in which another asked for votes.
     pub(super) fn stood(&self) -> u64 {
         self.stood.load(Ordering::Relaxed)
@@ -235,11 +240,21 @@ impl Peer {
         let Some(question) = &self.open else { return future::pending().await };
         let Ask::Append(open) = &question.ask else { return future::pending().await };
         let asked = open.entries.len();
-        let is_due = asked == 0 || question.times.is_multiple_of(limits::RAFT_ASK_AGAIN);
+        let is_short =
+            open.entries.iter().map(|bytes| bytes.0.len()).sum::<usize>() <= limits::RAFT_SHORT_BYTES;
+        let is_due = match question.times {
+            0 => true,
+            1 => is_short,
+            times => asked == 0 || times.is_multiple_of(limits::RAFT_ASK_AGAIN),
+        };
         if question.answered.is_none() && is_due {
             self.send(question.number, Body::Ask(question.ask.clone()));
         } else {
             self.beat(term);
+        }
+        if asked > 0 && wanted == 0 && question.answered.is_some() {
+            // It says that the other had these entries, and no longer that it is there.
+            return future::pending().await;
         }
         let Some(question) = &mut self.open else { return future::pending().await };
         let answer = question.answer().await;

@@ -46,7 +46,7 @@ impl StoreBuilder<Types, Log, Machine> for Builder {
         let store = Arc::downgrade(&keep);
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
-                let Event::Write { token, batch } = event else { continue };
+                let Event::Write { token, batch, .. } = event else { continue };
                 if let Err(error) = storage.commit(&batch) {
                     // Ends the test, which would wait for ever.
                     eprintln!("{batch:?}: {error}");

@@ -18,7 +18,7 @@ fn one_member_agrees_with_itself_in_one_write() {
             job: forgemesh_protocol::id::JobId(forgemesh_protocol::hash::Hash::ZERO),
         };
         assert_eq!(replica.propose(command.clone(), 77), Proposed::Taken);
-        let Event::Write { token, batch } = replica.next().await else { panic!("a write") };
+        let Event::Write { token, batch, urgent: false } = replica.next().await else { panic!("a write") };
         assert_eq!(batch.writes().len(), 2, "the entry, and how far agreement went before it");
         assert!(replica.is_sole());
         let Event::Apply(entries) = replica.next().await else { panic!("an entry") };

@@ -358,7 +358,7 @@ impl World {
     fn happened(&mut self, number: usize, event: Event) {
         self.note(number, "event", format!("{event:?}").as_bytes());
         match event {
-            Event::Write { token, batch } => {
+            Event::Write { token, batch, .. } => {
                 if self.hasty {
                     self.members[number].replica.as_mut().expect("it lives").stored(token);
                 }

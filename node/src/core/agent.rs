@@ -1,6 +1,6 @@
 //! The agent role: executes leased shards, commits to them in batches, opens what is challenged.
 //!
-//! An attestation is persisted before it is sent and resent byte for byte: a crash must never fork the chain.
+//! An attestation is persisted before it leaves the node and resent byte for byte: a crash must never fork the chain.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as queue;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use forgemesh_storage::{Batch, CommitError, Storage};
 use tokio::sync::mpsc;
@@ -81,7 +81,7 @@ struct Submitted {
 /// All that is to be written together: what waits already, and what comes soon if none of it is urgent.
 fn gather(first: Submitted, batches: &queue::Receiver<Submitted>) -> (Vec<u64>, Batch) {
     let (mut tokens, mut group, mut urgent) = (Vec::new(), Batch::new(), false);
-    let mut next = Some(first);
+    let (mut next, end) = (Some(first), Instant::now() + LAZY);
     while let Some(Submitted { batch, urgent: now }) = next.take() {
         if let Some((token, batch)) = batch {
             tokens.push(token);
@@ -89,7 +89,8 @@ fn gather(first: Submitted, batches: &queue::Receiver<Submitted>) -> (Vec<u64>, 
         }
         urgent |= now;
         if group.size() < GROUP_BYTES {
-            next = if urgent { batches.try_recv().ok() } else { batches.recv_timeout(LAZY).ok() };
+            let left = if urgent { Duration::ZERO } else { end.saturating_duration_since(Instant::now()) };
+            next = batches.recv_timeout(left).ok();
         }
     }
     (tokens, group)
@@ -126,5 +127,45 @@ impl Store for StoreThread {
 
     fn is_low(&self) -> bool {
         self.low.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn submitted(token: u64, urgent: bool) -> Submitted {
+        Submitted { batch: Some((token, Batch::new())), urgent }
+    }
+
+    #[test]
+    fn what_is_not_urgent_waits_for_what_is() {
+        let (submit, batches) = queue::channel();
+        for token in 2..5 {
+            submit.send(submitted(token, token == 3)).unwrap();
+        }
+        submit.send(Submitted { batch: None, urgent: true }).unwrap();
+        let (tokens, _) = gather(submitted(1, false), &batches);
+        assert_eq!(tokens, [1, 2, 3, 4], "all that is there already goes along");
+        let (tokens, _) = gather(Submitted { batch: None, urgent: true }, &batches);
+        assert!(tokens.is_empty(), "nothing is left to hurry for");
+    }
+
+    #[test]
+    fn what_keeps_coming_keeps_nobody_waiting_for_ever() {
+        let (submit, batches) = queue::channel();
+        let coming = thread::spawn(move || {
+            // Until nobody takes them any more.
+            (2..)
+                .take_while(|token| {
+                    thread::sleep(Duration::from_millis(1));
+                    submit.send(submitted(*token, false)).is_ok()
+                })
+                .count()
+        });
+        let (tokens, _) = gather(submitted(1, false), &batches);
+        assert_eq!(tokens.first(), Some(&1));
+        drop(batches);
+        coming.join().unwrap();
     }
 }
