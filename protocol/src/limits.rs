@@ -224,7 +224,8 @@ pub const SERVES: usize = 64;
 pub const SERVES_OF_NODE: usize = 2 * FETCH_PIECES;
 /// How often the leader asks who keeps which artifacts.
 pub const STEWARD_MS: u64 = 5_000;
-/// A node that was not heard for so long keeps nothing any more, in the leader's eyes: others are told to.
+/// A node that was not heard for so long, or does not say what it keeps, keeps nothing any more in the leader's eyes: others
+/// are told to.
 pub const HOLDER_LOST_MS: u64 = 30_000;
 /// Artifacts that a node names in one answer to that.
 pub const HOLDINGS_PAGE: usize = 512;

@@ -1,13 +1,13 @@
 //! Artifacts in a mesh: they come from whoever has them, whole and true, and are kept on as many nodes as they should be.
 
-use forgemesh_node::core::{Reply, Request};
+use forgemesh_node::core::{Input, Reply, Request};
 use forgemesh_node::{artifacts, bundle, garbage};
 use forgemesh_protocol::artifact::{Outline, Outliner, Pin};
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::wire::{Message, Outlined};
+use forgemesh_protocol::wire::{Keeping, KeptPage, Message, Outlined};
 use forgemesh_storage::Batch;
 
 use super::bench::Bench;
@@ -246,6 +246,34 @@ fn each_is_kept_on_as_many_nodes_as_it_should_be_and_again_after_a_loss() {
     bench.run(120_000, |bench| kept(bench, 2));
     for (artifact, bytes) in &all {
         assert!(holders(&bench, artifact).into_iter().all(|node| has(&bench, node, artifact, bytes)));
+    }
+}
+
+#[test]
+fn who_does_not_say_what_it_keeps_holds_nobody_up() {
+    for crawls in [false, true] {
+        let mut bench = mesh(3);
+        bench.mute = Some(4);
+        let artifact = put(&mut bench, 1, &bytes(P + 1, 9));
+        // One address at a time, and for ever: as slow as saying nothing.
+        let mut last = Hash([0; 32]);
+        let page = |last: &mut Hash| {
+            let after = Some(*last).filter(|last| *last != Hash([0; 32]));
+            last.0[31] += 1;
+            let row = Keeping { artifact: *last, pinned_by: None };
+            KeptPage { after, artifacts: vec![row], through: Some(*last) }
+        };
+        for _ in 0..60 {
+            if crawls {
+                let from = bench.id(4);
+                let message = Message::Kept(Box::new(page(&mut last)));
+                bench.hand(0, Input::Message { from, message });
+            }
+            let end = bench.now_ms + 1_000;
+            bench.run(1_000, |bench| bench.now_ms >= end || holders(bench, &artifact).len() >= 3);
+        }
+        let holders = holders(&bench, &artifact);
+        assert!(holders.len() >= 3, "{holders:?} of five, crawling: {crawls}");
     }
 }
 

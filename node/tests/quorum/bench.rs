@@ -64,6 +64,8 @@ pub struct Bench {
     pub deaf: Option<usize>,
     /// An agent that signs for accumulators which are none.
     pub liar: Option<usize>,
+    /// A node that does not say what it keeps.
+    pub mute: Option<usize>,
     /// A node whose pieces of artifacts are others.
     pub forger: Option<usize>,
     /// Of so many pieces of artifacts that are sent one is lost; none of nought.
@@ -143,6 +145,7 @@ impl Bench {
             late: None,
             later: None,
             deaf: None,
+            mute: None,
             liar: None,
             forger: None,
             lossy: 0,
@@ -329,11 +332,12 @@ impl Bench {
                     self.sent.push((node, to, message.clone()));
                     let is_deaf = self.deaf == Some(to)
                         && !matches!(message, Message::Bring { .. } | Message::Answered { .. });
+                    let is_mute = self.mute == Some(node) && matches!(message, Message::Kept(_));
                     let pieces =
                         self.sent.iter().filter(|(_, _, m)| matches!(m, Message::Pieced { .. })).count();
                     let is_piece = matches!(self.sent.last(), Some((_, _, Message::Pieced { .. })));
                     let is_lost = is_piece && self.lossy > 0 && pieces.is_multiple_of(self.lossy);
-                    if !is_deaf && !self.cut.contains(&(node, to)) && !is_lost {
+                    if !is_deaf && !is_mute && !self.cut.contains(&(node, to)) && !is_lost {
                         self.queue.push_back((to, Input::Message { from, message }));
                     }
                 }

@@ -2,9 +2,10 @@
 //!
 //! All that it knows is soft. It asks all nodes what they keep, a range of addresses at a time; once everybody has answered
 //! who still lives, it has others keep what is kept too seldom. Whether there is a reason to keep it each node sees for
-//! itself: a final job that its books name, or a wish that somebody has signed. Must never wait for a node that is gone.
+//! itself: a final job that its books name, or a wish that somebody has signed. Must never wait for a node that is gone, nor
+//! for long for one that is there and does not say what it keeps, or says it a bit at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
@@ -19,6 +20,7 @@ const ALONE_MS: u64 = 600_000;
 
 /// The answers for one range of addresses.
 struct Round {
+    begun_ms: u64,
     asked_ms: u64,
     pages: BTreeMap<NodeId, KeptPage>,
 }
@@ -33,6 +35,10 @@ pub(super) struct Steward {
     due_ms: u64,
     /// When each node was heard last.
     heard: BTreeMap<NodeId, u64>,
+    /// Who lives and did not answer in time; nobody waits for them until they do.
+    silent: BTreeSet<NodeId>,
+    /// How many artifacts each node has named since the first range.
+    named: BTreeMap<NodeId, usize>,
     /// Who has which artifact, by the last answers.
     holders: BTreeMap<Hash, Vec<NodeId>>,
 }
@@ -53,11 +59,15 @@ impl Steward {
             Some(artifact) > page.after && page.through.is_none_or(|through| artifact <= through)
         };
         let ascending = page.artifacts.is_sorted_by(|a, b| a.artifact < b.artifact);
+        // Who does not name all names as many as there may be.
+        let last = page.artifacts.last().map(|row| row.artifact);
+        let full = page.artifacts.len() == limits::HOLDINGS_PAGE && page.through == last;
         let sound = page.artifacts.len() <= limits::HOLDINGS_PAGE
             && page.artifacts.iter().all(|row| within(row.artifact))
-            && page.through.is_none_or(|through| Some(through) > page.after);
+            && (page.through.is_none() || full);
         if let (Some(heard_ms), true) = (self.heard.get_mut(&from), sound && ascending) {
             *heard_ms = cx.now.up_ms;
+            self.silent.remove(&from);
             for row in &page.artifacts {
                 // Known at once; who has it no longer is found out at the end of the round.
                 let room = self.holders.len() < limits::HOLDERS_KNOWN;
@@ -69,6 +79,14 @@ impl Steward {
                     _ => {}
                 }
             }
+            let named = self.named.entry(from).or_default();
+            *named += page.artifacts.len();
+            let page = if *named > limits::HOLDERS_KNOWN {
+                // More than could be seen to; the others' turn comes.
+                KeptPage { after: page.after, through: None, artifacts: Vec::new() }
+            } else {
+                page
+            };
             round.pages.insert(from, page);
         }
     }
@@ -89,7 +107,7 @@ impl Steward {
         }
         self.meet(cx, hub);
         let Some(round) = &mut self.round else {
-            self.round = Some(Round { asked_ms: up_ms, pages: BTreeMap::new() });
+            self.round = Some(Round { begun_ms: up_ms, asked_ms: up_ms, pages: BTreeMap::new() });
             self.heard.keys().for_each(|node| cx.send(*node, Message::Keeping { after: self.after }));
             self.due_ms = up_ms + limits::RETRY_MS;
             return;
@@ -97,8 +115,12 @@ impl Steward {
         let lives = |heard_ms: u64| up_ms < heard_ms + limits::HOLDER_LOST_MS;
         let waiting =
             self.heard.iter().filter(|(node, heard_ms)| lives(**heard_ms) && !round.pages.contains_key(node));
+        let waiting = waiting.filter(|(node, _)| !self.silent.contains(node));
         let waiting: Vec<NodeId> = waiting.map(|(node, _)| *node).collect();
-        if waiting.is_empty() {
+        let is_late = up_ms >= round.begun_ms + limits::HOLDER_LOST_MS;
+        if waiting.is_empty() || is_late {
+            // What they keep counts as lost, until they answer.
+            self.silent.extend(waiting);
             return self.settle(cx, hub);
         }
         if up_ms >= round.asked_ms + limits::RETRY_MS {
@@ -123,7 +145,7 @@ impl Steward {
         });
     }
 
-    /// Everybody has answered.
+    /// Everybody has answered, or had the time to.
     fn settle(&mut self, cx: &mut Context<'_>, hub: &HubRole) {
         let Some(Round { pages, .. }) = self.round.take() else { return };
         let through = pages.values().filter_map(|page| page.through).min();
@@ -159,6 +181,9 @@ impl Steward {
             }
         }
         self.after = through;
+        if through.is_none() {
+            self.named.clear();
+        }
         // The next range at once, the first one again after a while.
         let pause_ms = if through.is_some() { 0 } else { limits::STEWARD_MS };
         self.due_ms = cx.now.up_ms + pause_ms;
