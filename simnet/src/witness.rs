@@ -448,6 +448,7 @@ impl Witness {
         match message {
             Message::Led { term, .. } => self.led(machine, *term, from),
             Message::Lease(offer) => self.led(machine, offer.lease.body.term, offer.lease.key.id()),
+            Message::Hello(_) => self.seen.borrow_mut().count("hellos"),
             _ => {}
         }
     }

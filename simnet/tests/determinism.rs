@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
+use forgemesh_protocol::limits;
 use forgemesh_simnet::scenario::{Scenario, Wish};
 use forgemesh_simnet::world::run;
 
@@ -70,4 +71,17 @@ fn hours_pass_while_no_time_does() {
     let seconds = report.virtual_ms / 1_000;
     assert!(report.heartbeats.abs_diff(seconds) <= 1, "{} beats in {seconds} s", report.heartbeats);
     assert!(started.elapsed().as_millis() < u128::from(span_ms), "virtual time is not wall time");
+}
+
+#[test]
+fn the_nodes_themselves_count_the_seconds() {
+    // Nothing goes wrong, and there is next to nothing to do: each agent says hello every three seconds.
+    let wish =
+        Wish { machines: Some(4), hubs: Some(1), span_ms: Some(3_600_000), jobs: Some(1), ..Wish::default() };
+    let scenario = Scenario { faults: Vec::new(), ..Scenario::random(5, &wish) };
+    let report = run(&scenario).expect("it holds");
+    let seconds = report.virtual_ms / 1_000;
+    let due = 3 * seconds / (limits::HELLO_IDLE_MS / 1_000);
+    let said = report.events["hellos"];
+    assert!(said.abs_diff(due) <= due / 10, "{said} hellos in {seconds} s, {due} are due");
 }
