@@ -26,10 +26,14 @@ use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_storage::testing::{Disk, Unsynced};
 use forgemesh_storage::{Batch, CommitError, Storage};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Duration;
 
 const NOW_MS: u64 = 1_767_225_600_000;
 const WAYS: [Unsynced; 5] =
     [Unsynced::Lost, Unsynced::Kept, Unsynced::Torn(1), Unsynced::Torn(2), Unsynced::Torn(3)];
+
+/// So often everybody else has a turn before a batch is written.
+const TURNS: usize = 50;
 
 /// Computes at once.
 struct Now {
@@ -60,22 +64,32 @@ impl Executor for Now {
     }
 }
 
-/// Commits at once.
-struct AtOnce {
+/// Commits one batch after the other, once everybody else has had a turn: what is said too early is heard too early.
+struct InTurn {
     storage: Arc<Storage>,
-    done: VecDeque<Result<u64, CommitError>>,
+    waiting: VecDeque<(u64, Batch)>,
+    /// Says that a batch is durable before it is; the batch.
+    hasty: Option<Option<Batch>>,
 }
 
-impl Store for AtOnce {
+impl Store for InTurn {
     fn submit(&mut self, token: u64, batch: Batch, _: bool) {
-        self.done.push_back(self.storage.commit(&batch).map(|()| token));
+        self.waiting.push_back((token, batch));
     }
 
     async fn next(&mut self) -> Result<u64, CommitError> {
-        match self.done.pop_front() {
-            Some(done) => done,
-            None => pending().await,
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
         }
+        if let Some(unwritten) = self.hasty.as_mut().and_then(Option::take) {
+            self.storage.commit(&unwritten)?;
+        }
+        let Some((token, batch)) = self.waiting.pop_front() else { return pending().await };
+        match &mut self.hasty {
+            Some(unwritten) => *unwritten = Some(batch),
+            None => self.storage.commit(&batch)?,
+        }
+        Ok(token)
     }
 
     fn is_low(&self) -> bool {
@@ -112,7 +126,7 @@ impl World {
     }
 
     /// One life on `disk`, until the job is in the books.
-    fn live(&self, disk: &Disk) -> Life {
+    fn live(&self, disk: &Disk, hasty: bool) -> Life {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
             let storage = Arc::new(Storage::with_backend(disk.clone()).expect("it opens"));
@@ -123,7 +137,11 @@ impl World {
                 stand: None,
                 mesh: Alone,
                 executor: Now { performer, storage: storage.clone(), done: VecDeque::new() },
-                store: AtOnce { storage: storage.clone(), done: VecDeque::new() },
+                store: InTurn {
+                    storage: storage.clone(),
+                    waiting: VecDeque::new(),
+                    hasty: hasty.then_some(None),
+                },
             };
             let driver = boot(&storage, parts).expect("it boots");
             let handle = driver.handle();
@@ -134,7 +152,9 @@ impl World {
                 let Ok(Reply::Accepted(job)) = handle.request(request).await else { panic!("refused") };
                 *accepted.borrow_mut() = disk.counts().changes();
                 while storage.job(&job.0).expect("it reads").is_none() {
-                    if matches!(reports.recv().await, Err(RecvError::Closed)) {
+                    // Whose store promises too early is told too early, and not again.
+                    let report = tokio::time::timeout(Duration::from_secs(1), reports.recv()).await;
+                    if matches!(report, Ok(Err(RecvError::Closed))) {
                         pending::<()>().await;
                     }
                 }
@@ -163,13 +183,13 @@ fn books(storage: &Storage, job: &JobId) -> Option<Hash> {
     Some(result.result_hash)
 }
 
-fn every_crash(envelope: &str) {
+fn every_crash(envelope: &str, hasty: bool) {
     let all = std::env::var("FORGEMESH_EVERY_WRITE").as_deref() == Ok("all");
     let world = World::new(envelope);
     let disk = Disk::new(1);
     drop(Storage::with_backend(disk.clone()).expect("it opens"));
     disk.record();
-    let life = world.live(&disk);
+    let life = world.live(&disk, hasty);
     let result = {
         let storage = Storage::with_backend(disk.power_loss(Unsynced::Lost)).expect("it opens");
         books(&storage, &life.job).expect("acknowledged: durable before anything is synced again")
@@ -191,7 +211,7 @@ fn every_crash(envelope: &str) {
         drop(storage);
         if all || images % 23 == 0 {
             finished += 1;
-            let again = world.live(&disk);
+            let again = world.live(&disk, false);
             let storage = Storage::with_backend(disk.clone()).expect("it opens");
             assert_eq!((again.job, books(&storage, &life.job)), (life.job, Some(result)), "{at}");
         }
@@ -207,12 +227,20 @@ fn every_crash(envelope: &str) {
 fn a_diagnosis_survives_a_crash_at_every_write() {
     every_crash(
         r#"{"op":{"name":"diag","version":1,"profile":"mix.v1"},"args":{"iterations":400000},"policy":{"verify":"spotcheck"}}"#,
+        false,
     );
+}
+
+#[test]
+#[should_panic(expected = "accepted, and forgotten")]
+fn a_store_that_promises_too_early_is_found_out() {
+    every_crash(r#"{"op":{"name":"diag","version":1,"profile":"noop.v1"},"args":{"shards":2}}"#, true);
 }
 
 #[test]
 fn a_reserve_that_stops_early_survives_a_crash_at_every_write() {
     every_crash(
         r#"{"op":{"name":"mc","version":1,"profile":"reserve.v1"},"args":{"triangle":[[100,150,170],[110,160],[120]],"iterations":60000,"convergence":{"relative_half_width":0.02}}}"#,
+        false,
     );
 }
