@@ -24,6 +24,7 @@ use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::state::State;
 use forgemesh_storage::Storage;
+use forgemesh_storage::testing::Random;
 use forgemesh_tests::forgemesh;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -40,20 +41,12 @@ const USED_ENTRIES: u64 = limits::LOG_ENTRIES - 60;
 const STUCK: Duration = Duration::from_secs(120);
 const SIGKILL: i32 = 9;
 
-/// A stream of numbers from a seed (Steele, Lea, Flood 2014: SplitMix64).
-struct Random(u64);
+/// A stream of numbers from a seed.
+struct Draws(Random);
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
+impl Draws {
     fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
+        self.0.draw() % bound.max(1)
     }
 
     fn one_in(&mut self, bound: u64) -> bool {
@@ -147,7 +140,7 @@ fn killed_jobs_are_finished_once_with_the_same_bits() {
          cargo test -p forgemesh-tests --test kill -- --nocapture"
     );
     let files = tempfile::tempdir().unwrap();
-    let mut random = Random(seed);
+    let mut random = Draws(Random(seed));
     let (jobs, creation) = references(files.path());
     let used = used(files.path().join("home"), &jobs[0]);
     let mut tally = Tally::default();
@@ -189,7 +182,7 @@ fn choose(
     by_event: bool,
     jobs: &[Reference],
     creation: Option<Duration>,
-    random: &mut Random,
+    random: &mut Draws,
 ) -> (usize, Kill) {
     let any = random.below(jobs.len() as u64) as usize;
     if !by_event {
@@ -282,14 +275,14 @@ impl Folder {
         self.home.path().join("home")
     }
 
-    fn command(&self, random: &mut Random) -> Command {
+    fn command(&self, random: &mut Draws) -> Command {
         let mut command = run_command(&self.path());
         command.arg("--threads").arg((1 + random.below(3)).to_string());
         command
     }
 
     /// Kills a run, and takes the job up again in one of several ways.
-    fn round(&mut self, job: usize, kill: Kill, jobs: &[Reference], random: &mut Random, tally: &mut Tally) {
+    fn round(&mut self, job: usize, kill: Kill, jobs: &[Reference], random: &mut Draws, tally: &mut Tally) {
         tally.rounds += 1;
         let ended = launch(self.command(random).arg("run").arg(&jobs[job].file), kill);
         self.learn(job, &ended, &jobs[job]);
@@ -341,7 +334,7 @@ impl Folder {
     }
 
     /// Runs the same file again, perhaps killed once more, until it is finished; then looks at everything.
-    fn recover(&mut self, job: usize, jobs: &[Reference], random: &mut Random, tally: &mut Tally) {
+    fn recover(&mut self, job: usize, jobs: &[Reference], random: &mut Draws, tally: &mut Tally) {
         let before = self.open.get(&job).cloned();
         if random.one_in(4) {
             let kill = match random.one_in(2) {
@@ -368,7 +361,7 @@ impl Folder {
     }
 
     /// `job resume` finishes every job, perhaps at the second attempt.
-    fn recover_all(&mut self, jobs: &[Reference], random: &mut Random, tally: &mut Tally) {
+    fn recover_all(&mut self, jobs: &[Reference], random: &mut Draws, tally: &mut Tally) {
         if !self.path().exists() {
             // Killed before there was anything; `job resume` says so instead of making a folder.
             return self.recover(0, jobs, random, tally);
@@ -393,7 +386,7 @@ impl Folder {
     }
 
     /// The last look: nothing is open, nothing is lost, the list says what the books say.
-    fn close(&mut self, jobs: &[Reference], random: &mut Random, tally: &mut Tally) {
+    fn close(&mut self, jobs: &[Reference], random: &mut Draws, tally: &mut Tally) {
         tally.folders += 1;
         self.recover_all(jobs, random, tally);
         let finished = self.check(jobs);

@@ -257,9 +257,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             }
             Event::Send { to, bytes } => {
                 // Entries may say what the core was told too early to be written.
-                let output = Output::Send { to, message: Message::Raft { bytes } };
-                let passed = self.held.pass(output, log.is_ahead());
-                passed.into_iter().for_each(|output| self.emit(output));
+                self.let_go(log, Output::Send { to, message: Message::Raft { bytes } });
                 None
             }
             Event::Apply(entries) => Some(Input::Committed(entries)),
@@ -311,8 +309,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                             let others = seating.seated.iter().any(|seated| *seated != node);
                             self.forked |= others && log.is_alone(node);
                         }
-                        let passed = self.held.pass(output, log.is_ahead());
-                        passed.into_iter().for_each(|output| self.emit(output));
+                        self.let_go(log, output);
                     }
                 }
             }
@@ -320,6 +317,12 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
         if self.held.hurries() {
             self.store.hurry();
         }
+    }
+
+    /// Carries out an output, now or once what it follows from is durable.
+    fn let_go(&mut self, log: &Log, output: Output) {
+        let passed = self.held.pass(output, log.is_ahead());
+        passed.into_iter().for_each(|output| self.emit(output));
     }
 
     /// Carries out what waits for nothing more to be durable.

@@ -1,26 +1,23 @@
 //! Random choices of a simulation: SplitMix64 (Steele, Lea and Flood 2014), one stream for each purpose.
 
 use forgemesh_protocol::hash::Hash;
+use forgemesh_storage::testing::Random;
 
 /// A stream of draws.
 #[derive(Clone, Debug)]
-pub struct Draws(u64);
+pub struct Draws(Random);
 
 impl Draws {
     /// The stream of `purpose` under `seed`: adding a purpose changes no other stream.
     pub fn new(seed: u64, purpose: &str) -> Draws {
         let digest = Hash::blob(format!("{seed} {purpose}").as_bytes());
         let word = digest.0[..8].try_into().expect("invariant: a digest has 32 bytes");
-        Draws(u64::from_le_bytes(word))
+        Draws(Random(u64::from_le_bytes(word)))
     }
 
     /// Any u64.
     pub fn word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.draw()
     }
 
     /// From `low` to `high`, both included, by multiplication.

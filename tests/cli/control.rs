@@ -7,7 +7,8 @@ use std::time::Duration;
 use forgemesh_protocol::limits;
 use serde_json::{Value, json};
 
-use super::node::{Draws, Node};
+use super::draws::Draws;
+use super::node::Node;
 
 fn connect(node: &Node) -> BufReader<UnixStream> {
     let stream = UnixStream::connect(node.home().join("control.sock")).expect("the node listens");

@@ -8,7 +8,8 @@ use forgemesh_node::evidence::{self, Report, Status};
 use forgemesh_protocol::envelope::ArtifactKind;
 use serde_json::{Value, json};
 
-use super::node::{Draws, Ended, Node, path, small_job};
+use super::draws::Draws;
+use super::node::{Ended, Node, path, small_job};
 
 /// What a finished job leaves, in memory.
 struct Left {

@@ -10,6 +10,7 @@ mod control;
 mod convergence;
 mod data_folder;
 mod doctor;
+mod draws;
 mod failed_job;
 mod flips;
 mod foreign_receipts;

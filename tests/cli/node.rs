@@ -201,25 +201,3 @@ pub fn small_job() -> Value {
         "seed": {"mode": "explicit", "value": "cli"},
     })
 }
-
-/// Pseudo-random numbers for sampling; splitmix64 (Steele, Lea, Flood, 2014). The seed is printed for the record.
-pub struct Draws(u64);
-
-impl Draws {
-    /// From `FORGEMESH_TEST_SEED`, else a fixed seed.
-    pub fn new(what: &str) -> Draws {
-        let seed =
-            std::env::var("FORGEMESH_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_24);
-        println!("{what}: FORGEMESH_TEST_SEED={seed}");
-        Draws(seed)
-    }
-
-    /// A number below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
-}

@@ -1,5 +1,6 @@
 //! Makes hostile inputs out of valid ones: bits that flip, lengths that lie, lists that never end, depths without a ground.
 
+use forgemesh_storage::testing::Random;
 use serde_json::{Map, Value, json};
 
 use crate::grammar::{Item, head, items};
@@ -19,26 +20,18 @@ pub enum Form {
 const MUCH: usize = 16 << 10;
 const VERY_MUCH: usize = 1 << 20;
 
-/// Draws: splitmix64, the same for everybody from the same decoder, seed and case.
-pub struct Draws(u64);
+/// Draws, the same for everybody from the same decoder, seed and case.
+pub struct Draws(Random);
 
 impl Draws {
     pub fn new(name: &str, seed: u64, case: u64) -> Draws {
         let start = name.bytes().fold(seed, |sum, byte| sum.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
-        Draws(start ^ case.wrapping_mul(0x2545_f491_4f6c_dd1d))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Draws(Random(start ^ case.wrapping_mul(0x2545_f491_4f6c_dd1d)))
     }
 
     /// Below `bound`; 0 if that is 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % (bound.max(1) as u64)) as usize
+        self.0.below(bound)
     }
 
     fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
@@ -63,7 +56,7 @@ impl Draws {
     /// A number at which something ends.
     fn edge(&mut self) -> u64 {
         let at = 1_u64 << self.below(64);
-        *self.pick(&[0, 1, at, at - 1, at + 1, u64::MAX, i64::MAX as u64, self.0 % 300, self.0])
+        *self.pick(&[0, 1, at, at - 1, at + 1, u64::MAX, i64::MAX as u64, self.0.0 % 300, self.0.0])
     }
 }
 
@@ -89,7 +82,7 @@ fn blind(input: &mut Vec<u8>, other: &[u8], draws: &mut Draws) {
     let at = draws.below(input.len());
     match draws.below(8) {
         0 | 1 if !input.is_empty() => input[at] ^= 1 << draws.below(8),
-        2 if !input.is_empty() => input[at] = draws.next() as u8,
+        2 if !input.is_empty() => input[at] = draws.0.draw() as u8,
         3 => input.truncate(at),
         4 => drop(input.drain(draws.range(input.len()))),
         5 => {
@@ -99,7 +92,7 @@ fn blind(input: &mut Vec<u8>, other: &[u8], draws: &mut Draws) {
         }
         6 => input.splice(at.., other[draws.range(other.len())].iter().copied()).for_each(drop),
         _ => {
-            let more = (0..draws.length().min(MUCH)).map(|_| draws.next() as u8).collect::<Vec<u8>>();
+            let more = (0..draws.length().min(MUCH)).map(|_| draws.0.draw() as u8).collect::<Vec<u8>>();
             input.splice(at..at, more);
         }
     }

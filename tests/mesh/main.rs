@@ -7,6 +7,8 @@ mod caps;
 mod cluster;
 mod computing;
 mod crowd;
+#[path = "../cli/draws.rs"]
+mod draws;
 mod flood;
 mod lines;
 mod netns;

@@ -4,10 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use forgemesh_tests::node::{Draws, Node};
+use forgemesh_tests::node::Node;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, until};
+use crate::draws::Draws;
 
 /// A job of some twenty shards that takes a second or so.
 const JOB: [&str; 4] = ["mc@1/insurance.v1", "iterations=3000000", "--seed", "quorum"];

@@ -32,14 +32,7 @@ impl RaftStateMachine<Types> for StateMachine {
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
         if let Some(last) = entries.last() {
-            let ahead = {
-                let mut kept = self.0.lock();
-                let ahead = kept.may_run_ahead();
-                if ahead {
-                    kept.run_ahead(last.log_id.index);
-                }
-                ahead
-            };
+            let ahead = self.0.lock().run_ahead(last.log_id.index);
             if !ahead {
                 self.0.entry_stored(last.log_id.index).await.map_err(|error| write_failed(&error))?;
             }

@@ -5,10 +5,10 @@
 //!
 //! openraft goes on as soon as entries are given out, so that many are on their way to the disk at once and are written
 //! together. What it would believe waits for the disk instead: the answer that an entry has arrived, at a follower's or,
-//! when it leads, at its own disk, and an entry's being applied, but for a sole member's (`may_run_ahead`). A leader sends entries while its own disk writes them
-//! (Ongaro 2014, "Consensus: Bridging Theory and Practice", section 10.2.1), so others may have some that it loses in a
-//! crash: after a restart it must not lead on in its term, and does not, for its vote is read as a follower's. It must never
-//! say that something is written before the node has said that it is durable.
+//! when it leads, at its own disk, and an entry's being applied, but for a sole member's (`may_run_ahead`). A leader sends
+//! entries while its own disk writes them (Ongaro 2014, "Consensus: Bridging Theory and Practice", section 10.2.1), so
+//! others may have some that it loses in a crash: after a restart it must not lead on in its term, and does not, for its
+//! vote is read as a follower's. It must never say that something is written before the node has said that it is durable.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -346,9 +346,13 @@ impl Kept {
         self.is_sole() && self.given - self.stored < limits::AHEAD_BATCHES
     }
 
-    /// Entries up to this one are given out to be applied before they are durable.
-    pub(super) fn run_ahead(&mut self, index: u64) {
-        self.ahead = self.ahead.max(self.write_of(index));
+    /// Whether entries up to this one are given out to be applied before they are durable.
+    pub(super) fn run_ahead(&mut self, index: u64) -> bool {
+        let may = self.may_run_ahead();
+        if may {
+            self.ahead = self.ahead.max(self.write_of(index));
+        }
+        may
     }
 
     /// Are there such entries?

@@ -118,6 +118,12 @@ impl Asked {
         waiting.by_number.insert(number, (to, asker));
         Some((number, answer))
     }
+
+    fn send(&self, to: NodeId, number: u64, ask: Ask) {
+        let message = Message { life: self.life, number, body: Body::Ask(ask) };
+        // The way may lose it as well as any other.
+        drop(self.events.try_send(Event::Send { to, bytes: message.encode() }));
+    }
 }
 
 /// A question that was asked.
@@ -186,9 +192,7 @@ impl Peer {
             self.open(ask);
         }
         let Some(question) = &mut self.open else { return future::pending().await };
-        let (number, body) = (question.number, Body::Ask(question.ask.clone()));
-        self.send(number, body);
-        let Some(question) = &mut self.open else { return future::pending().await };
+        self.asked.send(self.to, question.number, question.ask.clone());
         let answer = question.answer().await;
         self.open = None;
         answer
@@ -208,15 +212,9 @@ impl Peer {
         });
     }
 
-    fn send(&self, number: u64, body: Body) {
-        let message = Message { life: self.asked.life, number, body };
-        // The way may lose it as well as any other.
-        drop(self.asked.events.try_send(Event::Send { to: self.to, bytes: message.encode() }));
-    }
-
     /// A sign of this term's leader, which is not answered.
     fn beat(&self, term: u64) {
-        self.send(NO_QUESTION, Body::Ask(Ask::Append(Append::beat(term))));
+        self.asked.send(self.to, NO_QUESTION, Ask::Append(Append::beat(term)));
     }
 
     /// Has the other put entries into its log. The answer, and how many of the entries it is about: openraft gives a
@@ -225,17 +223,12 @@ impl Peer {
     /// given.
     async fn append(&mut self, append: Append) -> (Answer, usize) {
         let (term, wanted) = (append.term, append.entries.len());
-        let committed = append.committed;
-        let open = self.open.as_mut().and_then(|question| match &mut question.ask {
-            Ask::Append(open) if open.answers(&append) => Some((open, &mut question.times)),
-            _ => None,
-        });
-        match open {
-            Some((open, times)) => {
-                open.committed = open.committed.max(committed);
+        match &mut self.open {
+            Some(Question { ask: Ask::Append(open), times, .. }) if open.answers(&append) => {
+                open.committed = open.committed.max(append.committed);
                 *times += 1;
             }
-            None => self.open(Ask::Append(append)),
+            _ => self.open(Ask::Append(append)),
         }
         let Some(question) = &self.open else { return future::pending().await };
         let Ask::Append(open) = &question.ask else { return future::pending().await };
@@ -248,7 +241,7 @@ impl Peer {
             times => asked == 0 || times.is_multiple_of(limits::RAFT_ASK_AGAIN),
         };
         if question.answered.is_none() && is_due {
-            self.send(question.number, Body::Ask(question.ask.clone()));
+            self.asked.send(self.to, question.number, question.ask.clone());
         } else {
             self.beat(term);
         }
