@@ -5,10 +5,10 @@
 use std::cell::OnceCell;
 use std::io::ErrorKind;
 
-use forgemesh_storage::testing::{self, Action, Growth, When};
+use forgemesh_storage::testing::{self, Growth, When};
 use forgemesh_storage::{OpenError, Storage};
 
-pub use forgemesh_storage::testing::Unsynced;
+pub use forgemesh_storage::testing::{Action, Unsynced};
 
 /// Room that a disk has when it is nearly full: enough for the jobs it has taken, below what storage calls low.
 const LOW_BYTES: u64 = 128 << 20;
@@ -56,10 +56,11 @@ impl Disk {
         Disk(self.0.power_loss(way))
     }
 
-    /// After `changes` more writes, resizes and syncs every one of them fails, or a single one if it does so `once`.
-    pub fn fail_after(&self, changes: u64, once: bool) {
-        let when = if once { When::After(changes) } else { When::Since(changes) };
-        self.0.fail(Action::Change, when, ErrorKind::Other);
+    /// After so many more reads, or writes, resizes and syncs, every one of them fails, or a single one if it does so
+    /// `once`.
+    pub fn fail_after(&self, action: Action, passed: u64, once: bool) {
+        let when = if once { When::After(passed) } else { When::Since(passed) };
+        self.0.fail(action, when, ErrorKind::Other);
     }
 
     /// The process dies at the change after so many, in the middle of whatever it writes.

@@ -17,7 +17,7 @@ pub mod weather;
 
 use serde::Serialize;
 
-use crate::disk::{Room, Unsynced};
+use crate::disk::{Action, Room, Unsynced};
 use crate::draws::Draws;
 use crate::machine::Machine;
 use crate::switchboard::{Side, Switchboard, Weather};
@@ -58,8 +58,8 @@ pub enum What {
     DiskFull { machine: usize, room: Room },
     /// Dies in the middle of writing, after so many changes of its disk.
     MidWrite { machine: usize, changes: u64, way: Unsynced },
-    /// After so many changes one fails, or every one until the disk is opened again; what was not synced is torn.
-    DiskError { machine: usize, after: u64, once: bool, seed: u64 },
+    /// After so many reads or changes one fails, or every one until the disk is opened again; what was not synced is torn.
+    DiskError { machine: usize, action: Action, after: u64, once: bool, seed: u64 },
     /// So many bits turn.
     Rot { machine: usize, bits: usize },
     /// Its executor fails every shard.
@@ -203,8 +203,8 @@ impl Fault {
             What::Weather(weather) => board.set_weather(*weather),
             What::DiskFull { machine, room } => disk_full::begin(&machines[*machine], *room),
             What::MidWrite { machine, changes, way } => crash::mid_write(&machines[*machine], *changes, *way),
-            What::DiskError { machine, after, once, seed } => {
-                disk_error::begin(&machines[*machine], *after, *once, *seed);
+            What::DiskError { machine, action, after, once, seed } => {
+                disk_error::begin(&machines[*machine], *action, *after, *once, *seed);
             }
             What::Rot { machine, bits } => machines[*machine].rot(*bits),
             What::Execution { machine } => machines[*machine].ills().begin_failing(),

@@ -229,6 +229,7 @@ impl Machine {
             Err(DriverError::Store(error)) => of_commit(error),
             Err(DriverError::LogStart(StartError::Read(error))) => of_read(error),
             Err(error @ DriverError::Forked) => Ok(End::Damaged(error.to_string())),
+            Err(DriverError::Halted(_)) if storage.is_dead() => Ok(End::DiskFailed),
             Err(DriverError::Halted(halted)) => Err(Broken::Halted { machine: make.number, halted }),
             Err(DriverError::LogStart(error)) => Ok(End::Damaged(error.to_string())),
             // What it could not read or write is the disk's; a disk in good order does not fail it.

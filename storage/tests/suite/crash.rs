@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::time::Instant;
 
+use forgemesh_protocol::hash::Hash;
 use forgemesh_storage::testing::{Action, Disk, Random, Unsynced, Weakness, When};
-use forgemesh_storage::{Batch, CommitError, ReadError, Storage};
+use forgemesh_storage::{Batch, CommitError, OpenError, ReadError, Storage};
 
 use crate::contents;
 use crate::workload::{Finding, Run, addresses};
@@ -200,6 +201,49 @@ fn an_io_error_ends_the_handle_and_opening_again_finds_whole_batches() {
                     "{action:?} {passed} {way:?}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn a_failed_read_ends_the_handle_and_harms_nothing() {
+    // More than the engine keeps in memory, and little of it in each row, so that there is something to read.
+    let blobs: Vec<Vec<u8>> = (0..800_u32).map(|n| n.to_le_bytes().repeat(8 << 10)).collect();
+    let addresses: Vec<Hash> = blobs.iter().map(|blob| Hash::blob(blob)).collect();
+    let disk = Disk::new(7);
+    let storage = Storage::with_backend(disk.clone()).unwrap();
+    for (index, blobs) in blobs.chunks(100).enumerate() {
+        let mut batch = Batch::new();
+        for blob in blobs {
+            batch.put_blob(blob.clone());
+        }
+        storage.commit(batch.append_log(index as u64, b"entry".to_vec())).unwrap();
+    }
+    let whole = contents(&storage, &addresses).unwrap();
+    drop(storage);
+    for passed in [0, 1, 2, 3, 5, 8, 13, 21, 34, 55] {
+        for is_open in [false, true] {
+            // A disk of its own, as the last one left it.
+            let disk = disk.power_loss(Unsynced::Kept);
+            let fail = || disk.fail(Action::Read, When::After(passed), ErrorKind::Other);
+            if !is_open {
+                fail();
+            }
+            match Storage::with_backend(disk.clone()) {
+                Err(error) => assert!(matches!(error, OpenError::Io { .. }) && !is_open, "{passed}: {error}"),
+                Ok(storage) => {
+                    if is_open {
+                        fail();
+                    }
+                    let error = contents(&storage, &addresses).unwrap_err();
+                    assert!(matches!(error, ReadError::Io { .. }), "{passed}: {error}");
+                    assert!(storage.is_dead());
+                    assert_eq!(storage.commit(&Batch::new()), Err(CommitError::Dead));
+                    assert_eq!(storage.ledger_len(), Err(ReadError::Dead));
+                }
+            }
+            let storage = Storage::with_backend(disk).unwrap();
+            assert_eq!(contents(&storage, &addresses).unwrap(), whole, "{passed} {is_open}");
         }
     }
 }
