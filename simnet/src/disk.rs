@@ -5,10 +5,10 @@
 use std::cell::OnceCell;
 use std::io::ErrorKind;
 
-use forgemesh_storage::testing::{self, Growth, When};
+use forgemesh_storage::testing::{self, Action, Growth, When};
 use forgemesh_storage::{OpenError, Storage};
 
-pub use forgemesh_storage::testing::{Action, Unsynced};
+pub use forgemesh_storage::testing::Unsynced;
 
 /// Room that a disk has when it is nearly full: enough for the jobs it has taken, below what storage calls low.
 const LOW_BYTES: u64 = 128 << 20;
@@ -56,16 +56,26 @@ impl Disk {
         Disk(self.0.power_loss(way))
     }
 
-    /// After so many more reads, or writes, resizes and syncs, every one of them fails, or a single one if it does so
-    /// `once`.
-    pub fn fail_after(&self, action: Action, passed: u64, once: bool) {
+    /// After `changes` more writes, resizes and syncs every one of them fails, or a single one if it does so `once`.
+    pub fn fail_after(&self, changes: u64, once: bool) {
+        let when = if once { When::After(changes) } else { When::Since(changes) };
+        self.0.fail(Action::Change, when, ErrorKind::Other);
+    }
+
+    /// After so many more reads every one of them fails, or a single one if it does so `once`.
+    pub fn fail_reads(&self, passed: u64, once: bool) {
         let when = if once { When::After(passed) } else { When::Since(passed) };
-        self.0.fail(action, when, ErrorKind::Other);
+        self.0.fail(Action::Read, when, ErrorKind::Other);
     }
 
     /// The process dies at the change after so many, in the middle of whatever it writes.
     pub fn light_fuse(&self, changes: u64) {
         self.0.light_fuse(changes);
+    }
+
+    /// Has a read failed?
+    pub fn failed_to_read(&self) -> bool {
+        self.0.failed_reads() > 0
     }
 
     /// Takes away what is wrong with it.

@@ -11,13 +11,14 @@ pub mod execution;
 pub mod leader_isolation;
 pub mod partition;
 pub mod pause;
+pub mod read_error;
 pub mod rot;
 pub mod seat_loss;
 pub mod weather;
 
 use serde::Serialize;
 
-use crate::disk::{Action, Room, Unsynced};
+use crate::disk::{Room, Unsynced};
 use crate::draws::Draws;
 use crate::machine::Machine;
 use crate::switchboard::{Side, Switchboard, Weather};
@@ -58,8 +59,10 @@ pub enum What {
     DiskFull { machine: usize, room: Room },
     /// Dies in the middle of writing, after so many changes of its disk.
     MidWrite { machine: usize, changes: u64, way: Unsynced },
-    /// After so many reads or changes one fails, or every one until the disk is opened again; what was not synced is torn.
-    DiskError { machine: usize, action: Action, after: u64, once: bool, seed: u64 },
+    /// After so many changes one fails, or every one until the disk is opened again; what was not synced is torn.
+    DiskError { machine: usize, after: u64, once: bool, seed: u64 },
+    /// After so many reads one fails, or every one until the disk is opened again.
+    ReadError { machine: usize, after: u64, once: bool },
     /// So many bits turn.
     Rot { machine: usize, bits: usize },
     /// Its executor fails every shard.
@@ -85,6 +88,7 @@ pub enum Class {
     Execution,
     BlobLoss,
     SeatLoss,
+    ReadError,
 }
 
 /// What faults are drawn for.
@@ -142,7 +146,7 @@ pub fn way(draws: &mut Draws) -> Unsynced {
 pub type Drawer = fn(&Field, &mut Draws) -> Vec<Fault>;
 
 /// Every class with how it draws.
-pub const CLASSES: [(Class, &str, Drawer); 13] = [
+pub const CLASSES: [(Class, &str, Drawer); 14] = [
     (Class::Crash, "crash", crash::draw),
     (Class::Churn, "churn", churn::draw),
     (Class::Pause, "pause", pause::draw),
@@ -156,6 +160,7 @@ pub const CLASSES: [(Class, &str, Drawer); 13] = [
     (Class::Execution, "execution", execution::draw),
     (Class::BlobLoss, "blob_loss", blob_loss::draw),
     (Class::SeatLoss, "seat_loss", seat_loss::draw),
+    (Class::ReadError, "read_error", read_error::draw),
 ];
 
 impl What {
@@ -171,6 +176,7 @@ impl What {
             What::Weather(_) => Class::Weather,
             What::DiskFull { .. } => Class::DiskFull,
             What::DiskError { .. } => Class::DiskError,
+            What::ReadError { .. } => Class::ReadError,
             What::Rot { .. } => Class::Rot,
             What::Execution { .. } => Class::Execution,
             What::BlobLoss { .. } => Class::BlobLoss,
@@ -203,9 +209,10 @@ impl Fault {
             What::Weather(weather) => board.set_weather(*weather),
             What::DiskFull { machine, room } => disk_full::begin(&machines[*machine], *room),
             What::MidWrite { machine, changes, way } => crash::mid_write(&machines[*machine], *changes, *way),
-            What::DiskError { machine, action, after, once, seed } => {
-                disk_error::begin(&machines[*machine], *action, *after, *once, *seed);
+            What::DiskError { machine, after, once, seed } => {
+                disk_error::begin(&machines[*machine], *after, *once, *seed);
             }
+            What::ReadError { machine, after, once } => read_error::begin(&machines[*machine], *after, *once),
             What::Rot { machine, bits } => machines[*machine].rot(*bits),
             What::Execution { machine } => machines[*machine].ills().begin_failing(),
             What::BlobLoss { machine, after, blobs } => machines[*machine].ills().lose(*after, *blobs),
@@ -232,6 +239,7 @@ impl Fault {
             | What::DiskFull { .. }
             | What::MidWrite { .. }
             | What::DiskError { .. }
+            | What::ReadError { .. }
             | What::Rot { .. }
             | What::Execution { .. }
             | What::BlobLoss { .. } => false,
@@ -254,6 +262,7 @@ impl Fault {
             | What::Cut { .. }
             | What::Isolate { .. }
             | What::DiskError { .. }
+            | What::ReadError { .. }
             | What::Rot { .. }
             | What::BlobLoss { .. } => {}
         }

@@ -66,6 +66,8 @@ struct Inner {
     node: NodeId,
     ground: Ground,
     disk: RefCell<Disk>,
+    /// After so many reads one fails, or all do: once it has struck, this is over.
+    unreadable: Cell<Option<(u64, bool)>>,
     /// Bits of the disk have turned: what it says of itself is excused.
     rotten: Cell<bool>,
     /// It will never come back.
@@ -115,6 +117,7 @@ impl Machine {
             ills: Ills::new(ground.witness.clone()),
             ground,
             disk: RefCell::new(Disk::blank(seed)?),
+            unreadable: Cell::new(None),
             rotten: Cell::new(false),
             gone: Cell::new(false),
             clock_ms: Rc::default(),
@@ -158,6 +161,10 @@ impl Machine {
         let disk = self.0.disk.borrow().clone();
         if bugs.borrow().lies() {
             disk.lie();
+        }
+        if let Some((after, once)) = self.0.unreadable.get() {
+            self.0.ills.expect(Class::ReadError);
+            disk.fail_reads(after, once);
         }
         let storage = match disk.open() {
             Ok(storage) => Arc::new(storage),
@@ -259,8 +266,15 @@ impl Machine {
                 disk.after(inner.way.get())
             }
             End::DiskFailed | End::DiskFull => {
-                let full = matches!(end, End::DiskFull);
-                inner.ills.strike(if full { Class::DiskFull } else { Class::DiskError });
+                let class = match end {
+                    End::DiskFull => Class::DiskFull,
+                    _ if disk.failed_to_read() => Class::ReadError,
+                    _ => Class::DiskError,
+                };
+                inner.ills.strike(class);
+                if class == Class::ReadError {
+                    inner.unreadable.set(None);
+                }
                 counts.disk_errors += 1;
                 disk.after(inner.way.get())
             }
@@ -278,7 +292,9 @@ impl Machine {
             }
         };
         // The next disk and the next life have none of these.
-        [Class::Crash, Class::DiskError].into_iter().for_each(|class| inner.ills.forget(class));
+        [Class::Crash, Class::DiskError, Class::ReadError]
+            .into_iter()
+            .for_each(|class| inner.ills.forget(class));
         inner.disk.replace(next);
         inner.counts.set(counts);
         Ok(())
@@ -343,6 +359,20 @@ impl Machine {
     /// What the next crash does to unsynced writes.
     pub fn set_way(&self, way: Unsynced) {
         self.0.way.set(way);
+    }
+
+    /// After so many reads one of its disk's fails, or all do: now, or when it is opened the next time.
+    pub fn fail_reads(&self, after: u64, once: bool) {
+        self.0.unreadable.set(Some((after, once)));
+        self.disk().fail_reads(after, once);
+    }
+
+    /// Nothing is wrong with it any more that can be mended.
+    pub fn heal(&self) {
+        self.0.unreadable.set(None);
+        self.disk().heal();
+        self.ills().heal();
+        self.set_way(Unsynced::Kept);
     }
 
     /// Turns bits of its disk.

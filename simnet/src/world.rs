@@ -245,9 +245,7 @@ impl World {
         self.ground.board.heal();
         for machine in self.machines.iter() {
             machine.gate().open();
-            machine.disk().heal();
-            machine.ills().heal();
-            machine.set_way(Unsynced::Kept);
+            machine.heal();
         }
         self.ground.trace.step("healed", 0, forgemesh_protocol::hash::Hash::ZERO);
     }

@@ -37,6 +37,7 @@ impl Disk {
             fuse: None,
             dead: false,
             counts: Counts::default(),
+            unread: 0,
             recording: None,
         })))
     }
@@ -53,6 +54,11 @@ impl Disk {
     /// Operations so far.
     pub fn counts(&self) -> Counts {
         self.state().counts
+    }
+
+    /// Reads that a fault struck.
+    pub fn failed_reads(&self) -> u64 {
+        self.state().unread
     }
 
     /// What a loss of power at this moment leaves, as a disk of its own: as large, honest, without faults, and deaf to

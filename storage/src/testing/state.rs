@@ -66,6 +66,8 @@ pub(super) struct State {
     pub(super) fuse: Option<u64>,
     pub(super) dead: bool,
     pub(super) counts: Counts,
+    /// Reads that a fault struck.
+    pub(super) unread: u64,
     pub(super) recording: Option<Recording>,
 }
 
@@ -84,6 +86,7 @@ impl State {
         }
         for fault in &mut self.faults {
             if fault.strikes(action, &mut self.random) {
+                self.unread += u64::from(action == Action::Read);
                 return Err(io::Error::new(fault.kind, "injected fault"));
             }
         }
