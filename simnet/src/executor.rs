@@ -95,10 +95,10 @@ impl Executor for ModelledExecutor {
         }
         let (_, ticket, takes, work) = self.queue.running.swap_remove(first);
         let mut bugs = self.bugs.borrow_mut();
-        let done = match bugs.done(&work) {
-            Some(done) => done,
-            None if matches!(work, Work::Run { .. }) && self.ills.fails() => failed(),
-            None => self.conduct.perform(work, &self.storage),
+        let done = match (bugs.done(&work), &work) {
+            (Some(done), _) => done,
+            (None, Work::Run { contract, .. }) if self.ills.fails(contract) => failed(),
+            (None, _) => self.conduct.perform(work, &self.storage),
         };
         let mut done = bugs.ended(done);
         drop(bugs);

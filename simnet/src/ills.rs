@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use forgemesh_protocol::contract::Contract;
 use forgemesh_storage::{Batch, Storage, Write};
 
 use crate::faults::Class;
@@ -64,12 +65,12 @@ impl Ills {
         }
     }
 
-    /// Does this shard fail?
-    pub fn fails(&self) -> bool {
+    /// Does this shard of a contract fail?
+    pub fn fails(&self, contract: &Contract) -> bool {
         let fails = self.0.failing.get() > 0;
         if fails {
             self.strike(Class::Execution);
-            self.0.witness.failed_shard();
+            self.0.witness.failed_shard(contract.hash());
         }
         fails
     }

@@ -16,8 +16,8 @@ pub struct Known {
     pub cancelled: BTreeSet<JobId>,
     /// A disk has lost bits: evidence may be gone through nobody's fault.
     pub rotten: bool,
-    /// An executor has failed shards that are none the worse for it.
-    pub failed_shards: bool,
+    /// Contracts of which a broken executor has failed healthy shards.
+    pub failed_shards: BTreeSet<Hash>,
     /// Accumulators that a disk has lost.
     pub lost: BTreeSet<Hash>,
 }

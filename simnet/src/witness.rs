@@ -413,9 +413,9 @@ impl Witness {
         *self.seen.borrow_mut().struck.entry(class).or_default() += 1;
     }
 
-    /// A healthy shard failed on a broken executor.
-    pub fn failed_shard(&self) {
-        self.seen.borrow_mut().known.failed_shards = true;
+    /// A healthy shard of this contract failed on a broken executor.
+    pub fn failed_shard(&self, contract: Hash) {
+        self.seen.borrow_mut().known.failed_shards.insert(contract);
     }
 
     /// A disk has lost this accumulator.

@@ -34,7 +34,7 @@ impl Invariant for FailedForCause {
             FailureCode::NumericDegenerate => memo::result(&record.contract)? == Err(failure.code),
             FailureCode::AttemptsExhausted => {
                 let lost = |aside: &SetAside| aside.reason == Reason::Lost;
-                known.failed_shards || record.set_aside.iter().any(lost)
+                known.failed_shards.contains(&record.contract.hash()) || record.set_aside.iter().any(lost)
             }
             _ => false,
         };
