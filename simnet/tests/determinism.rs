@@ -47,18 +47,21 @@ fn half_an_hour_in_two_processes_gives_one_trace() {
 /// Lives that end at any moment: what waits for a node is woken again and again.
 #[test]
 fn seeds_of_crashes_in_two_processes_give_one_trace_each() {
-    let all = || {
-        let mut lines = in_a_process("--seeds 100..120 --threads 1 --faults crash,disk_error");
+    let of = |seeds: &str| {
+        let mut lines =
+            in_a_process(&format!("--seeds {seeds} --threads 1 --faults crash,disk_error,read_error"));
         // The summary says how long it took.
         assert!(lines.pop().expect("a summary").get("wall_s").is_some());
         lines
     };
-    let (first, second) = (all(), all());
+    let (first, second) = (of("100..120"), of("100..120"));
     assert_eq!(first.len(), 20);
     for (first, second) in first.iter().zip(&second) {
         assert_eq!(first, second);
-        assert_eq!(first["faults"].as_object().map(serde_json::Map::len), Some(2), "both classes: {first}");
+        assert_eq!(first["faults"].as_object().map(serde_json::Map::len), Some(3), "all classes: {first}");
     }
+    // Nothing of the worlds before it reaches the last one.
+    assert_eq!(first.last(), of("119..120").last());
 }
 
 #[test]

@@ -494,7 +494,7 @@ impl Scheduler {
         up_ms: u64,
     ) -> impl Iterator<Item = (&'a JobRecord, usize, &'a Lending, &'a Agent)> {
         let of_job = move |job: &'a &JobRecord| {
-            let may = self.eligible(job, up_ms).any(|(candidate, _)| candidate == node);
+            let may = self.roster.get(&node).is_some_and(|agent| may_execute(job, &node, agent, up_ms));
             let lent = self.jobs.get(&job.id).filter(|lent| {
                 let max = job.terms.policy.max_agents;
                 may && (max == 0 || (lent.engaged.len() as u64) < max || lent.engaged.contains(&node))
