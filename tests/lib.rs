@@ -3,6 +3,7 @@
 #[path = "cli/node.rs"]
 pub mod node;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -14,6 +15,21 @@ pub fn forgemesh() -> &'static Path {
         Some(path) => PathBuf::from(path),
         None => build(),
     })
+}
+
+/// Writes a shell script that can be started at once. Another process writes it: what any thread of this one starts meanwhile
+/// would hold the file open for writing for a moment, and nobody may start what is being written.
+pub fn script(path: &Path, text: &str) {
+    let mut writer = Command::new("sh")
+        .args(["-c", "cat > \"$0\" && chmod 700 \"$0\""])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("there is a shell");
+    let mut to = writer.stdin.take().expect("it was asked for");
+    to.write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).expect("it reads");
+    drop(to);
+    assert!(writer.wait().expect("it was started").success(), "{} cannot be written", path.display());
 }
 
 /// Asks cargo for it, so that it is never older than its sources.

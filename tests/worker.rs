@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -254,8 +253,7 @@ fn what_is_no_frame_ends_a_worker_with_a_reason() {
 /// A worker whose program is this script.
 fn played(folder: &TempDir, script: &str) -> Worker {
     let program = folder.path().join("worker.sh");
-    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a folder of ours");
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).expect("a file of ours");
+    forgemesh_tests::script(&program, script);
     let launch = Launch { program, threads: 2, isa: Isa::Portable, memory_bytes: 256 << 20 };
     Worker::start(launch).expect("a thread")
 }

@@ -63,6 +63,8 @@ pub const CONTROL_BYTES: usize = 4 << 20;
 pub const ASK_BYTES: usize = 1 << 20;
 /// Bytes of one line of an answer there.
 pub const CONTROL_LINE_BYTES: usize = 16 << 20;
+/// Bytes that are attached at once.
+pub const CONTROL_PART_BYTES: usize = 4 << 20;
 /// Bytes of an answer with all that is attached to it.
 pub const CONTROL_ANSWER_BYTES: usize = 512 << 20;
 /// Questions to the hub that a node carries for its clients at once, and that a hub member answers at once.

@@ -8,10 +8,12 @@ use std::io::ErrorKind;
 use forgemesh_storage::testing::{self, Action, Growth, When};
 use forgemesh_storage::{OpenError, Storage};
 
-pub use forgemesh_storage::testing::Unsynced;
+pub use forgemesh_storage::testing::{Failures, Unsynced};
 
 /// Room that a disk has when it is nearly full: enough for the jobs it has taken, below what storage calls low.
 const LOW_BYTES: u64 = 128 << 20;
+/// Room that it has otherwise: storage sets its reserve aside.
+const ENOUGH_BYTES: u64 = 4 << 30;
 
 thread_local! {
     /// An initialised, cleanly closed database, made once in each thread.
@@ -36,13 +38,15 @@ impl Disk {
     /// A disk of its own with an empty database on it; `seed` decides what is random about it.
     pub fn blank(seed: u64) -> Result<Disk, OpenError> {
         BLANK.with(|blank| {
-            if let Some(image) = blank.get() {
-                return Ok(Disk(testing::Disk::with_image(seed, image.clone())));
+            if blank.get().is_none() {
+                let disk = testing::Disk::new(seed);
+                drop(Storage::with_volume(disk.clone())?);
+                blank.get_or_init(|| disk.image());
             }
-            let disk = testing::Disk::new(seed);
-            drop(Storage::with_volume(disk.clone())?);
-            let image = blank.get_or_init(|| disk.image());
-            Ok(Disk(testing::Disk::with_image(seed, image.clone())))
+            let image = blank.get().cloned().unwrap_or_default();
+            let disk = Disk(testing::Disk::with_image(seed, image));
+            disk.set_room(Room::Enough);
+            Ok(disk)
         })
     }
 
@@ -73,9 +77,9 @@ impl Disk {
         self.0.light_fuse(changes);
     }
 
-    /// Has a read failed?
-    pub fn failed_to_read(&self) -> bool {
-        self.0.failed_reads() > 0
+    /// What has failed of it.
+    pub fn failures(&self) -> Failures {
+        self.0.failures()
     }
 
     /// Takes away what is wrong with it.
@@ -86,11 +90,12 @@ impl Disk {
 
     /// Fills it up, or gives it room again.
     pub fn set_room(&self, room: Room) {
-        if room == Room::Enough {
-            return self.0.limit(None, Growth::Whole);
-        }
         self.0.limit(Some(0), Growth::Whole);
-        self.0.leave_free(if room == Room::Low { LOW_BYTES } else { 0 });
+        self.0.leave_free(match room {
+            Room::Enough => ENOUGH_BYTES,
+            Room::Low => LOW_BYTES,
+            Room::None => 0,
+        });
     }
 
     /// From now on a sync does nothing and says that it did.

@@ -13,12 +13,27 @@ use crate::draws::Draws;
 use crate::fuse::Fuse;
 use crate::gauge::Gauge;
 use crate::ills::Ills;
+use crate::memo;
 use crate::planted::Bugs;
 use crate::trace::{Trace, done_digest, work_digest};
 use crate::witness::Witness;
 
-/// Cores of the modelled machine.
-pub const CORES: usize = 4;
+/// How fast a modelled machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    cores: usize,
+    /// How many times as long as the estimate a shard takes on one of them.
+    slowness: u64,
+}
+
+impl Pace {
+    /// Of one machine: the same in all its lives.
+    pub fn new(seed: u64, machine: usize) -> Pace {
+        let mut draws = Draws::new(seed, &format!("pace of machine {machine}"));
+        let mut one_of = |choices: &[u64]| choices[draws.between(0, choices.len() as u64 - 1) as usize];
+        Pace { cores: one_of(&[1, 2, 4, 4, 8]) as usize, slowness: one_of(&[1, 1, 1, 2, 3, 10]) }
+    }
+}
 
 /// A machine that computes.
 pub struct ModelledExecutor {
@@ -30,6 +45,7 @@ pub struct ModelledExecutor {
     pub gauge: Gauge,
     pub bugs: Bugs,
     pub queue: Queue,
+    pub pace: Pace,
     pub ills: Ills,
     pub witness: Witness,
 }
@@ -44,7 +60,7 @@ pub struct Queue {
 
 impl ModelledExecutor {
     fn fill(&mut self) {
-        while self.queue.running.len() < CORES
+        while self.queue.running.len() < self.pace.cores
             && let Some((ticket, work)) = self.queue.waiting.pop_front()
         {
             let (low, high) = match work {
@@ -58,11 +74,15 @@ impl ModelledExecutor {
                 Work::CheckOutline { .. } | Work::CheckPiece { .. } => (1, 5),
                 Work::Scrub { .. } | Work::ScrubPieces { .. } | Work::Garbage { .. } => (10, 100),
             };
-            let takes = Duration::from_millis(self.draws.between(low, high));
+            let mut takes = Duration::from_millis(self.draws.between(low, high));
+            if let Work::Run { contract, run, .. } = &work {
+                takes += Duration::from_nanos(memo::shard_ns(contract, run));
+                takes *= self.pace.slowness as u32;
+            }
             self.queue.running.push((Instant::now() + takes, ticket, takes, work));
         }
         let shards = self.queue.waiting.iter().filter(|(_, work)| matches!(work, Work::Run { .. })).count();
-        self.gauge.executor(shards, self.queue.waiting.len() - shards);
+        self.gauge.executor(shards, self.queue.waiting.len() - shards, self.pace.cores);
     }
 
     fn first(&self) -> Option<usize> {
@@ -114,7 +134,7 @@ impl Executor for ModelledExecutor {
     }
 
     fn capacity(&self) -> u64 {
-        CORES as u64 * self.bugs.borrow().boast()
+        self.pace.cores as u64 * self.bugs.borrow().boast()
     }
 
     fn backend(&self) -> String {

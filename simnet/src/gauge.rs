@@ -15,6 +15,8 @@ pub struct Waiting {
     /// Pieces of work that wait for the processor: shards, and all others.
     pub shards: usize,
     pub checks: usize,
+    /// Cores of the processor.
+    pub cores: usize,
 }
 
 impl Gauge {
@@ -23,9 +25,9 @@ impl Gauge {
         self.0.set(Waiting { store, ..self.0.get() });
     }
 
-    /// So much work waits.
-    pub fn executor(&self, shards: usize, checks: usize) {
-        self.0.set(Waiting { shards, checks, ..self.0.get() });
+    /// So much work waits for so many cores.
+    pub fn executor(&self, shards: usize, checks: usize, cores: usize) {
+        self.0.set(Waiting { shards, checks, cores, ..self.0.get() });
     }
 
     /// All of it.

@@ -19,7 +19,7 @@ use crate::adversary::{self, Misdeed};
 use crate::disk::{Disk, Unsynced};
 use crate::draws::Draws;
 use crate::durable::Unreadable;
-use crate::executor::{ModelledExecutor, Queue};
+use crate::executor::{ModelledExecutor, Pace, Queue};
 use crate::faults::Class;
 use crate::fuse::Fuse;
 use crate::gate::Gate;
@@ -162,10 +162,16 @@ impl Machine {
         if bugs.borrow().lies() {
             disk.lie();
         }
-        if let Some((after, once)) = self.0.unreadable.get() {
-            self.0.ills.expect(Class::ReadError);
-            disk.fail_reads(after, once);
-        }
+        // Who audits the disk reads it too, and what it has read the node would find in memory.
+        let audited = match self.0.unreadable.get() {
+            Some((after, once)) => {
+                let copy = disk.after(Unsynced::Kept);
+                self.0.ills.expect(Class::ReadError);
+                disk.fail_reads(after, once);
+                copy.open().ok()
+            }
+            None => None,
+        };
         let storage = match disk.open() {
             Ok(storage) => Arc::new(storage),
             Err(OpenError::DiskFull { .. }) => return Ok(End::DiskFull),
@@ -173,7 +179,7 @@ impl Machine {
             Err(OpenError::Corrupt { detail, .. }) => return Ok(End::Damaged(detail)),
             Err(error) => return Err(error.into()),
         };
-        match ground.witness.opened(make.number, &storage) {
+        match ground.witness.opened(make.number, audited.as_ref().unwrap_or(&storage)) {
             Ok(()) => {}
             Err(Unreadable::Read(error)) => return of_read(error),
             Err(Unreadable::Logged(error)) => return Ok(End::Damaged(error.to_string())),
@@ -190,6 +196,7 @@ impl Machine {
             gauge: gauge.clone(),
             bugs: Bugs::clone(&bugs),
             queue: Queue::default(),
+            pace: Pace::new(ground.seed, make.number),
             ills: self.0.ills.clone(),
             witness: ground.witness.clone(),
         };
@@ -204,6 +211,7 @@ impl Machine {
             waiting: Default::default(),
             unwritten: Vec::new(),
             ills: self.0.ills.clone(),
+            was_low: Cell::new(false),
         };
         let mesh =
             ground.board.plug_in(self.0.node, make.number, trace.clone(), ground.witness.clone(), bugs);
@@ -266,13 +274,18 @@ impl Machine {
                 disk.after(inner.way.get())
             }
             End::DiskFailed | End::DiskFull => {
+                let failures = disk.failures();
                 let class = match end {
-                    End::DiskFull => Class::DiskFull,
-                    _ if disk.failed_to_read() => Class::ReadError,
-                    _ => Class::DiskError,
+                    End::DiskFull if failures.room > 0 => Some(Class::DiskFull),
+                    _ if failures.reads > 0 => Some(Class::ReadError),
+                    _ if failures.changes > 0 => Some(Class::DiskError),
+                    _ => None,
                 };
-                inner.ills.strike(class);
-                if class == Class::ReadError {
+                if class.is_none() && !inner.rotten.get() {
+                    return Err(Broken::Unprovoked { machine: inner.make.number });
+                }
+                class.into_iter().for_each(|class| inner.ills.strike(class));
+                if class == Some(Class::ReadError) {
                     inner.unreadable.set(None);
                 }
                 counts.disk_errors += 1;

@@ -36,6 +36,8 @@ struct Kept {
     bytes: usize,
     leaves: BTreeMap<Hash, Option<Mismatch>>,
     results: BTreeMap<Hash, Result<Hash, FailureCode>>,
+    /// Estimates for one leaf of a contract, in nanoseconds.
+    leaf_ns: BTreeMap<Hash, u64>,
 }
 
 /// Does a piece of work as an honest executor does it.
@@ -49,6 +51,18 @@ pub fn perform(work: Work, storage: &Storage) -> Done {
         work @ Work::Reduce { .. } => Performer::new(Isa::best()).perform(work, storage),
         work => memo.performer.perform(work, storage),
     })
+}
+
+/// What one shard of a run takes, by the estimate of the plan: nanoseconds on one core.
+pub fn shard_ns(contract: &Contract, run: &StageRun) -> u64 {
+    let leaf_ns = MEMO.with(|memo| {
+        let known = &mut memo.kept.borrow_mut().leaf_ns;
+        *known.entry(contract.hash()).or_insert_with(|| {
+            let job = Job::of_contract(contract.clone()).ok();
+            job.map_or(0, |job| job.plan().estimate_ns / job.plan().leaves().max(1))
+        })
+    });
+    leaf_ns * run.stage.leaves_per_shard
 }
 
 /// What a contract comes to, executed here and now by the kernel alone: the oracle. The error is a job that the kernel

@@ -1,5 +1,6 @@
 //! The store of a simulated machine: the real storage on a disk in memory, each commit after a modelled sync.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub struct ModelledStore {
     /// What a planted bug has called durable and not written yet.
     pub unwritten: Vec<Batch>,
     pub ills: Ills,
+    /// Whether there was too little room when it was looked at last.
+    pub was_low: Cell<bool>,
 }
 
 /// A batch before its sync.
@@ -76,7 +79,10 @@ impl Store for ModelledStore {
         let low = self.storage.room().low;
         if low {
             self.ills.strike(Class::DiskFull);
+        } else if self.was_low.get() {
+            self.storage.restock_reserve();
         }
+        self.was_low.set(low);
         low
     }
 }

@@ -71,6 +71,8 @@ pub enum Broken {
     Replica { machine: usize, failure: Failure },
     #[error("machine {machine}: {halted}")]
     Halted { machine: usize, halted: Halted },
+    #[error("the node of machine {machine} ended for a disk that has failed in nothing")]
+    Unprovoked { machine: usize },
     #[error("the disk of machine {machine} is damaged and was never harmed: {detail}")]
     Damaged { machine: usize, detail: String },
     #[error("the log has what no restarted node can read: {0}")]

@@ -145,7 +145,7 @@ impl World {
             };
             let driver = boot(&storage, parts).expect("it boots");
             let handle = driver.handle();
-            let accepted = Rc::new(RefCell::new(0));
+            let (accepted, recorded) = (Rc::new(RefCell::new(0)), Rc::new(RefCell::new(0)));
             let client = async {
                 let mut reports = handle.watch();
                 let request = Request::Submit(Box::new(self.submission.clone()));
@@ -158,14 +158,17 @@ impl World {
                         pending::<()>().await;
                     }
                 }
+                *recorded.borrow_mut() = disk.counts().changes();
+                // What follows: what is no longer needed goes.
+                tokio::time::sleep(Duration::from_secs(5)).await;
                 job
             };
             let job = tokio::select! {
                 ended = driver.run(|| NOW_MS, pending()) => panic!("{ended:?}"),
                 job = client => job,
             };
-            let accepted = *accepted.borrow();
-            Life { job, accepted, recorded: disk.counts().changes() }
+            let (accepted, recorded) = (*accepted.borrow(), *recorded.borrow());
+            Life { job, accepted, recorded }
         })
     }
 }
@@ -188,6 +191,7 @@ fn every_crash(envelope: &str, hasty: bool) {
     let world = World::new(envelope);
     let disk = Disk::new(1);
     drop(Storage::with_backend(disk.clone()).expect("it opens"));
+    let begun = disk.counts().changes();
     disk.record();
     let life = world.live(&disk, hasty);
     let result = {
@@ -216,9 +220,10 @@ fn every_crash(envelope: &str, hasty: bool) {
             assert_eq!((again.job, books(&storage, &life.job)), (life.job, Some(result)), "{at}");
         }
     });
+    let (until, after) = (life.recorded - begun, disk.counts().changes() - life.recorded);
     println!(
-        "{images} images of {} changes, {open} with the job under way, {finished} finished",
-        life.recorded
+        "{images} images of {until} changes until the job was in the books and {after} after that, {open} with it under \
+         way, {finished} finished"
     );
     assert!(images > 500 && finished > 20 && open > 100, "too few to show anything");
 }

@@ -15,5 +15,5 @@ pub use fault::{Action, When};
 pub use medium::Unsynced;
 pub use random::Random;
 pub use space::Growth;
-pub use state::Counts;
+pub use state::{Counts, Failures};
 pub use weak::Weakness;

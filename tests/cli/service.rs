@@ -1,11 +1,10 @@
 //! `service`: what it writes for systemd, and what it asks of it. A fake `systemctl` and `loginctl` note their calls: these
 //! tests never touch the services of whoever runs them.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use forgemesh_tests::forgemesh;
+use forgemesh_tests::{forgemesh, script};
 use serde_json::json;
 
 use super::node::{Ended, Node, path};
@@ -32,10 +31,8 @@ impl Desktop {
         std::fs::create_dir_all(&bin).expect("our folder");
         for (name, then) in [("systemctl", systemctl), ("loginctl", loginctl)] {
             let calls = self.node.path("calls");
-            let script = format!("#!/bin/sh\necho \"{name} $*\" >> '{}'\n{then}\n", calls.display());
-            let tool = bin.join(name);
-            std::fs::write(&tool, script).expect("our file");
-            std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).expect("our file");
+            let text = format!("echo \"{name} $*\" >> '{}'\n{then}", calls.display());
+            script(&bin.join(name), &text);
         }
     }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use forgemesh_protocol::{base64, limits};
+use forgemesh_protocol::limits;
 use serde_json::Value;
 
 use super::Common;
@@ -106,10 +106,12 @@ impl Client {
         }
         line.push(b'\n');
         self.to.write_all(&line).map_err(|_| CliError::Hung)?;
+        let mut bytes = Vec::new();
         loop {
             let mut value = self.line()?;
-            if let Some(bytes) = value["part"].as_str() {
-                part(&base64::decode(bytes).map_err(|_| CliError::Hung)?)?;
+            if let Some(length) = value["part"].as_u64() {
+                self.part(length, &mut bytes)?;
+                part(&bytes)?;
             } else if value.get("ok").is_some() {
                 let value = value["ok"].take();
                 if value["current"] == Value::Bool(false) {
@@ -122,6 +124,12 @@ impl Client {
                 event(&value["event"]);
             }
         }
+    }
+
+    fn part(&mut self, length: u64, bytes: &mut Vec<u8>) -> Result<(), CliError> {
+        let length = usize::try_from(length).ok().filter(|length| *length <= limits::CONTROL_PART_BYTES);
+        bytes.resize(length.ok_or(CliError::Hung)?, 0);
+        self.from.read_exact(bytes).map_err(|_| CliError::Hung)
     }
 
     fn line(&mut self) -> Result<Value, CliError> {

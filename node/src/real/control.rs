@@ -1,8 +1,8 @@
 //! The control socket of a running node: a Unix socket in its data folder, for its operator alone.
 //!
-//! A client sends one JSON object a line and gets lines back: any number of `{"event": …}` and `{"part": base64}`, then
-//! one `{"ok": …}` or `{"error": …}`. Owns the socket and the lines; what a request means is the desk's. Must never read
-//! more than it has room for, nor let one client keep another waiting.
+//! A client sends one JSON object a line and gets lines back: any number of `{"event": …}` and `{"part": bytes}`, the latter with
+//! so many bytes after its end, then one `{"ok": …}` or `{"error": …}`. Owns the socket and the lines; what a request means is
+//! the desk's. Must never read more than it has room for, nor let one client keep another waiting.
 
 pub mod request;
 
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use forgemesh_protocol::{base64, limits};
+use forgemesh_protocol::limits;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
@@ -24,8 +24,6 @@ use tokio::task::JoinSet;
 
 /// The socket within a data folder.
 pub const SOCKET_FILE_NAME: &str = "control.sock";
-/// Bytes of an attached part before they are encoded: the line has room for it.
-const PART_BYTES: usize = 3 << 20;
 /// How long answers under way may take once the node stops.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -66,8 +64,9 @@ impl Answers {
 
     /// Bytes that the answer speaks of.
     pub async fn attach(&mut self, bytes: &[u8]) -> Result<(), Gone> {
-        for part in bytes.chunks(PART_BYTES) {
-            self.line(&json!({ "part": base64::encode(part) })).await?;
+        for part in bytes.chunks(limits::CONTROL_PART_BYTES) {
+            self.line(&json!({ "part": part.len() })).await?;
+            self.to.write_all(part).await.map_err(|_| Gone)?;
         }
         Ok(())
     }

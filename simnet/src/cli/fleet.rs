@@ -29,6 +29,8 @@ struct Summary {
     aborted: Vec<u64>,
     jobs: u64,
     finalized: u64,
+    /// Jobs that stopped before their budget was used up.
+    stopped_early: u64,
     /// Contracts that were finalized under more than one schedule, the schedules of all of them, and the contracts whose
     /// result was not the same every time.
     contracts: u64,
@@ -137,6 +139,8 @@ impl Summary {
         }
         self.jobs += report.submitted;
         self.finalized += report.finalized;
+        let stopped = report.jobs.iter().filter(|job| job.stopped_early && job.result_hash.is_some());
+        self.stopped_early += stopped.count() as u64;
         self.crashes += report.crashes + report.disk_errors;
         self.virtual_hours += report.virtual_ms as f64 / 3_600_000.0;
         report.faults.iter().for_each(|(class, count)| self.faults.entry(*class).or_default().add(*count));
@@ -171,7 +175,7 @@ impl Summary {
             seeds => format!("  aborted  on a rotten page, by the database's engine: seeds {seeds:?}\n"),
         };
         format!(
-            "{} seeds, {} failed, in {:.1} s on {} threads: {:.1} seeds for each second of a core\n  jobs     {}, {} finalized\n  digests  {} contracts under {} schedules, {} with more than one result\n  faults   {faults}\n  events   {events}\n  lives    {} ended early\n  checked  {checks}\n{aborted}  time     {:.1} virtual hours, {:.0} for each hour of a core\n",
+            "{} seeds, {} failed, in {:.1} s on {} threads: {:.1} seeds for each second of a core\n  jobs     {}, {} finalized, {} of them stopped early\n  digests  {} contracts under {} schedules, {} with more than one result\n  faults   {faults}\n  events   {events}\n  lives    {} ended early\n  checked  {checks}\n{aborted}  time     {:.1} virtual hours, {:.0} for each hour of a core\n",
             self.seeds,
             self.failed,
             self.wall_s,
@@ -179,6 +183,7 @@ impl Summary {
             self.seeds_per_cpu_s,
             self.jobs,
             self.finalized,
+            self.stopped_early,
             self.contracts,
             self.schedules,
             self.ambiguous,

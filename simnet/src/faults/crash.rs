@@ -1,4 +1,4 @@
-//! Power losses at a time, deaths at any step of the ports, deaths in the middle of a write.
+//! Power losses at a time, deaths when work or a batch has ended and is told or not, deaths in the middle of a write.
 
 use super::{Class, Fault, Field, What, way};
 use crate::disk::Unsynced;

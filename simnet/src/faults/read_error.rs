@@ -10,7 +10,7 @@ pub fn draw(field: &Field, draws: &mut Draws) -> Vec<Fault> {
     let count = field.count(draws, 2);
     let one = |_| {
         let (at_ms, machine) = (field.time(draws), field.machine(draws));
-        let what = What::ReadError { machine, after: draws.between(0, 60), once: draws.between(0, 1) == 0 };
+        let what = What::ReadError { machine, after: draws.between(0, 30), once: draws.between(0, 1) == 0 };
         Fault { at_ms, for_ms: 0, what }
     };
     (0..count).map(one).collect()

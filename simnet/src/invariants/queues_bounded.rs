@@ -4,7 +4,6 @@
 use forgemesh_node::core::Queue;
 
 use super::{Invariant, Moment, View};
-use crate::executor::CORES;
 use crate::limits;
 
 /// Shards that an agent may hold for each of its threads: what the hub lends at most.
@@ -27,7 +26,7 @@ impl Invariant for QueuesBounded {
         let queues = [
             ("inbox", *parcels, limits::INBOX_PARCELS),
             ("store queue", waiting.store, limits::STORE_QUEUE),
-            ("shards", waiting.shards, CORES * SHARDS_PER_THREAD),
+            ("shards", waiting.shards, waiting.cores * SHARDS_PER_THREAD),
             ("other work", waiting.checks, limits::EXECUTOR_QUEUE),
         ];
         match queues.iter().find(|(_, found, bound)| found > bound) {

@@ -12,7 +12,7 @@ use super::fault::{Action, Fault, When};
 use super::medium::{Change, Medium, SyncResult, Unsynced};
 use super::random::Random;
 use super::space::{Growth, Space};
-use super::state::{Counts, Recorded, Recording, State};
+use super::state::{Counts, Failures, Recorded, Recording, State};
 use crate::limits::RESERVE_BYTES;
 use crate::volume::Volume;
 
@@ -37,7 +37,7 @@ impl Disk {
             fuse: None,
             dead: false,
             counts: Counts::default(),
-            unread: 0,
+            failures: Failures::default(),
             recording: None,
         })))
     }
@@ -56,9 +56,9 @@ impl Disk {
         self.state().counts
     }
 
-    /// Reads that a fault struck.
-    pub fn failed_reads(&self) -> u64 {
-        self.state().unread
+    /// Operations that failed so far. What a dead process tries is none of them.
+    pub fn failures(&self) -> Failures {
+        self.state().failures
     }
 
     /// What a loss of power at this moment leaves, as a disk of its own: as large, honest, without faults, and deaf to
@@ -197,9 +197,7 @@ impl StorageBackend for Disk {
         let mut state = self.state();
         state.admit(Action::Resize)?;
         let (old, new) = (state.medium.image().len(), place(len)?);
-        if let Some(space) = &mut state.space {
-            space.set_len(old, new)?;
-        }
+        state.make_room(|space| space.set_len(old, new))?;
         state.change(Change::SetLen(new));
         state.counts.add(Action::Resize);
         Ok(())
@@ -228,9 +226,7 @@ impl StorageBackend for Disk {
             }
             return Err(error);
         }
-        if let Some(space) = &mut state.space {
-            space.take(offset..offset + data.len())?;
-        }
+        state.make_room(|space| space.take(offset..offset + data.len()))?;
         state.change(Change::Write { offset, data: data.to_vec() });
         state.counts.add(Action::Write);
         Ok(())

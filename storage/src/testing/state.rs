@@ -40,6 +40,17 @@ impl Counts {
     }
 }
 
+/// Operations that failed so far, by what failed them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// Reads that a fault struck.
+    pub reads: u64,
+    /// Writes, changes of the length and syncs that a fault struck.
+    pub changes: u64,
+    /// Writes and changes of the length for which there was no room.
+    pub room: u64,
+}
+
 /// What a recording keeps.
 #[derive(Clone, Debug)]
 pub(super) enum Recorded {
@@ -66,8 +77,7 @@ pub(super) struct State {
     pub(super) fuse: Option<u64>,
     pub(super) dead: bool,
     pub(super) counts: Counts,
-    /// Reads that a fault struck.
-    pub(super) unread: u64,
+    pub(super) failures: Failures,
     pub(super) recording: Option<Recording>,
 }
 
@@ -86,11 +96,21 @@ impl State {
         }
         for fault in &mut self.faults {
             if fault.strikes(action, &mut self.random) {
-                self.unread += u64::from(action == Action::Read);
+                match action {
+                    Action::Read => self.failures.reads += 1,
+                    _ => self.failures.changes += 1,
+                }
                 return Err(io::Error::new(fault.kind, "injected fault"));
             }
         }
         Ok(())
+    }
+
+    /// Takes room for an operation, if the disk has a limit.
+    pub(super) fn make_room(&mut self, take: impl FnOnce(&mut Space) -> io::Result<()>) -> io::Result<()> {
+        let taken = self.space.as_mut().map_or(Ok(()), take);
+        self.failures.room += u64::from(taken.is_err());
+        taken
     }
 
     /// Keeps an operation under the moment at which it takes effect.
