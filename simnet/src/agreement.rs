@@ -16,6 +16,8 @@ pub struct Agreement {
     voters: Vec<BTreeSet<usize>>,
     /// From index 0 on, without a gap.
     agreed: Vec<Kept>,
+    /// In which term each of them was.
+    terms: Vec<u64>,
     /// Who has appended the entry of an index and a term in that term.
     held: BTreeMap<(u64, u64), BTreeSet<usize>>,
 }
@@ -27,6 +29,7 @@ impl Agreement {
             machines: machines.iter().enumerate().map(|(number, node)| (*node, number)).collect(),
             voters: vec![(0..voters).collect()],
             agreed: Vec::new(),
+            terms: Vec::new(),
             held: BTreeMap::new(),
         }
     }
@@ -39,6 +42,13 @@ impl Agreement {
     /// The entry that is agreed on at `index`.
     pub fn entry(&self, index: u64) -> Option<&Kept> {
         self.agreed.get(usize::try_from(index).ok()?)
+    }
+
+    /// The same, if it was agreed on by this term: a leader of an earlier one need not have it, and may give those who follow
+    /// it still another one (Ongaro and Ousterhout 2014, figure 3, "Leader Completeness").
+    pub fn binding(&self, index: u64, term: u64) -> Option<&Kept> {
+        let since = self.terms.get(usize::try_from(index).ok()?)?;
+        self.entry(index).filter(|_| *since <= term)
     }
 
     /// The last entry of a machine's log has become durable: what is agreed on now and was not before. The error is a log
@@ -64,6 +74,7 @@ impl Agreement {
         let news: Option<Vec<Kept>> = (known..=index).map(|index| durable.entry(index).cloned()).collect();
         let news = news.ok_or(durable.first)?;
         self.agreed.extend(news.iter().cloned());
+        self.terms.resize(self.agreed.len(), last.term);
         self.voters = voters;
         self.held = self.held.split_off(&(index + 1, 0));
         Ok(news)
@@ -145,6 +156,26 @@ mod tests {
         assert_eq!(world.append(&[1, 2], 2, 4), 0);
         assert_eq!(world.append(&[3], 2, 4), 2);
         assert_eq!(world.agreement.entry(1).map(|kept| kept.term), Some(2));
+    }
+
+    /// A leader that was cut off goes on appending to its own end, while another one spreads what is older.
+    #[test]
+    fn what_is_agreed_on_in_a_later_term_binds_no_earlier_leader() {
+        let mut world = World::of(3);
+        world.vote(&[1, 2, 3], 1);
+        assert_eq!(world.append(&[1, 2, 3], 0, 1), 1);
+        world.vote(&[3], 2);
+        assert_eq!(world.append(&[3], 1, 2), 0);
+        world.vote(&[2], 5);
+        world.vote(&[1, 3], 6);
+        assert_eq!(world.append(&[1], 1, 2) + world.append(&[3], 2, 6), 0);
+        assert_eq!(world.append(&[1], 2, 6), 2);
+        assert_eq!(world.agreement.entry(1).map(|kept| kept.term), Some(2));
+        assert!(
+            (2..6).all(|term| world.agreement.binding(1, term).is_none()),
+            "a leader of term 5 may have another one"
+        );
+        assert!((6..8).all(|term| world.agreement.binding(1, term).is_some()));
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::known::Known;
 pub enum Moment<'a> {
     /// An entry is agreed on, and the observer has applied it.
     Applied { entry: &'a Entry, outcome: &'a Result<Applied, Rejected> },
-    /// A member has durably appended an entry; what is agreed on at that index, if something is; a member that has another
+    /// A member has durably appended an entry; what is agreed on at that index, if something is by its term; a member that has another
     /// entry of the same index and term.
     Logged { machine: usize, index: u64, kept: &'a Kept, agreed: Option<&'a Kept>, differs: Option<usize> },
     /// A member takes back the entries from here on; the first of them that is agreed on.

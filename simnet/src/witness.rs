@@ -210,9 +210,10 @@ impl Witness {
         let (kept, agreed, differs) = {
             let seen = self.seen.borrow();
             let kept = seen.disks.get(&machine).and_then(|disk| disk.durable.entry(index)).cloned();
-            (kept, seen.agreement.entry(index).cloned(), seen.differs(machine, index))
+            let kept: Kept = kept.expect("invariant: it was appended just now");
+            let agreed = seen.agreement.binding(index, kept.term).cloned();
+            (kept, agreed, seen.differs(machine, index))
         };
-        let kept = kept.expect("invariant: it was appended just now");
         self.look(Moment::Logged { machine, index, kept: &kept, agreed: agreed.as_ref(), differs });
         news.iter().for_each(|kept| self.agreed(kept));
     }
@@ -538,11 +539,13 @@ impl Seen {
         self.disks.entry(machine).or_default()
     }
 
-    /// The first entry from `from` on that a machine has and that is agreed on.
+    /// The first entry from `from` on that a machine has and that is agreed on, as a leader of the machine's term must know.
     fn takes_back(&self, machine: usize, from: u64) -> Option<u64> {
         let durable = &self.disks.get(&machine)?.durable;
         let end = durable.next().min(self.agreement.length());
-        (from..end).find(|index| durable.entry(*index) == self.agreement.entry(*index))
+        let term = durable.vote.map_or(0, |vote| vote.term);
+        let kept = |index: &u64| self.agreement.binding(*index, term);
+        (from..end).find(|index| kept(index).is_some_and(|kept| durable.entry(*index) == Some(kept)))
     }
 
     /// A machine that has another entry of this index and of the same term.

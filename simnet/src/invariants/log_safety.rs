@@ -1,5 +1,5 @@
 //! An entry is the same wherever its index and term are; and what is agreed on stays: no member takes such an entry back,
-//! none gets another one at its index from a leader of the same or a later term, no member's snapshot stands for one that
+//! none gets another one at its index from a leader of the term in which it was agreed on or of a later one, no member's snapshot stands for one that
 //! is not agreed on. (A deposed leader may append to its own end until it hears of it, and takes that back.) Source:
 //! Ongaro and Ousterhout 2014, sections 5.3, "Log Matching", and 5.4, "Leader Completeness".
 
@@ -18,9 +18,7 @@ impl Invariant for LogSafety {
             Moment::Logged { machine, index, differs: Some(other), .. } => {
                 Err(format!("machines {other} and {machine} have two entries {index} of one term"))
             }
-            Moment::Logged { machine, index, kept, agreed: Some(agreed), .. }
-                if kept.term >= agreed.term && kept != agreed =>
-            {
+            Moment::Logged { machine, index, kept, agreed: Some(agreed), .. } if kept != agreed => {
                 Err(format!(
                     "machine {machine} gets another entry {index} than is agreed on, of term {}",
                     kept.term
