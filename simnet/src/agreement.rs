@@ -52,7 +52,7 @@ impl Agreement {
     }
 
     /// The last entry of a machine's log has become durable: what is agreed on now and was not before. The error is a log
-    /// that begins after it.
+    /// that begins after it, or has other entries before it.
     pub fn appended(&mut self, machine: usize, durable: &Durable) -> Result<Vec<Kept>, u64> {
         let Some(last) = durable.entries.back() else { return Ok(Vec::new()) };
         let (index, known) = (durable.next() - 1, self.length());
@@ -70,6 +70,10 @@ impl Agreement {
         held.insert(machine);
         if !voters.iter().all(|set| set.intersection(held).count() > set.len() / 2) {
             return Ok(Vec::new());
+        }
+        let before = known.checked_sub(1).and_then(|last| Some((durable.entry(last)?, self.entry(last)?)));
+        if before.is_some_and(|(own, agreed)| own != agreed) {
+            return Err(known - 1);
         }
         let news: Option<Vec<Kept>> = (known..=index).map(|index| durable.entry(index).cloned()).collect();
         let news = news.ok_or(durable.first)?;

@@ -32,13 +32,15 @@ use crate::known::Known;
 pub enum Moment<'a> {
     /// An entry is agreed on, and the observer has applied it.
     Applied { entry: &'a Entry, outcome: &'a Result<Applied, Rejected> },
-    /// A member has durably appended an entry; what is agreed on at that index, if something is by its term; a member that has another
+    /// A member has durably appended an entry; what is agreed on at that index, if it binds a leader of the member's term; a member that has another
     /// entry of the same index and term.
     Logged { machine: usize, index: u64, kept: &'a Kept, agreed: Option<&'a Kept>, differs: Option<usize> },
-    /// A member takes back the entries from here on; the first of them that is agreed on.
+    /// A member takes back the entries from here on; the first of them that is agreed on and binds a leader of its term.
     Truncated { machine: usize, from: u64, agreed: Option<u64> },
     /// The state after this entry takes the place of all before it; so many are agreed on.
     Snapshot { machine: usize, index: u64, agreed: u64 },
+    /// A member has durably voted; in which term before that.
+    Voted { machine: usize, before: u64, term: u64 },
     /// This node leads in this term: it says so, or a member has noted it.
     Led { machine: usize, term: u64, leader: NodeId },
     /// A client is told that its job is accepted.

@@ -162,16 +162,13 @@ impl Machine {
         if bugs.borrow().lies() {
             disk.lie();
         }
-        // Who audits the disk reads it too, and what it has read the node would find in memory.
-        let audited = match self.0.unreadable.get() {
-            Some((after, once)) => {
-                let copy = disk.after(Unsynced::Kept);
-                self.0.ills.expect(Class::ReadError);
-                disk.fail_reads(after, once);
-                copy.open().ok()
-            }
-            None => None,
-        };
+        // Who audits the disk reads it too, and what it has read the node would find in memory: it has a copy.
+        let sound = || self.0.unreadable.get().and_then(|_| disk.after(Unsynced::Kept).open().ok());
+        let audited = sound();
+        if let Some((after, once)) = self.0.unreadable.get() {
+            self.0.ills.expect(Class::ReadError);
+            disk.fail_reads(after, once);
+        }
         let storage = match disk.open() {
             Ok(storage) => Arc::new(storage),
             Err(OpenError::DiskFull { .. }) => return Ok(End::DiskFull),
@@ -211,7 +208,7 @@ impl Machine {
             waiting: Default::default(),
             unwritten: Vec::new(),
             ills: self.0.ills.clone(),
-            was_low: Cell::new(false),
+            was_low: Cell::new(storage.room().low),
         };
         let mesh =
             ground.board.plug_in(self.0.node, make.number, trace.clone(), ground.witness.clone(), bugs);
@@ -231,7 +228,9 @@ impl Machine {
             ) => return Ok(End::Damaged(error.to_string())),
             Err(error) => return Err(error.into()),
         };
-        if let Err(error) = ground.witness.booted(make.number, &storage, driver.core().hub()) {
+        if let Err(error) =
+            ground.witness.booted(make.number, sound().as_ref().unwrap_or(&storage), driver.core().hub())
+        {
             return of_read(error);
         }
         trace.step("booted", life, Hash::ZERO);
@@ -244,7 +243,6 @@ impl Machine {
             Err(DriverError::Store(error)) => of_commit(error),
             Err(DriverError::LogStart(StartError::Read(error))) => of_read(error),
             Err(error @ DriverError::Forked) => Ok(End::Damaged(error.to_string())),
-            Err(DriverError::Halted(_)) if storage.is_dead() => Ok(End::DiskFailed),
             Err(DriverError::Halted(halted)) => Err(Broken::Halted { machine: make.number, halted }),
             Err(DriverError::LogStart(error)) => Ok(End::Damaged(error.to_string())),
             // What it could not read or write is the disk's; a disk in good order does not fail it.

@@ -15,6 +15,7 @@ pub mod hunt;
 pub mod lost_vote;
 pub mod lying_disk;
 pub mod mute_store;
+pub mod retracted_vote;
 pub mod second_statement;
 pub mod stale_leader;
 pub mod stale_read;
@@ -102,6 +103,7 @@ pub enum Bug {
     LostVote,
     LyingDisk,
     MuteStore,
+    RetractedVote,
     SecondStatement,
     StaleLeader,
     StaleRead,
@@ -110,7 +112,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, with their names and the invariants that must catch them.
-    pub const ALL: [(Bug, &'static str, &'static str); 17] = [
+    pub const ALL: [(Bug, &'static str, &'static str); 18] = [
         (Bug::AlteredEntry, "altered_entry", "log_safety"),
         (Bug::BlindChecker, "blind_checker", "result_correct"),
         (Bug::BoastfulExecutor, "boastful_executor", "queues_bounded"),
@@ -124,6 +126,7 @@ impl Bug {
         (Bug::LostVote, "lost_vote", "acknowledged_kept"),
         (Bug::LyingDisk, "lying_disk", "acknowledged_kept"),
         (Bug::MuteStore, "mute_store", "progress"),
+        (Bug::RetractedVote, "retracted_vote", "log_safety"),
         (Bug::SecondStatement, "second_statement", "one_receipt"),
         (Bug::StaleLeader, "stale_leader", "one_leader"),
         (Bug::StaleRead, "stale_read", "fresh_reads"),
@@ -153,6 +156,7 @@ pub fn bugs(bug: Option<Bug>, node: NodeId, draws: Draws) -> Bugs {
         Some(Bug::LostVote) => Box::new(lost_vote::LostVote),
         Some(Bug::LyingDisk) => Box::new(lying_disk::LyingDisk),
         Some(Bug::MuteStore) => Box::new(mute_store::MuteStore(draws)),
+        Some(Bug::RetractedVote) => Box::new(retracted_vote::RetractedVote::default()),
         Some(Bug::SecondStatement) => Box::new(second_statement::SecondStatement(draws)),
         Some(Bug::StaleRead) => Box::new(stale_read::StaleRead),
         Some(Bug::StaleLeader) => Box::new(stale_leader::StaleLeader::new(node)),

@@ -168,6 +168,7 @@ impl Witness {
         }
         let mut seen = self.seen.borrow_mut();
         let disk = seen.disk(machine);
+        let before = disk.durable.vote;
         let read = disk.durable.write(write).is_ok();
         match write {
             Write::PutKv { namespace, key, .. } if namespace == UNSIGNED_NAMESPACE => {
@@ -185,7 +186,7 @@ impl Witness {
             _ if !read => self.look(Moment::Unreadable { machine, what: "a vote" }),
             Write::AppendLedger { entry, .. } => self.entered(machine, entry),
             Write::PutMeta { key: forgemesh_storage::MetaKey::RaftVote, .. } => {
-                vote.into_iter().for_each(|vote| self.voted(machine, vote));
+                vote.into_iter().for_each(|vote| self.voted(machine, before, vote));
             }
             _ => {}
         }
@@ -205,13 +206,15 @@ impl Witness {
             agreement.appended(machine, &disks[&machine].durable)
         };
         let Ok(news) = news else {
-            return self.look(Moment::Unreadable { machine, what: "the beginning of the log" });
+            return self.look(Moment::Unreadable { machine, what: "what its log goes on from" });
         };
         let (kept, agreed, differs) = {
             let seen = self.seen.borrow();
             let kept = seen.disks.get(&machine).and_then(|disk| disk.durable.entry(index)).cloned();
             let kept: Kept = kept.expect("invariant: it was appended just now");
-            let agreed = seen.agreement.binding(index, kept.term).cloned();
+            let vote = seen.disks.get(&machine).and_then(|disk| disk.durable.vote);
+            let term = vote.map_or(kept.term, |vote| vote.term.max(kept.term));
+            let agreed = seen.agreement.binding(index, term).cloned();
             (kept, agreed, seen.differs(machine, index))
         };
         self.look(Moment::Logged { machine, index, kept: &kept, agreed: agreed.as_ref(), differs });
@@ -219,7 +222,9 @@ impl Witness {
     }
 
     /// A member has voted, or knows who was elected.
-    fn voted(&self, machine: usize, ballot: Ballot) {
+    fn voted(&self, machine: usize, before: Option<Ballot>, ballot: Ballot) {
+        let before = before.map_or(0, |vote| vote.term);
+        self.look(Moment::Voted { machine, before, term: ballot.term });
         if let (true, Some(leader)) = (ballot.elected, ballot.member) {
             self.led(machine, ballot.term, leader);
         }

@@ -75,14 +75,12 @@ class Line:
         return self.ask({"do": "submit", "envelope": envelope(shards)})["job_id"]
 
     def artifact(self, job, kind):
-        import base64
-
         self.send({"do": "artifact", "job": job, "kind": kind})
         parts = []
         while True:
             answer = self.read()
             if "part" in answer:
-                parts.append(base64.b64decode(answer["part"]))
+                parts.append(self.reader.read(answer["part"]))
             elif "ok" in answer:
                 return json.loads(b"".join(parts))
             elif "error" in answer:

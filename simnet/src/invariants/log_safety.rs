@@ -1,7 +1,9 @@
-//! An entry is the same wherever its index and term are; and what is agreed on stays: no member takes such an entry back,
-//! none gets another one at its index from a leader of the term in which it was agreed on or of a later one, no member's snapshot stands for one that
-//! is not agreed on. (A deposed leader may append to its own end until it hears of it, and takes that back.) Source:
-//! Ongaro and Ousterhout 2014, sections 5.3, "Log Matching", and 5.4, "Leader Completeness".
+//! An entry is the same wherever its index and term are; and what is agreed on stays: from the term in which it was agreed
+//! on, no member that votes in that term or a later one takes such an entry back or gets another one at its index, and no
+//! member's snapshot stands for one that is not agreed on. (A leader of an earlier term may append to its own end, and to
+//! that of others who have heard of no later one, until it hears of it; that is taken back.) No vote is of an earlier term
+//! than the one before. Source: Ongaro and Ousterhout 2014, figure 2 and sections 5.3, "Log Matching", and 5.4, "Leader
+//! Completeness".
 
 use super::{Invariant, Moment, View};
 
@@ -31,7 +33,10 @@ impl Invariant for LogSafety {
             Moment::Snapshot { machine, index, agreed } if index >= agreed => Err(format!(
                 "machine {machine} has a snapshot after entry {index}, and {agreed} entries are agreed on"
             )),
-            Moment::Truncated { .. } | Moment::Snapshot { .. } => Ok(true),
+            Moment::Voted { machine, before, term } if term < before => {
+                Err(format!("machine {machine} votes in term {term}, and has voted in term {before}"))
+            }
+            Moment::Truncated { .. } | Moment::Snapshot { .. } | Moment::Voted { .. } => Ok(true),
             _ => Ok(false),
         }
     }
