@@ -38,6 +38,11 @@ impl Plan {
         self.paths.div_ceil(self.leaf_paths)
     }
 
+    /// The estimate for one leaf on one core, in nanoseconds.
+    pub fn leaf_ns(&self) -> u64 {
+        self.estimate_ns / self.leaves().max(1)
+    }
+
     /// The paths of one leaf.
     pub fn leaf_range(&self, leaf: u64) -> Range<u64> {
         let first = leaf * self.leaf_paths;

@@ -38,13 +38,15 @@ impl Disk {
     /// A disk of its own with an empty database on it; `seed` decides what is random about it.
     pub fn blank(seed: u64) -> Result<Disk, OpenError> {
         BLANK.with(|blank| {
-            if blank.get().is_none() {
-                let disk = testing::Disk::new(seed);
-                drop(Storage::with_volume(disk.clone())?);
-                blank.get_or_init(|| disk.image());
-            }
-            let image = blank.get().cloned().unwrap_or_default();
-            let disk = Disk(testing::Disk::with_image(seed, image));
+            let image = match blank.get() {
+                Some(image) => image,
+                None => {
+                    let disk = testing::Disk::new(seed);
+                    drop(Storage::with_volume(disk.clone())?);
+                    blank.get_or_init(|| disk.image())
+                }
+            };
+            let disk = Disk(testing::Disk::with_image(seed, image.clone()));
             disk.set_room(Room::Enough);
             Ok(disk)
         })
@@ -62,14 +64,17 @@ impl Disk {
 
     /// After `changes` more writes, resizes and syncs every one of them fails, or a single one if it does so `once`.
     pub fn fail_after(&self, changes: u64, once: bool) {
-        let when = if once { When::After(changes) } else { When::Since(changes) };
-        self.0.fail(Action::Change, when, ErrorKind::Other);
+        self.fail(Action::Change, changes, once);
     }
 
     /// After so many more reads every one of them fails, or a single one if it does so `once`.
     pub fn fail_reads(&self, passed: u64, once: bool) {
+        self.fail(Action::Read, passed, once);
+    }
+
+    fn fail(&self, action: Action, passed: u64, once: bool) {
         let when = if once { When::After(passed) } else { When::Since(passed) };
-        self.0.fail(Action::Read, when, ErrorKind::Other);
+        self.0.fail(action, when, ErrorKind::Other);
     }
 
     /// The process dies at the change after so many, in the middle of whatever it writes.

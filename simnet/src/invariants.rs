@@ -32,8 +32,8 @@ use crate::known::Known;
 pub enum Moment<'a> {
     /// An entry is agreed on, and the observer has applied it.
     Applied { entry: &'a Entry, outcome: &'a Result<Applied, Rejected> },
-    /// A member has durably appended an entry; what is agreed on at that index, if it binds a leader of the member's term; a member that has another
-    /// entry of the same index and term.
+    /// A member has durably appended an entry; what is agreed on at that index, if it binds a leader of the member's term; a
+    /// member that has another entry of the same index and term.
     Logged { machine: usize, index: u64, kept: &'a Kept, agreed: Option<&'a Kept>, differs: Option<usize> },
     /// A member takes back the entries from here on; the first of them that is agreed on and binds a leader of its term.
     Truncated { machine: usize, from: u64, agreed: Option<u64> },

@@ -57,10 +57,9 @@ pub fn perform(work: Work, storage: &Storage) -> Done {
 pub fn shard_ns(contract: &Contract, run: &StageRun) -> u64 {
     let leaf_ns = MEMO.with(|memo| {
         let known = &mut memo.kept.borrow_mut().leaf_ns;
-        *known.entry(contract.hash()).or_insert_with(|| {
-            let job = Job::of_contract(contract.clone()).ok();
-            job.map_or(0, |job| job.plan().estimate_ns / job.plan().leaves().max(1))
-        })
+        *known
+            .entry(contract.hash())
+            .or_insert_with(|| Job::of_contract(contract.clone()).map_or(0, |job| job.plan().leaf_ns()))
     });
     leaf_ns * run.stage.leaves_per_shard
 }

@@ -210,10 +210,9 @@ impl Witness {
         };
         let (kept, agreed, differs) = {
             let seen = self.seen.borrow();
-            let kept = seen.disks.get(&machine).and_then(|disk| disk.durable.entry(index)).cloned();
-            let kept: Kept = kept.expect("invariant: it was appended just now");
-            let vote = seen.disks.get(&machine).and_then(|disk| disk.durable.vote);
-            let term = vote.map_or(kept.term, |vote| vote.term.max(kept.term));
+            let durable = &seen.disks[&machine].durable;
+            let kept = durable.entry(index).cloned().expect("invariant: it was appended just now");
+            let term = durable.vote.map_or(kept.term, |vote| vote.term.max(kept.term));
             let agreed = seen.agreement.binding(index, term).cloned();
             (kept, agreed, seen.differs(machine, index))
         };

@@ -3,10 +3,8 @@
 //!
 //! `FORGEMESH_EVERY_WRITE=all` finishes the job from every image, not from a sample.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::pending;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use forgemesh_kernel::backend::Isa;
@@ -125,7 +123,7 @@ impl World {
         World { secret, genesis, submission }
     }
 
-    /// One life on `disk`, until the job is in the books.
+    /// One life on `disk`, until the job is in the books and what is no longer needed has had time to go.
     fn live(&self, disk: &Disk, hasty: bool) -> Life {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
@@ -145,12 +143,11 @@ impl World {
             };
             let driver = boot(&storage, parts).expect("it boots");
             let handle = driver.handle();
-            let (accepted, recorded) = (Rc::new(RefCell::new(0)), Rc::new(RefCell::new(0)));
             let client = async {
                 let mut reports = handle.watch();
                 let request = Request::Submit(Box::new(self.submission.clone()));
                 let Ok(Reply::Accepted(job)) = handle.request(request).await else { panic!("refused") };
-                *accepted.borrow_mut() = disk.counts().changes();
+                let accepted = disk.counts().changes();
                 while storage.job(&job.0).expect("it reads").is_none() {
                     // Whose store promises too early is told too early, and not again.
                     let report = tokio::time::timeout(Duration::from_secs(1), reports.recv()).await;
@@ -158,17 +155,14 @@ impl World {
                         pending::<()>().await;
                     }
                 }
-                *recorded.borrow_mut() = disk.counts().changes();
-                // What follows: what is no longer needed goes.
+                let recorded = disk.counts().changes();
                 tokio::time::sleep(Duration::from_secs(5)).await;
-                job
+                Life { job, accepted, recorded }
             };
-            let job = tokio::select! {
+            tokio::select! {
                 ended = driver.run(|| NOW_MS, pending()) => panic!("{ended:?}"),
-                job = client => job,
-            };
-            let (accepted, recorded) = (*accepted.borrow(), *recorded.borrow());
-            Life { job, accepted, recorded }
+                life = client => life,
+            }
         })
     }
 }

@@ -593,6 +593,5 @@ pub(crate) fn is_reliable(job: &JobRecord, agent: &NodeId) -> bool {
 
 /// The static estimate of one shard of the job's current stage on one thread, in nanoseconds.
 pub(crate) fn shard_ns(job: &JobRecord) -> u64 {
-    let leaf_ns = job.plan.estimate_ns / job.plan.leaves().max(1);
-    leaf_ns.saturating_mul(job.run().stage.leaves_per_shard).max(1)
+    job.plan.leaf_ns().saturating_mul(job.run().stage.leaves_per_shard).max(1)
 }

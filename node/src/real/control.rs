@@ -1,8 +1,8 @@
 //! The control socket of a running node: a Unix socket in its data folder, for its operator alone.
 //!
-//! A client sends one JSON object a line and gets lines back: any number of `{"event": …}` and `{"part": bytes}`, the latter with
-//! so many bytes after its end, then one `{"ok": …}` or `{"error": …}`. Owns the socket and the lines; what a request means is
-//! the desk's. Must never read more than it has room for, nor let one client keep another waiting.
+//! A client sends one JSON object a line and gets lines back: any number of `{"event": …}` and `{"part": length}`, the latter
+//! with so many bytes after its line, then one `{"ok": …}` or `{"error": …}`. Owns the socket and the lines; what a request
+//! means is the desk's. Must never read more than it has room for, nor let one client keep another waiting.
 
 pub mod request;
 
