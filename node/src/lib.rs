@@ -18,6 +18,7 @@ pub mod garbage;
 mod held;
 pub mod job_file;
 mod log;
+pub mod outage;
 pub mod perform;
 #[cfg(feature = "cli")]
 pub mod picture;

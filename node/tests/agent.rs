@@ -379,6 +379,29 @@ fn a_node_lends_what_its_operator_allows() {
     assert_eq!(hello(&rig).accepts, 0);
 }
 
+/// An agent without room says so at once and is lent nothing; with room again it says that, too.
+#[test]
+fn an_agent_whose_disk_is_nearly_full_takes_no_more() {
+    let mut rig = Rig::new();
+    let accepts = |rig: &mut Rig| {
+        rig.now.up_ms += 1;
+        rig.hand(Input::Tick);
+        let mut hellos = rig.sent.drain(..).filter_map(|message| match message {
+            Message::Hello(hello) => Some(hello.accepts),
+            _ => None,
+        });
+        hellos.next_back()
+    };
+    rig.by_hub(logged(0, Hash::ZERO));
+    rig.now.up_ms += 2_000;
+    let willing = accepts(&mut rig).expect("a hello");
+    assert!(willing > 0);
+    rig.hand(Input::DiskLow(true));
+    assert_eq!(accepts(&mut rig).or_else(|| accepts(&mut rig)), Some(0));
+    rig.hand(Input::DiskLow(false));
+    assert_eq!(accepts(&mut rig), Some(willing));
+}
+
 /// A private agent looks at what the client has signed; a leader that forgets its list, or lies, gets nothing.
 #[test]
 fn a_private_agent_takes_only_what_its_clients_have_signed() {

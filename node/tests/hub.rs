@@ -10,6 +10,7 @@ mod hub {
     mod cause;
     mod durable;
     mod enrolment;
+    mod full_disk;
     mod hostile;
     mod lending;
     mod losing;

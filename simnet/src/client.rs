@@ -14,6 +14,7 @@ use tokio::time::{Duration, sleep, sleep_until};
 
 use crate::draws::Draws;
 use crate::machine::{Ground, Machine};
+use crate::witness::Witness;
 use crate::world::{Answer, Broken, EPOCH_MS};
 
 /// Until the next node is asked.
@@ -42,7 +43,7 @@ impl Client {
         let submission = Signed::new(submission, mesh, &self.secret);
         let id = submission.job_id(mesh);
         sleep_until(ground.trace.started() + Duration::from_millis(self.at_ms)).await;
-        let mut nodes = Nodes::new(machines, ground.seed, self.number);
+        let mut nodes = Nodes::new(machines, &ground, self.number);
         let reply = nodes.ask(|| Request::Submit(Box::new(submission.clone()))).await;
         ground.trace.step("answer", self.number as u64, Hash::blob(format!("{reply:?}").as_bytes()));
         match reply {
@@ -66,13 +67,14 @@ impl Client {
 pub(crate) struct Nodes {
     machines: Rc<Vec<Machine>>,
     turn: usize,
+    witness: Witness,
 }
 
 impl Nodes {
-    pub fn new(machines: Rc<Vec<Machine>>, seed: u64, client: usize) -> Nodes {
+    pub fn new(machines: Rc<Vec<Machine>>, ground: &Ground, client: usize) -> Nodes {
         let last = machines.len() as u64 - 1;
-        let turn = Draws::new(seed, &format!("client {client}")).between(0, last) as usize;
-        Nodes { machines, turn }
+        let turn = Draws::new(ground.seed, &format!("client {client}")).between(0, last) as usize;
+        Nodes { machines, turn, witness: ground.witness.clone() }
     }
 
     /// Asks one node after the other, until one answers.
@@ -80,22 +82,18 @@ impl Nodes {
         loop {
             if let Some(handle) = self.machines[self.turn % self.machines.len()].handle() {
                 match handle.request(request()).await {
-                    Ok(reply) if is_final(&reply) => return reply,
-                    // It is full, knows no leader, or has stopped.
-                    Ok(_) | Err(_) => {}
+                    Ok(Reply::DiskLow) => self.witness.refused_for_room(),
+                    // A leader without room.
+                    Ok(Reply::RefusedByHub(reason)) if reason.contains("try again later") => {
+                        self.witness.refused_for_room();
+                    }
+                    // It is full of questions, knows no leader, or has stopped.
+                    Ok(Reply::Busy | Reply::NoAnswer) | Err(_) => {}
+                    Ok(reply) => return reply,
                 }
             }
             self.turn += 1;
             sleep(AGAIN).await;
         }
-    }
-}
-
-fn is_final(reply: &Reply) -> bool {
-    match reply {
-        Reply::DiskLow | Reply::Busy | Reply::NoAnswer => false,
-        // A leader without room.
-        Reply::RefusedByHub(reason) => !reason.contains("try again later"),
-        _ => true,
     }
 }

@@ -117,7 +117,9 @@ impl Executor for ModelledExecutor {
         let mut bugs = self.bugs.borrow_mut();
         let done = match (bugs.done(&work), &work) {
             (Some(done), _) => done,
-            (None, Work::Run { contract, .. }) if self.ills.fails(contract) => failed(),
+            (None, Work::Run { contract, run, shard }) if self.ills.fails(contract, run.number, *shard) => {
+                failed()
+            }
             (None, _) => self.conduct.perform(work, &self.storage),
         };
         let mut done = bugs.ended(done);

@@ -9,6 +9,7 @@ pub mod disk_error;
 pub mod disk_full;
 pub mod execution;
 pub mod leader_isolation;
+pub mod mid_send;
 pub mod partition;
 pub mod pause;
 pub mod read_error;
@@ -41,6 +42,8 @@ pub enum What {
     Off { machine: usize, way: Unsynced },
     /// Dies at the step of its ports that comes after so many.
     Fuse { machine: usize, steps: u64, way: Unsynced },
+    /// Dies before it sends a letter more than so many.
+    MidSend { machine: usize, letters: u64, way: Unsynced },
     /// Leaves the mesh, comes back at the end.
     Away { machine: usize },
     /// Off for so long that another takes its seat in the hub.
@@ -89,6 +92,7 @@ pub enum Class {
     BlobLoss,
     SeatLoss,
     ReadError,
+    MidSend,
 }
 
 /// What faults are drawn for.
@@ -146,7 +150,7 @@ pub fn way(draws: &mut Draws) -> Unsynced {
 pub type Drawer = fn(&Field, &mut Draws) -> Vec<Fault>;
 
 /// Every class with how it draws.
-pub const CLASSES: [(Class, &str, Drawer); 14] = [
+pub const CLASSES: [(Class, &str, Drawer); 15] = [
     (Class::Crash, "crash", crash::draw),
     (Class::Churn, "churn", churn::draw),
     (Class::Pause, "pause", pause::draw),
@@ -161,6 +165,7 @@ pub const CLASSES: [(Class, &str, Drawer); 14] = [
     (Class::BlobLoss, "blob_loss", blob_loss::draw),
     (Class::SeatLoss, "seat_loss", seat_loss::draw),
     (Class::ReadError, "read_error", read_error::draw),
+    (Class::MidSend, "mid_send", mid_send::draw),
 ];
 
 impl What {
@@ -168,6 +173,7 @@ impl What {
     pub fn class(&self) -> Class {
         match self {
             What::Off { .. } | What::Fuse { .. } | What::MidWrite { .. } => Class::Crash,
+            What::MidSend { .. } => Class::MidSend,
             What::Away { .. } => Class::Churn,
             What::Pause { .. } => Class::Pause,
             What::Clock { .. } => Class::Clock,
@@ -196,7 +202,8 @@ impl Fault {
             What::Off { machine, way } | What::SeatLoss { machine, way } => {
                 crash::off(&machines[*machine], *way);
             }
-            What::Fuse { machine, steps, way } => machines[*machine].arm(*steps, *way),
+            What::Fuse { machine, steps, way } => machines[*machine].arm(Class::Crash, *steps, *way),
+            What::MidSend { machine, letters, way } => mid_send::begin(&machines[*machine], *letters, *way),
             What::Away { machine } => churn::leave(&machines[*machine], self.at_ms),
             What::Pause { machine } => pause::begin(&machines[*machine], self.for_ms),
             What::Clock { machine, by_ms } => machines[*machine].step_clock(*by_ms),
@@ -236,6 +243,7 @@ impl Fault {
             What::Isolate { .. } => leader.is_some_and(|leader| lives(&leader)),
             What::Weather(_) => (0..machines.len()).any(|machine| lives(&machine)),
             What::Fuse { .. }
+            | What::MidSend { .. }
             | What::DiskFull { .. }
             | What::MidWrite { .. }
             | What::DiskError { .. }
@@ -256,6 +264,7 @@ impl Fault {
             What::DiskFull { machine, .. } => disk_full::end(&machines[*machine]),
             What::Execution { machine } => machines[*machine].ills().end_failing(),
             What::Fuse { .. }
+            | What::MidSend { .. }
             | What::MidWrite { .. }
             | What::Pause { .. }
             | What::Clock { .. }

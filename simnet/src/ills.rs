@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use forgemesh_protocol::contract::Contract;
+use forgemesh_protocol::id::NodeId;
 use forgemesh_storage::{Batch, Storage, Write};
 
 use crate::faults::Class;
@@ -19,6 +20,7 @@ pub struct Ills(Rc<Inner>);
 
 struct Inner {
     witness: Witness,
+    node: NodeId,
     /// Given, and not struck yet.
     due: RefCell<BTreeSet<Class>>,
     /// Faults under which its executor fails now.
@@ -29,9 +31,9 @@ struct Inner {
 
 impl Ills {
     /// A machine in good order.
-    pub fn new(witness: Witness) -> Ills {
+    pub fn new(witness: Witness, node: NodeId) -> Ills {
         let (due, failing, losing) = Default::default();
-        Ills(Rc::new(Inner { witness, due, failing, losing }))
+        Ills(Rc::new(Inner { witness, node, due, failing, losing }))
     }
 
     /// A fault of this class will strike, or never.
@@ -65,12 +67,12 @@ impl Ills {
         }
     }
 
-    /// Does this shard of a contract fail?
-    pub fn fails(&self, contract: &Contract) -> bool {
+    /// Does this shard of a contract's stage fail?
+    pub fn fails(&self, contract: &Contract, stage: u64, shard: u64) -> bool {
         let fails = self.0.failing.get() > 0;
         if fails {
             self.strike(Class::Execution);
-            self.0.witness.failed_shard(contract.hash());
+            self.0.witness.failed_shard(contract.hash(), stage, shard);
         }
         fails
     }
@@ -95,7 +97,7 @@ impl Ills {
         if blobs == 0 {
             return;
         }
-        let mut gone = Batch::new();
+        let (mut gone, mut lost) = (Batch::new(), Vec::new());
         for write in batch.writes() {
             let Write::PutBlob { blob } = write else { continue };
             if blobs == 0 || !self.0.witness.is_accumulator(&blob.hash()) {
@@ -106,13 +108,14 @@ impl Ills {
                 continue;
             }
             gone.delete_blob(blob.hash());
-            self.0.witness.lost(blob.hash());
+            lost.push(blob.hash());
             blobs -= 1;
         }
         self.0.losing.set((after, blobs));
         // A disk that fails meanwhile ends the life at its next batch.
         if !gone.writes().is_empty() && storage.commit(&gone).is_ok() {
             self.strike(Class::BlobLoss);
+            lost.into_iter().for_each(|blob| self.0.witness.lost(self.0.node, blob));
         }
     }
 }

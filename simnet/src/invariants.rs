@@ -2,6 +2,7 @@
 //! planted bug that breaks it (`planted/`, `PLANTED.md`).
 
 pub mod acknowledged_kept;
+pub mod chain_unforked;
 pub mod failed_for_cause;
 pub mod fresh_reads;
 pub mod honest_unblamed;
@@ -20,6 +21,7 @@ use forgemesh_consensus::machine::{Applied, Hub, Rejected};
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_node::core::Queue;
 use forgemesh_node::job_file::JobFile;
+use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_storage::Storage;
@@ -43,6 +45,8 @@ pub enum Moment<'a> {
     Voted { machine: usize, before: u64, term: u64 },
     /// This node leads in this term: it says so, or a member has noted it.
     Led { machine: usize, term: u64, leader: NodeId },
+    /// An agent sends a link of its chain.
+    Attested { agent: NodeId, seq: u64, digest: Hash },
     /// A client is told that its job is accepted.
     Acknowledged { job: JobId },
     /// A member was current and had so many log entries, where `floor` had been shown before it was asked; a job that had
@@ -60,8 +64,8 @@ pub enum Moment<'a> {
     Booted { machine: usize, hub: &'a Hub, expected: Option<&'a Hub> },
     /// A machine's disk is lost, and all that was on it.
     Replaced { machine: usize },
-    /// What waits inside one machine, and the parcels at its door.
-    Beat { machine: usize, waiting: Waiting, parcels: usize },
+    /// What waits inside one machine.
+    Beat { machine: usize, waiting: Waiting },
     /// What a node says of the queues within it.
     Queues { machine: usize, queues: &'a [Queue] },
     /// The world was healed and given time; the disks of the members in good order are opened as a stranger would.
@@ -101,6 +105,7 @@ pub trait Invariant {
 pub fn all() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(acknowledged_kept::AcknowledgedKept),
+        Box::new(chain_unforked::ChainUnforked::default()),
         Box::new(failed_for_cause::FailedForCause),
         Box::new(fresh_reads::FreshReads),
         Box::new(honest_unblamed::HonestUnblamed),

@@ -1,6 +1,6 @@
 //! What is known of a world beside what its nodes say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
@@ -14,12 +14,14 @@ pub struct Known {
     pub acknowledged: BTreeSet<JobId>,
     /// Jobs that their submitters have asked to cancel.
     pub cancelled: BTreeSet<JobId>,
-    /// A disk has lost bits: evidence may be gone through nobody's fault.
-    pub rotten: bool,
-    /// Contracts of which a broken executor has failed healthy shards.
-    pub failed_shards: BTreeSet<Hash>,
-    /// Accumulators that a disk has lost.
-    pub lost: BTreeSet<Hash>,
+    /// Nodes whose disks have lost bits: evidence may be gone through nobody's fault.
+    pub rotten: BTreeSet<NodeId>,
+    /// Healthy shards that a broken executor has failed: contract, stage, shard.
+    pub failed_shards: BTreeSet<(Hash, u64, u64)>,
+    /// Accumulators that a node's disk has lost.
+    pub lost: BTreeSet<(NodeId, Hash)>,
+    /// What batches claim, by their digest: shards and their accumulators.
+    pub claims: BTreeMap<Hash, BTreeSet<(u64, Hash)>>,
 }
 
 /// What a read that begins now must show.

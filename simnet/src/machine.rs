@@ -8,11 +8,12 @@ use std::sync::Arc;
 use forgemesh_consensus::raft::{Failure, StartError};
 use forgemesh_node::boot::{BootError, Membership, Parts, boot};
 use forgemesh_node::driver::{DriverError, Handle};
+use forgemesh_node::outage::Outage;
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::keys::SecretKey;
-use forgemesh_storage::{CommitError, OpenError, ReadError};
+use forgemesh_storage::{CommitError, OpenError, ReadError, Storage};
 use tokio::time::{Duration, sleep};
 
 use crate::adversary::{self, Misdeed};
@@ -98,10 +99,8 @@ pub struct LifeCounts {
 /// How a life ended.
 enum End {
     Crashed,
-    /// The disk gave an error: the node has stopped by itself.
-    DiskFailed,
-    /// The disk had no room for what had to be written: so, too.
-    DiskFull,
+    /// The disk gave an error, or had no room for what had to be written: the node has stopped by itself.
+    Outage(Outage),
     /// The disk holds what cannot be read any more.
     Damaged(String),
 }
@@ -114,7 +113,7 @@ impl Machine {
         Ok(Machine(Rc::new(Inner {
             node,
             make,
-            ills: Ills::new(ground.witness.clone()),
+            ills: Ills::new(ground.witness.clone(), node),
             ground,
             disk: RefCell::new(Disk::blank(seed)?),
             unreadable: Cell::new(None),
@@ -171,10 +170,8 @@ impl Machine {
         }
         let storage = match disk.open() {
             Ok(storage) => Arc::new(storage),
-            Err(OpenError::DiskFull { .. }) => return Ok(End::DiskFull),
-            Err(OpenError::Io { .. }) => return Ok(End::DiskFailed),
             Err(OpenError::Corrupt { detail, .. }) => return Ok(End::Damaged(detail)),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Outage::of_open(&error).map(End::Outage).ok_or_else(|| error.into()),
         };
         match ground.witness.opened(make.number, audited.as_ref().unwrap_or(&storage)) {
             Ok(()) => {}
@@ -210,23 +207,20 @@ impl Machine {
             ills: self.0.ills.clone(),
             was_low: Cell::new(storage.room().low),
         };
-        let mesh =
-            ground.board.plug_in(self.0.node, make.number, trace.clone(), ground.witness.clone(), bugs);
+        let mesh = ground.board.plug_in(
+            self.0.node,
+            make.number,
+            trace.clone(),
+            ground.witness.clone(),
+            bugs,
+            fuse.clone(),
+        );
         let membership = Membership::Joined(ground.genesis.clone());
         let parts =
             Parts { secret: make.secret.clone(), membership, stand: make.stand, mesh, executor, store };
         let driver = match boot(&storage, parts) {
             Ok(driver) => driver,
-            Err(BootError::Commit(error)) => return of_commit(error),
-            Err(BootError::Read(error) | BootError::Log(StartError::Read(error))) => return of_read(error),
-            Err(
-                error @ (BootError::Damaged { .. }
-                | BootError::Snapshot(_)
-                | BootError::Charter(_)
-                | BootError::Logged(_)
-                | BootError::Log(StartError::Damaged { .. })),
-            ) => return Ok(End::Damaged(error.to_string())),
-            Err(error) => return Err(error.into()),
+            Err(error) => return of_boot(error),
         };
         if let Err(error) =
             ground.witness.booted(make.number, sound().as_ref().unwrap_or(&storage), driver.core().hub())
@@ -240,17 +234,23 @@ impl Machine {
         let ended = self.0.gate.run(driver.run(wall_ms, fuse.blown())).await;
         match ended {
             Ok(()) => Ok(End::Crashed),
-            Err(DriverError::Store(error)) => of_commit(error),
-            Err(DriverError::LogStart(StartError::Read(error))) => of_read(error),
-            Err(error @ DriverError::Forked) => Ok(End::Damaged(error.to_string())),
-            Err(DriverError::Halted(halted)) => Err(Broken::Halted { machine: make.number, halted }),
-            Err(DriverError::LogStart(error)) => Ok(End::Damaged(error.to_string())),
+            Err(error) => self.of_driver(error, &storage),
+        }
+    }
+
+    /// How a life ended whose node has stopped by itself.
+    fn of_driver(&self, error: DriverError, storage: &Storage) -> Result<End, Broken> {
+        let machine = self.0.make.number;
+        if let Some(outage) = Outage::of_driver(&error, storage) {
+            return Ok(End::Outage(outage));
+        }
+        match error {
+            DriverError::Store(error) => of_commit(error),
+            error @ (DriverError::Forked | DriverError::LogStart(_)) => Ok(End::Damaged(error.to_string())),
+            DriverError::Halted(halted) => Err(Broken::Halted { machine, halted }),
             // What it could not read or write is the disk's; a disk in good order does not fail it.
-            Err(DriverError::Log(Failure::Storage(detail))) if self.0.rotten.get() => {
-                Ok(End::Damaged(detail))
-            }
-            Err(DriverError::Log(Failure::Storage(_))) if storage.is_dead() => Ok(End::DiskFailed),
-            Err(DriverError::Log(failure)) => Err(Broken::Replica { machine: make.number, failure }),
+            DriverError::Log(Failure::Storage(detail)) if self.0.rotten.get() => Ok(End::Damaged(detail)),
+            DriverError::Log(failure) => Err(Broken::Replica { machine, failure }),
         }
     }
 
@@ -261,22 +261,25 @@ impl Machine {
         let disk = inner.disk.borrow().clone();
         let next = match end {
             End::Crashed => {
-                inner.ills.strike(Class::Crash);
+                let was_sending = inner.fuse.borrow().was_sending();
+                inner.ills.strike(if was_sending { Class::MidSend } else { Class::Crash });
                 counts.crashes += 1;
                 disk.after(inner.way.get())
             }
             // Not its error: it was the process that died, at a change of the disk.
-            End::DiskFailed | End::DiskFull if disk.is_dead() => {
+            End::Outage(_) if disk.is_dead() => {
                 inner.ills.strike(Class::Crash);
                 counts.crashes += 1;
                 disk.after(inner.way.get())
             }
-            End::DiskFailed | End::DiskFull => {
+            End::Outage(outage) => {
                 let failures = disk.failures();
-                let class = match end {
-                    End::DiskFull if failures.room > 0 => Some(Class::DiskFull),
+                let class = match outage {
+                    Outage::Full if failures.room > 0 => Some(Class::DiskFull),
                     _ if failures.reads > 0 => Some(Class::ReadError),
                     _ if failures.changes > 0 => Some(Class::DiskError),
+                    // Somebody has met the full disk before, and the handle was dead.
+                    _ if failures.room > 0 => Some(Class::DiskFull),
                     _ => None,
                 };
                 if class.is_none() && !inner.rotten.get() {
@@ -303,7 +306,7 @@ impl Machine {
             }
         };
         // The next disk and the next life have none of these.
-        [Class::Crash, Class::DiskError, Class::ReadError]
+        [Class::Crash, Class::DiskError, Class::ReadError, Class::MidSend]
             .into_iter()
             .for_each(|class| inner.ills.forget(class));
         inner.disk.replace(next);
@@ -342,14 +345,17 @@ impl Machine {
         self.0.held.change(|reasons| *reasons = reasons.saturating_sub(1));
     }
 
-    /// It dies after so many more steps of its ports.
-    pub fn arm(&self, steps: u64, way: Unsynced) {
+    /// It dies after so many more steps of its ports, or letters of its own.
+    pub fn arm(&self, class: Class, after: u64, way: Unsynced) {
         if !self.is_alive() {
             return;
         }
-        self.0.ills.expect(Class::Crash);
+        self.0.ills.expect(class);
         self.0.way.set(way);
-        self.0.fuse.borrow().arm(steps);
+        match class {
+            Class::MidSend => self.0.fuse.borrow().arm_letters(after),
+            _ => self.0.fuse.borrow().arm(after),
+        }
     }
 
     /// The process stands still.
@@ -434,19 +440,33 @@ impl Machine {
     }
 }
 
+fn of_boot(error: BootError) -> Result<End, Broken> {
+    match (Outage::of_boot(&error), error) {
+        (Some(outage), _) => Ok(End::Outage(outage)),
+        (None, BootError::Commit(error)) => of_commit(error),
+        (None, BootError::Read(error)) => of_read(error),
+        (
+            None,
+            error @ (BootError::Damaged { .. }
+            | BootError::Snapshot(_)
+            | BootError::Charter(_)
+            | BootError::Logged(_)
+            | BootError::Log(StartError::Read(_) | StartError::Damaged { .. })),
+        ) => Ok(End::Damaged(error.to_string())),
+        (None, error) => Err(error.into()),
+    }
+}
+
 fn of_commit(error: CommitError) -> Result<End, Broken> {
-    match error {
-        CommitError::DiskFull => Ok(End::DiskFull),
-        CommitError::Io { .. } | CommitError::Dead => Ok(End::DiskFailed),
-        CommitError::Damaged { detail } => Ok(End::Damaged(detail)),
-        error @ CommitError::Corrupt { .. } => Ok(End::Damaged(error.to_string())),
-        error => Err(Broken::Refused(error)),
+    match (Outage::of_commit(&error), error) {
+        (Some(outage), _) => Ok(End::Outage(outage)),
+        (None, error @ (CommitError::Damaged { .. } | CommitError::Corrupt { .. })) => {
+            Ok(End::Damaged(error.to_string()))
+        }
+        (None, error) => Err(Broken::Refused(error)),
     }
 }
 
 fn of_read(error: ReadError) -> Result<End, Broken> {
-    match error {
-        ReadError::Io { .. } | ReadError::Dead => Ok(End::DiskFailed),
-        error => Ok(End::Damaged(error.to_string())),
-    }
+    Ok(Outage::of_read(&error).map_or_else(|| End::Damaged(error.to_string()), End::Outage))
 }

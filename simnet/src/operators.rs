@@ -35,7 +35,7 @@ impl Operators {
         for (number, member) in self.members.iter().enumerate() {
             let consent = Signed::new(charter.clone(), ground.genesis.mesh_id(), member);
             let command = || EnrolmentCommand::Consent(consent.clone());
-            let mut nodes = Nodes::new(Rc::clone(&machines), ground.seed, number);
+            let mut nodes = Nodes::new(Rc::clone(&machines), &ground, number);
             // A quorum may have had its way before the last of them has spoken.
             let reply = nodes.ask(|| Request::Enrolment(Box::new(command()))).await;
             ground.trace.step("consent", number as u64, Hash::blob(format!("{reply:?}").as_bytes()));

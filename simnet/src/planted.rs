@@ -10,12 +10,14 @@ pub mod early_store;
 pub mod failing_reduction;
 pub mod false_accuser;
 pub mod forgotten_artifact;
+pub mod forgotten_link;
 pub mod greedy_books;
 pub mod hunt;
 pub mod lost_vote;
 pub mod lying_disk;
 pub mod mute_store;
 pub mod retracted_vote;
+pub mod rewritten_log;
 pub mod second_statement;
 pub mod stale_leader;
 pub mod stale_read;
@@ -99,11 +101,13 @@ pub enum Bug {
     FailingReduction,
     FalseAccuser,
     ForgottenArtifact,
+    ForgottenLink,
     GreedyBooks,
     LostVote,
     LyingDisk,
     MuteStore,
     RetractedVote,
+    RewrittenLog,
     SecondStatement,
     StaleLeader,
     StaleRead,
@@ -112,7 +116,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, with their names and the invariants that must catch them.
-    pub const ALL: [(Bug, &'static str, &'static str); 18] = [
+    pub const ALL: [(Bug, &'static str, &'static str); 20] = [
         (Bug::AlteredEntry, "altered_entry", "log_safety"),
         (Bug::BlindChecker, "blind_checker", "result_correct"),
         (Bug::BoastfulExecutor, "boastful_executor", "queues_bounded"),
@@ -122,11 +126,13 @@ impl Bug {
         (Bug::FailingReduction, "failing_reduction", "failed_for_cause"),
         (Bug::FalseAccuser, "false_accuser", "honest_unblamed"),
         (Bug::ForgottenArtifact, "forgotten_artifact", "replay_matches"),
+        (Bug::ForgottenLink, "forgotten_link", "chain_unforked"),
         (Bug::GreedyBooks, "greedy_books", "ledger_chains"),
         (Bug::LostVote, "lost_vote", "acknowledged_kept"),
         (Bug::LyingDisk, "lying_disk", "acknowledged_kept"),
         (Bug::MuteStore, "mute_store", "progress"),
         (Bug::RetractedVote, "retracted_vote", "log_safety"),
+        (Bug::RewrittenLog, "rewritten_log", "log_safety"),
         (Bug::SecondStatement, "second_statement", "one_receipt"),
         (Bug::StaleLeader, "stale_leader", "one_leader"),
         (Bug::StaleRead, "stale_read", "fresh_reads"),
@@ -152,11 +158,13 @@ pub fn bugs(bug: Option<Bug>, node: NodeId, draws: Draws) -> Bugs {
         Some(Bug::FailingReduction) => Box::new(failing_reduction::FailingReduction),
         Some(Bug::FalseAccuser) => Box::new(false_accuser::FalseAccuser(draws)),
         Some(Bug::ForgottenArtifact) => Box::new(forgotten_artifact::ForgottenArtifact(draws)),
+        Some(Bug::ForgottenLink) => Box::new(forgotten_link::ForgottenLink),
         Some(Bug::GreedyBooks) => Box::new(greedy_books::GreedyBooks(draws)),
         Some(Bug::LostVote) => Box::new(lost_vote::LostVote),
         Some(Bug::LyingDisk) => Box::new(lying_disk::LyingDisk),
         Some(Bug::MuteStore) => Box::new(mute_store::MuteStore(draws)),
         Some(Bug::RetractedVote) => Box::new(retracted_vote::RetractedVote::default()),
+        Some(Bug::RewrittenLog) => Box::new(rewritten_log::RewrittenLog::default()),
         Some(Bug::SecondStatement) => Box::new(second_statement::SecondStatement(draws)),
         Some(Bug::StaleRead) => Box::new(stale_read::StaleRead),
         Some(Bug::StaleLeader) => Box::new(stale_leader::StaleLeader::new(node)),

@@ -44,6 +44,19 @@ pub struct Wish {
     pub bug: Option<Bug>,
 }
 
+/// The classes of fault that a seed has if nobody says otherwise.
+pub fn classes(seed: u64) -> Vec<String> {
+    let on = CLASSES.iter().filter(|(_, name, _)| drawing(seed, name).1);
+    on.map(|(_, name, _)| (*name).to_owned()).collect()
+}
+
+/// What draws the faults of a class, and whether the seed has it.
+fn drawing(seed: u64, name: &str) -> (Draws, bool) {
+    let mut draws = Draws::new(seed, name);
+    let on = draws.between(0, 1) == 0;
+    (draws, on)
+}
+
 /// How long a world runs if nobody says otherwise.
 const SPAN_MS: u64 = 120_000;
 
@@ -62,11 +75,10 @@ impl Scenario {
         let field =
             Field { machines, span_ms, hubs, standbys, arrivals: jobs.iter().map(|job| job.at_ms).collect() };
         let mut faults = Vec::new();
+        let own = classes(seed);
         for (_, name, draw) in CLASSES {
-            let mut draws = Draws::new(seed, name);
-            let on = draws.between(0, 1) == 0;
-            let wished = wish.classes.as_ref().map(|classes| classes.iter().any(|class| class == name));
-            if wished.unwrap_or(on) {
+            let mut draws = drawing(seed, name).0;
+            if wish.classes.as_ref().unwrap_or(&own).iter().any(|class| class == name) {
                 faults.extend(draw(&field, &mut draws));
             }
         }
@@ -90,7 +102,10 @@ impl Scenario {
             Some(Bug::LyingDisk) => {
                 self.faults.retain(|fault| !matches!(fault.what, What::DiskError { .. }));
                 self.faults.iter_mut().for_each(|fault| match &mut fault.what {
-                    What::Off { way, .. } | What::Fuse { way, .. } | What::MidWrite { way, .. } => {
+                    What::Off { way, .. }
+                    | What::Fuse { way, .. }
+                    | What::MidSend { way, .. }
+                    | What::MidWrite { way, .. } => {
                         *way = Unsynced::Lost;
                     }
                     _ => {}

@@ -3,7 +3,6 @@
 
 use crate::limits;
 use crate::scenario::Scenario;
-use crate::world::run;
 
 /// What of a failing scenario is needed to make it fail, by the numbers of its faults and of its jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +21,18 @@ impl Shortened {
     }
 }
 
-/// The shortest lists found within the bound on runs; the scenario must have failed as `kind`.
-pub fn shorten(scenario: &Scenario, kind: &str) -> Shortened {
+/// The shortest lists found within the bound on runs; the scenario must have failed as `kind`. `run` says how one fails, if
+/// it does.
+pub fn shorten(
+    scenario: &Scenario,
+    kind: &str,
+    mut run: impl FnMut(&Scenario) -> Option<String>,
+) -> Shortened {
     let mut runs = 0;
     let mut fails = |faults: &[usize], jobs: &[usize]| {
         runs += 1;
         runs <= limits::SHORTENING_RUNS
-            && run(&scenario.only(Some(faults), Some(jobs))).is_err_and(|broken| broken.kind() == kind)
+            && run(&scenario.only(Some(faults), Some(jobs))).is_some_and(|broken| broken == kind)
     };
     let Shortened { mut faults, mut jobs, .. } = Shortened::whole(scenario);
     // With fewer jobs, fewer faults may do.

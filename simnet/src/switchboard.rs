@@ -17,6 +17,8 @@ use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::draws::Draws;
+use crate::fuse::Fuse;
+use crate::invariants::Moment;
 use crate::letter;
 use crate::limits;
 use crate::planted::Bugs;
@@ -56,8 +58,6 @@ pub struct Counts {
     pub nobody: u64,
     /// Arrived at a full inbox.
     pub overflowed: u64,
-    /// Refused by the decoder.
-    pub malformed: u64,
 }
 
 /// One machine, or all.
@@ -135,6 +135,7 @@ impl Switchboard {
         trace: Trace,
         witness: Witness,
         bugs: Bugs,
+        fuse: Fuse,
     ) -> Endpoint {
         let mut board = self.0.borrow_mut();
         let now = Instant::now();
@@ -144,7 +145,7 @@ impl Switchboard {
         let gone = std::mem::replace(&mut inbox.parcels, on_their_way).len() as u64;
         let arrived = Rc::clone(&inbox.arrived);
         board.counts.nobody += gone;
-        Endpoint { board: self.clone(), node, machine, arrived, trace, witness, bugs }
+        Endpoint { board: self.clone(), node, machine, arrived, trace, witness, bugs, fuse }
     }
 
     /// What the links do from now on.
@@ -167,11 +168,6 @@ impl Switchboard {
     /// What became of all parcels.
     pub fn counts(&self) -> Counts {
         self.0.borrow().counts
-    }
-
-    /// Parcels that wait at a machine or are on their way to it.
-    pub fn waiting(&self, node: &NodeId) -> usize {
-        self.0.borrow().inboxes.get(node).map_or(0, |inbox| inbox.parcels.len())
     }
 }
 
@@ -249,6 +245,7 @@ pub struct Endpoint {
     trace: Trace,
     witness: Witness,
     bugs: Bugs,
+    fuse: Fuse,
 }
 
 impl Endpoint {
@@ -264,7 +261,9 @@ impl Endpoint {
         let mut board = self.board.0.borrow_mut();
         let (_, parcel) = board.inboxes.get_mut(&self.node)?.parcels.pop_first()?;
         let Ok(message) = letter::decode(&parcel.bytes) else {
-            board.counts.malformed += 1;
+            // No node of this mesh forges bytes.
+            let (machine, what) = (self.machine, "a message of another node");
+            self.witness.look(Moment::Unreadable { machine, what });
             return None;
         };
         board.counts.delivered += 1;
@@ -281,6 +280,9 @@ impl Mesh for Endpoint {
             (bugs.besides(&message), bugs.forged(&message))
         };
         for message in [Some(message), besides].into_iter().flatten() {
+            if self.fuse.burn_letter() {
+                return;
+            }
             self.witness.sent(self.machine, self.node, &message);
             self.board.0.borrow_mut().post(self.node, to, letter::encode(&message));
         }
@@ -294,6 +296,9 @@ impl Mesh for Endpoint {
         let mut board = self.board.0.borrow_mut();
         let others: Vec<NodeId> = board.inboxes.keys().copied().filter(|node| *node != self.node).collect();
         for to in others {
+            if self.fuse.burn_letter() {
+                return;
+            }
             board.post(self.node, to, letter::encode(&message));
         }
     }

@@ -2,6 +2,8 @@
 //! has durably, counts the books as they are written, and has every invariant look at each step. It believes the disks
 //! alone, never what a node says of itself.
 
+mod told;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -10,14 +12,12 @@ use forgemesh_consensus::job::Reason;
 use forgemesh_consensus::machine::{Applied, Event, Hub};
 use forgemesh_consensus::raft::{Ballot, Committed, Logged};
 use forgemesh_node::job_file::{JobFile, UNSIGNED_NAMESPACE};
-use forgemesh_node::ports::Done;
 use forgemesh_protocol::canon;
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_protocol::limits;
-use forgemesh_protocol::wire::Message;
 use forgemesh_storage::{Batch, ReadError, Storage, Write};
 use serde::Serialize;
 use tokio::sync::Notify;
@@ -164,6 +164,8 @@ impl Witness {
                 self.seen.borrow_mut().count("snapshots");
             }
             Write::PutJob { record, .. } => self.recorded(machine, record),
+            Write::PutOutbox { attestation, .. } => self.attested(attestation),
+            Write::QuarantineBlob { .. } => self.seen.borrow_mut().count("quarantines"),
             _ => {}
         }
         let mut seen = self.seen.borrow_mut();
@@ -345,12 +347,6 @@ impl Witness {
         }
     }
 
-    /// A client was told that its job is accepted.
-    pub fn acknowledged(&self, job: JobId) {
-        self.look(Moment::Acknowledged { job });
-        self.seen.borrow_mut().known.acknowledged.insert(job);
-    }
-
     /// What a read that begins now must show.
     pub fn floor(&self) -> Floor {
         let seen = self.seen.borrow();
@@ -370,18 +366,6 @@ impl Witness {
         self.look(read);
         let mut seen = self.seen.borrow_mut();
         seen.shown = seen.shown.max(shown);
-    }
-
-    /// A submitter asks to cancel its job.
-    pub fn cancelled(&self, job: JobId) {
-        self.seen.borrow_mut().known.cancelled.insert(job);
-    }
-
-    /// A machine's disk has lost bits.
-    pub fn rotten(&self, machine: usize) {
-        let mut seen = self.seen.borrow_mut();
-        seen.known.rotten = true;
-        seen.disk(machine).is_rotten = true;
     }
 
     /// A machine's disk is beyond repair; a member's machine is gone with it, any other gets a blank one.
@@ -411,60 +395,6 @@ impl Witness {
     pub fn sound(&self) -> Vec<usize> {
         let seen = self.seen.borrow();
         seen.disks.iter().filter(|(_, disk)| disk.is_sound()).map(|(machine, _)| *machine).collect()
-    }
-
-    /// A fault has struck.
-    pub fn struck(&self, class: Class) {
-        *self.seen.borrow_mut().struck.entry(class).or_default() += 1;
-    }
-
-    /// A healthy shard of this contract failed on a broken executor.
-    pub fn failed_shard(&self, contract: Hash) {
-        self.seen.borrow_mut().known.failed_shards.insert(contract);
-    }
-
-    /// A disk has lost this accumulator.
-    pub fn lost(&self, blob: Hash) {
-        let mut seen = self.seen.borrow_mut();
-        seen.known.lost.insert(blob);
-        seen.count("blobs_lost");
-    }
-
-    /// A piece of work has ended on some machine.
-    pub fn ended(&self, done: &Done) {
-        let mut seen = self.seen.borrow_mut();
-        match done {
-            Done::Ran { claim, .. } => {
-                seen.accumulators.insert(claim.blob);
-            }
-            Done::Lacking { .. } => seen.count("reductions_lacking"),
-            Done::Unfit { .. } => seen.count("reductions_unfit"),
-            _ => {}
-        }
-    }
-
-    /// Whether a shard came to this.
-    pub fn is_accumulator(&self, blob: &Hash) -> bool {
-        self.seen.borrow().accumulators.contains(blob)
-    }
-
-    /// A machine sends a message.
-    pub fn sent(&self, machine: usize, from: NodeId, message: &Message) {
-        match message {
-            Message::Led { term, .. } => self.led(machine, *term, from),
-            Message::Lease(offer) => self.led(machine, offer.lease.body.term, offer.lease.key.id()),
-            Message::Hello(_) => self.seen.borrow_mut().count("hellos"),
-            _ => {}
-        }
-    }
-
-    /// A node told another, or itself, something that is rarely said.
-    pub fn said(&self, message: &Message) {
-        match message {
-            Message::ShardFailed { .. } => self.seen.borrow_mut().count("shard_failed"),
-            Message::NoBlob { .. } => self.seen.borrow_mut().count("no_blob"),
-            _ => {}
-        }
     }
 
     /// Faults that struck, by class.

@@ -369,8 +369,8 @@ async fn beat(
         ticks.tick().await;
         heartbeats.set(heartbeats.get() + 1);
         for machine in machines.iter() {
-            let (waiting, parcels) = (machine.gauge().read(), ground.board.waiting(&machine.node()));
-            ground.witness.look(Moment::Beat { machine: machine.number(), waiting, parcels });
+            let waiting = machine.gauge().read();
+            ground.witness.look(Moment::Beat { machine: machine.number(), waiting });
         }
     }
 }

@@ -4,6 +4,16 @@ use std::collections::BTreeSet;
 
 use forgemesh_simnet::invariants;
 use forgemesh_simnet::planted::{Bug, hunt};
+use forgemesh_simnet::scenario::{Scenario, Wish};
+use forgemesh_simnet::world::run;
+
+/// Entries that are written again as they were are the same on the disk in the end: only the rule on taking back sees it.
+#[test]
+fn what_is_agreed_on_is_not_even_taken_back_to_be_written_again() {
+    let wish = Wish { bug: Some(Bug::RewrittenLog), ..Wish::default() };
+    let broken = (1..20).find_map(|seed| run(&Scenario::random(seed, &wish)).err()).expect("it is caught");
+    assert!(broken.to_string().contains("takes back its log"), "{broken}");
+}
 
 #[test]
 fn every_invariant_can_fail_and_every_bug_is_caught() {

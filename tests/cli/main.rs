@@ -14,6 +14,7 @@ mod draws;
 mod failed_job;
 mod flips;
 mod foreign_receipts;
+mod full_disk;
 mod hostile_bundles;
 mod inspect;
 mod malformed;

@@ -219,17 +219,19 @@ impl Desk {
     /// Unfinished jobs, then final ones, newest first.
     async fn jobs(&self) -> Result<Answer, CliError> {
         let current = self.catch_up().await?;
-        let mut open = self.open_jobs().await?;
+        let open = self.open_jobs().await?;
         // Those that have just become final are in the books after this.
         let current = current && self.catch_up().await?;
-        let done = lookup::final_jobs(&self.storage)?;
-        let kept = |job: &JobId| self.storage.job(&job.0).map(|row| row.is_some());
-        let mut jobs = Vec::new();
-        for job in open.drain(..) {
-            if !kept(&job.job)? {
-                jobs.push(standing::open_job(&job));
+        let mut unfinished = Vec::new();
+        for job in open {
+            if self.storage.job(&job.job.0)?.is_none() {
+                unfinished.push(job);
             }
         }
+        // What enters the books now is listed there, and not as open too.
+        let done = lookup::final_jobs(&self.storage)?;
+        unfinished.retain(|job| done.iter().all(|row| row["job_id"] != json!(job.job)));
+        let mut jobs: Vec<Value> = unfinished.iter().map(standing::open_job).collect();
         jobs.extend(done);
         plain(json!({ "jobs": jobs, "current": current }))
     }
@@ -252,20 +254,19 @@ impl Desk {
             return Ok((Which::Final(job), None));
         }
         let current = self.catch_up().await?;
-        match self.look_up(name).await {
-            Ok((which, note)) if current || !matches!(which, Which::Open(_)) => Ok((which, note)),
-            Ok((which, _)) => Ok((which, Some(lookup::AS_LAST_KNOWN.to_owned()))),
-            Err(CliError::NoJob(_)) if !current => Err(CliError::NoAnswer),
-            // It became final between the two looks, and is in the books after this.
-            Err(CliError::NoJob(_)) if self.catch_up().await? => self.look_up(name).await,
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn look_up(&self, name: &str) -> Result<(Which, Option<String>), CliError> {
         let open = self.open_jobs().await?;
-        let names: Vec<_> = open.into_iter().map(|job| (job.job, job.client_job_id)).collect();
-        lookup::which(&self.storage, &names, name)
+        let open: Vec<_> = open.into_iter().map(|job| (job.job, job.client_job_id)).collect();
+        // What has become final between the two looks is in the books after this: otherwise an older job of the same
+        // name would be taken for it.
+        let is_open = open.iter().any(|open| lookup::is_called(open, name));
+        let current = current && (is_open || self.catch_up().await?);
+        match lookup::which(&self.storage, &open, name) {
+            Ok((which @ Which::Open(_), _)) if !current => {
+                Ok((which, Some(lookup::AS_LAST_KNOWN.to_owned())))
+            }
+            Err(CliError::NoJob(_)) if !current => Err(CliError::NoAnswer),
+            found => found,
+        }
     }
 
     async fn record(&self, job: JobId) -> Result<Option<Box<JobRecord>>, CliError> {

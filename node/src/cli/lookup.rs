@@ -27,11 +27,8 @@ pub enum Which {
 
 /// By id, by the beginning of an id, or by the client's own name. The second is a note for people, if there is one.
 pub fn which(storage: &Storage, open: &[OpenName], name: &str) -> Result<(Which, Option<String>), CliError> {
-    let hex = name.len() >= 4 && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
-    let named = |(id, client): &&OpenName| {
-        (hex && id.to_string().starts_with(name)) || client.as_deref() == Some(name)
-    };
-    let mut open: Vec<JobId> = open.iter().filter(named).map(|(id, _)| *id).collect();
+    let hex = is_prefix(name);
+    let mut open: Vec<JobId> = open.iter().filter(|open| is_called(open, name)).map(|(id, _)| *id).collect();
     let (mut ids, mut note): (Vec<JobId>, _) = (Vec::new(), None);
     if hex {
         ids.extend(storage.jobs_by_prefix(name, 2)?.iter().map(|row| JobId(row.id)));
@@ -62,6 +59,16 @@ pub fn which(storage: &Storage, open: &[OpenName], name: &str) -> Result<(Which,
         Some(record) => Ok((Which::Refused(record), None)),
         None => Err(CliError::NoJob(name.to_owned())),
     }
+}
+
+/// May this be the beginning of an id?
+fn is_prefix(name: &str) -> bool {
+    name.len() >= 4 && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Does this name stand for that unfinished job?
+pub fn is_called((id, client): &OpenName, name: &str) -> bool {
+    (is_prefix(name) && id.to_string().starts_with(name)) || client.as_deref() == Some(name)
 }
 
 /// The newest final job that its client called so, and whether there are more of that name.

@@ -1,24 +1,29 @@
-//! What the command line does when the disk fails for a moment: the handle is dead, so the data folder is opened again,
-//! and the node goes on from what is durable.
+//! What the command line does when the disk fails: the handle is dead, so the data folder is opened again, and the node
+//! goes on from what is durable.
 
+use std::cell::Cell;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use forgemesh_storage::{CommitError, OpenError};
+use forgemesh_storage::{OpenError, Storage};
 
 use super::Common;
 use super::error::CliError;
 use super::home::{self, Home};
-use crate::driver::DriverError;
+use crate::outage::Outage;
 
 /// How often the folder is opened again before the error is the user's to see.
 const REOPENED: u32 = 3;
 /// How long a shard that is still being executed may hold the old handle.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Until the folder is opened again: at first, and at most. It doubles from one failure to the next.
 const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A life as long as this was a good one: what fails after it fails for the first time.
+const GOOD_LIFE: Duration = Duration::from_secs(60);
 
-/// Does `work` on an open data folder, again after each I/O error. A full disk is not waited for: only its owner can
-/// make room.
+/// Does `work` on an open data folder, again after each I/O error. A full disk is not waited for: whoever gave the command
+/// is there to make room.
 pub fn surviving_io_errors<T>(
     common: &Common,
     mut home: Home,
@@ -27,9 +32,7 @@ pub fn surviving_io_errors<T>(
     for _ in 0..REOPENED {
         match work(&home) {
             Ok(done) => return Ok((home, done)),
-            Err(CliError::Driver(DriverError::Store(
-                error @ (CommitError::Io { .. } | CommitError::Dead),
-            ))) => {
+            Err(error) if outage(&error, Some(&home.storage)) == Some(Outage::Disk) => {
                 eprintln!("forgemesh: {error}");
                 drop(home);
                 home = open_again(common)?;
@@ -46,41 +49,217 @@ fn open_again(common: &Common) -> Result<Home, CliError> {
         sleep(PAUSE);
         waited += PAUSE;
         match home::open(common) {
-            Err(CliError::Open(OpenError::InUse { .. })) if waited < PATIENCE => {}
+            Err(error) if waited < PATIENCE && (is_in_use(&error) || is_disk(&error)) => {}
             opened => return opened,
         }
     }
 }
 
+/// Runs a node that is to run for good: one life after the other, as long as it is only the disk that fails. It waits for
+/// an operator to make room, too, since nobody may be there to start it again. What fails before it was ever up is the
+/// user's to see. `pause` waits; it says whether the node was told to stop meanwhile.
+pub fn living_on(
+    common: &Common,
+    home: Home,
+    was_up: &Cell<bool>,
+    mut pause: impl FnMut(Duration) -> bool,
+    mut live: impl FnMut(&Home) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let (mut opened, mut failed, mut in_use_since) = (Ok(home), 0, None);
+    loop {
+        let begun = Instant::now();
+        let (error, outage) = match opened {
+            Ok(home) => {
+                in_use_since = None;
+                match live(&home) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => {
+                        let outage = outage(&error, Some(&home.storage));
+                        (error, outage)
+                    }
+                }
+            }
+            Err(error) if is_in_use(&error) => {
+                // The old handle, which a thread still holds; or somebody else has taken the folder.
+                let since = *in_use_since.get_or_insert(begun);
+                (error, (since.elapsed() < PATIENCE).then_some(Outage::Disk))
+            }
+            Err(error) => {
+                let outage = outage(&error, None);
+                (error, outage)
+            }
+        };
+        failed = if begun.elapsed() >= GOOD_LIFE { 1 } else { failed + 1 };
+        let Some(outage) = outage.filter(|_| was_up.get() || failed <= REOPENED) else { return Err(error) };
+        let wait = PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
+        let again = format!("the node opens its data folder again in {wait:?}");
+        match outage {
+            _ if is_in_use(&error) => {}
+            Outage::Full => {
+                eprintln!("forgemesh: the disk is full, what was accepted is kept: free some space; {again}")
+            }
+            Outage::Disk => eprintln!("forgemesh: {error}\nforgemesh: {again}"),
+        }
+        if pause(wait) {
+            return Ok(());
+        }
+        opened = home::open(common);
+    }
+}
+
+fn is_in_use(error: &CliError) -> bool {
+    matches!(error, CliError::Open(OpenError::InUse { .. }))
+}
+
+fn is_disk(error: &CliError) -> bool {
+    outage(error, None) == Some(Outage::Disk)
+}
+
+/// Is it the disk's, and may pass? `storage` is what was worked on.
+fn outage(error: &CliError, storage: Option<&Storage>) -> Option<Outage> {
+    match error {
+        CliError::Open(error) => Outage::of_open(error),
+        CliError::Storage(error) => Outage::of_read(error),
+        CliError::Commit(error) => Outage::of_commit(error),
+        CliError::Boot(error) => Outage::of_boot(error),
+        CliError::Driver(error) => Outage::of_driver(error, storage?),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use forgemesh_consensus::raft::{Failure, StartError};
+    use forgemesh_storage::{CommitError, ReadError};
 
-    fn io_error() -> CliError {
-        DriverError::Store(CommitError::Io { detail: "the cable was loose".to_owned() }).into()
+    use super::*;
+    use crate::boot::BootError;
+    use crate::driver::DriverError;
+
+    fn detail() -> String {
+        "the cable was loose".to_owned()
+    }
+
+    /// Every error of a disk that may be better in a moment, wherever it is met.
+    fn outages() -> Vec<CliError> {
+        vec![
+            DriverError::Store(CommitError::Io { detail: detail() }).into(),
+            DriverError::Store(CommitError::Dead).into(),
+            DriverError::LogStart(StartError::Read(ReadError::Io { detail: detail() })).into(),
+            BootError::Commit(CommitError::Io { detail: detail() }).into(),
+            BootError::Read(ReadError::Io { detail: detail() }).into(),
+            BootError::Log(StartError::Read(ReadError::Dead)).into(),
+            CliError::Storage(ReadError::Io { detail: detail() }),
+            CliError::Commit(CommitError::Dead),
+            OpenError::Io { place: "backend".to_owned(), detail: detail() }.into(),
+        ]
+    }
+
+    fn full() -> Vec<CliError> {
+        vec![
+            DriverError::Store(CommitError::DiskFull).into(),
+            BootError::Commit(CommitError::DiskFull).into(),
+            OpenError::DiskFull { place: "backend".to_owned() }.into(),
+        ]
+    }
+
+    /// What opening the folder again does not mend.
+    fn damage() -> Vec<CliError> {
+        vec![
+            DriverError::Store(CommitError::Damaged { detail: detail() }).into(),
+            // The handle goes on: it is no I/O error.
+            DriverError::Log(Failure::Storage(detail())).into(),
+            DriverError::Log(Failure::Panicked).into(),
+            DriverError::Forked.into(),
+            BootError::ForeignKey.into(),
+            CliError::Storage(ReadError::Damaged { detail: detail() }),
+            OpenError::Corrupt { place: "backend".to_owned(), detail: detail() }.into(),
+        ]
+    }
+
+    fn folder() -> (tempfile::TempDir, Common) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let common = Common { json: false, home: Some(folder.path().to_owned()), threads: None, node: None };
+        (folder, common)
     }
 
     #[test]
     fn the_folder_is_opened_again_after_an_io_error_but_not_for_ever() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let common = Common { json: false, home: Some(folder.path().to_owned()), threads: None, node: None };
+        let (_folder, common) = folder();
         for failures in 0..=REOPENED + 1 {
             let home = home::open(&common).expect("it opens");
-            let mut calls = 0;
+            let (mut calls, mut errors) = (0, outages().into_iter());
             let done = surviving_io_errors(&common, home, |home| {
                 calls += 1;
                 assert!(!home.storage.is_dead());
-                if calls <= failures { Err(io_error()) } else { Ok(calls) }
+                if calls <= failures { Err(errors.next().expect("more than that")) } else { Ok(calls) }
             });
             match done {
                 Ok((_, calls)) => assert_eq!(calls, failures + 1),
                 Err(error) => assert!(failures > REOPENED, "{failures}: {error}"),
             }
         }
+        for error in full().into_iter().chain(damage()) {
+            let home = home::open(&common).expect("it opens");
+            let (mut error, mut calls) = (Some(error), 0);
+            let ended = surviving_io_errors(&common, home, |_| {
+                calls += 1;
+                Err::<(), _>(error.take().expect("it is called once"))
+            });
+            assert!(ended.is_err() && calls == 1);
+        }
+    }
+
+    #[test]
+    fn a_node_that_was_up_goes_on_whatever_its_disk_fails_in_and_for_as_long_as_it_does() {
+        let (_folder, common) = folder();
+        let errors: Vec<CliError> = (0..3).flat_map(|_| outages().into_iter().chain(full())).collect();
+        let (mut lives, many) = (0, errors.len());
+        let (mut errors, mut pauses) = (errors.into_iter(), Vec::new());
+        let was_up = Cell::new(false);
         let home = home::open(&common).expect("it opens");
-        let full = surviving_io_errors(&common, home, |_| {
-            Err::<(), _>(DriverError::Store(CommitError::DiskFull).into())
+        let pause = |wait| {
+            pauses.push(wait);
+            false
+        };
+        let ended = living_on(&common, home, &was_up, pause, |home| {
+            assert!(!home.storage.is_dead());
+            was_up.set(true);
+            lives += 1;
+            errors.next().map_or(Ok(()), Err)
         });
-        assert!(matches!(full, Err(CliError::Driver(DriverError::Store(CommitError::DiskFull)))));
+        assert!(ended.is_ok());
+        assert_eq!((lives, pauses.len()), (many + 1, many));
+        assert_eq!((pauses[0], pauses[1], pauses.last()), (PAUSE, PAUSE * 2, Some(&LONGEST_PAUSE)));
+        // Told to stop while it waits, it stops.
+        let home = home::open(&common).expect("it opens");
+        let mut error = full().pop();
+        let told = living_on(&common, home, &was_up, |_| true, |_| error.take().map_or(Ok(()), Err));
+        assert!(told.is_ok());
+        for error in damage() {
+            let (home, mut error) = (home::open(&common).expect("it opens"), Some(error));
+            let pause = |_| panic!("it waits for what does not pass");
+            let ended = living_on(&common, home, &was_up, pause, |_| error.take().map_or(Ok(()), Err));
+            assert!(ended.is_err());
+        }
+    }
+
+    #[test]
+    fn a_node_that_never_came_up_says_why() {
+        let (_folder, common) = folder();
+        let (mut lives, was_up) = (0, Cell::new(false));
+        let home = home::open(&common).expect("it opens");
+        let ended = living_on(
+            &common,
+            home,
+            &was_up,
+            |_| false,
+            |_| {
+                lives += 1;
+                Err(BootError::Commit(CommitError::DiskFull).into())
+            },
+        );
+        assert!(matches!(ended, Err(CliError::Boot(BootError::Commit(CommitError::DiskFull)))));
+        assert_eq!(lives, REOPENED + 1);
     }
 }

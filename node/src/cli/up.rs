@@ -1,5 +1,6 @@
 //! `forgemesh up` and `forgemesh down`: the node of a data folder, until it is told to stop.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::TryLockError;
 use std::io::Write;
@@ -25,7 +26,7 @@ use super::embedded::now_ms;
 use super::error::CliError;
 use super::home::{self, Home};
 use super::network::{self, Network};
-use super::reopen::surviving_io_errors;
+use super::reopen::living_on;
 use super::{Common, print, print_json};
 use crate::boot::{self, Membership, Parts};
 use crate::config::Config;
@@ -71,17 +72,29 @@ pub fn up(common: &Common, args: &UpArgs) -> Result<(), CliError> {
     }
     let home = home::open(common)?;
     let (stop, stopped) = watch::channel(false);
-    surviving_io_errors(common, home, |home| live(common, home, &stop, stopped.clone()))?;
+    let was_up = Cell::new(false);
+    living_on(common, home, &was_up, waits, |home| live(common, home, &stop, stopped.clone(), &was_up))?;
     log("stopped");
     Ok(())
 }
 
-/// One life of the node: until it is told to stop, or its disk fails.
+/// Waits between two lives; true if the system has asked the node to stop.
+fn waits(pause: Duration) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else {
+        std::thread::sleep(pause);
+        return false;
+    };
+    runtime.block_on(async { tokio::time::timeout(pause, signalled()).await.is_ok() })
+}
+
+/// One life of the node: until it is told to stop, or its disk fails. Notes in `was_up` that it has come up.
 fn live(
     common: &Common,
     home: &Home,
     stop: &watch::Sender<bool>,
     mut stopped: watch::Receiver<bool>,
+    was_up: &Cell<bool>,
 ) -> Result<(), CliError> {
     let genesis =
         boot::genesis(&home.storage)?.ok_or_else(|| CliError::NoMesh { folder: home.folder.clone() })?;
@@ -116,6 +129,7 @@ fn live(
         answering: Mutex::new(BTreeSet::new()),
     };
     let control = Control::start(&home.folder, Arc::new(desk))?;
+    was_up.set(true);
     log(&format!("node {} of mesh {} ({})", home.secret.public().id(), genesis.mesh_id(), genesis.name));
     for address in network.iter().flat_map(|network| network.status().listen) {
         log(&format!("listens at {address}"));

@@ -47,6 +47,14 @@ fn caught(simulation: impl FnOnce() -> Result<Report, Broken>) -> Result<Report,
     catch_unwind(AssertUnwindSafe(simulation)).unwrap_or_else(|panic| Err(Broken::of_panic(&*panic)))
 }
 
+/// Simulates one world, whatever becomes of the thread that does it.
+pub fn alone(scenario: &Scenario) -> Result<Report, Broken> {
+    let (seed, scenario) = (scenario.seed, scenario.clone());
+    let mut outcome = Err(Broken::Aborted);
+    simulate(seed..seed + 1, 1, move |_| scenario.clone(), |_, result| outcome = result);
+    outcome
+}
+
 /// Simulates every seed, on so many threads; `each` hears of them in the order in which they end.
 pub fn simulate(
     seeds: Range<u64>,

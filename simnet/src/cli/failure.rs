@@ -6,6 +6,7 @@ use forgemesh_simnet::world::Broken;
 use serde::Serialize;
 
 use crate::arguments::Arguments;
+use crate::crew;
 
 /// For people and for programs.
 #[derive(Debug, Serialize)]
@@ -22,6 +23,13 @@ pub struct Failure {
     pub shortening_runs: usize,
 }
 
+/// What failed, as it is.
+pub fn name(arguments: &Arguments, seed: u64, broken: &Broken) -> Failure {
+    let chosen = arguments.chosen(seed);
+    let whole = Shortened::whole(&chosen);
+    describe(arguments, &chosen, broken, &whole)
+}
+
 /// Shortens what failed.
 pub fn examine(arguments: &Arguments, seed: u64, broken: &Broken) -> Failure {
     let chosen = arguments.chosen(seed);
@@ -29,8 +37,13 @@ pub fn examine(arguments: &Arguments, seed: u64, broken: &Broken) -> Failure {
     // What ends a process cannot be run again and again in this one.
     let short = match broken {
         Broken::Aborted => Shortened::whole(&chosen),
-        _ => shorten(&chosen, &kind),
+        _ => shorten(&chosen, &kind, |scenario| crew::alone(scenario).err().map(|broken| broken.kind())),
     };
+    describe(arguments, &chosen, broken, &short)
+}
+
+fn describe(arguments: &Arguments, chosen: &Scenario, broken: &Broken, short: &Shortened) -> Failure {
+    let seed = chosen.seed;
     // Numbers within what was chosen are numbers of the whole scenario only once they are looked up there.
     let numbers = |kept: &[usize], given: &Option<crate::arguments::Numbers>| -> Vec<usize> {
         kept.iter().map(|&n| given.as_ref().and_then(|given| given.0.get(n).copied()).unwrap_or(n)).collect()
@@ -50,10 +63,10 @@ pub fn examine(arguments: &Arguments, seed: u64, broken: &Broken) -> Failure {
     .concat();
     Failure {
         seed,
-        broken: kind,
+        broken: broken.kind(),
         detail: broken.to_string(),
         again,
-        faults: described(&chosen, &short.faults),
+        faults: described(chosen, &short.faults),
         faults_before: chosen.faults.len(),
         shortening_runs: short.runs,
     }
@@ -72,6 +85,9 @@ impl std::fmt::Display for Failure {
         writeln!(f, "seed {}: {}", self.seed, self.detail)?;
         writeln!(f, "  again: {}", self.again)?;
         let (kept, before) = (self.faults.len(), self.faults_before);
+        if self.shortening_runs == 0 {
+            return write!(f, "  {before} faults, not shortened");
+        }
         write!(f, "  {kept} of {before} faults are needed ({} runs)", self.shortening_runs)?;
         self.faults.iter().try_for_each(|fault| write!(f, "\n    {fault}"))
     }

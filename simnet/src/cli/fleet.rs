@@ -16,14 +16,16 @@ use crate::arguments::{Arguments, Seeds};
 use crate::print::json;
 use crate::{crew, failure};
 
-/// Failing seeds that are shortened; the others are named.
-const SHORTENED: u64 = 5;
+/// Failing seeds that are shortened; of the others the whole is named.
+const SHORTENED: usize = 5;
 
 /// What came of all seeds.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
     seeds: u64,
     failed: u64,
+    /// Which.
+    failed_seeds: Vec<u64>,
     /// Seeds in which the database's engine would have ended the process on a rotten page: detected, and not as kindly as
     /// it should be.
     aborted: Vec<u64>,
@@ -79,7 +81,15 @@ pub fn run_seeds(arguments: &Arguments, seeds: Seeds) -> bool {
     crew::simulate(seeds.first..seeds.end, summary.threads, scenario, |seed, result| {
         summary.seeds += 1;
         match result {
-            Err(Broken::Aborted) if has_rot(&arguments.chosen(seed)) => summary.aborted.push(seed),
+            Err(Broken::Aborted) if has_rot(&arguments.chosen(seed)) => {
+                let again = arguments.again(seed);
+                bar.suspend(|| {
+                    eprintln!(
+                        "seed {seed}: ended on a rotten page by the database's engine\n  again: {again}"
+                    )
+                });
+                summary.aborted.push(seed);
+            }
             Ok(report) => {
                 summary.add(&report);
                 if arguments.json {
@@ -89,7 +99,7 @@ pub fn run_seeds(arguments: &Arguments, seeds: Seeds) -> bool {
             Err(error) => {
                 summary.failed += 1;
                 bar.set_message(format!("{} failed", summary.failed));
-                bar.suspend(|| eprintln!("seed {seed}: {error}"));
+                bar.suspend(|| eprintln!("seed {seed}: {error}\n  again: {}", arguments.again(seed)));
                 broken.push((seed, error));
             }
         }
@@ -102,8 +112,12 @@ pub fn run_seeds(arguments: &Arguments, seeds: Seeds) -> bool {
         eprintln!("bug {bug} did no harm at {unharmed} of {all} seeds; PLANTED.md says which seeds");
     }
     broken.sort_by_key(|(seed, _)| *seed);
-    for (seed, error) in broken.iter().take(SHORTENED as usize) {
-        let failure = failure::examine(arguments, *seed, error);
+    summary.failed_seeds = broken.iter().map(|(seed, _)| *seed).collect();
+    for (number, (seed, error)) in broken.iter().enumerate() {
+        let failure = match number {
+            ..SHORTENED => failure::examine(arguments, *seed, error),
+            _ => failure::name(arguments, *seed, error),
+        };
         if arguments.json { println!("{}", json(&failure)) } else { println!("{failure}") }
     }
     if arguments.json {

@@ -27,7 +27,7 @@ pub fn one(arguments: &Arguments) -> bool {
             true
         }
         Err(broken) => {
-            eprintln!("seed {seed}: {broken}; shortening");
+            eprintln!("seed {seed}: {broken}\n  again: {}\nshortening", arguments.again(seed));
             let failure = failure::examine(arguments, seed, &broken);
             if arguments.json {
                 println!("{}", json(&failure))
@@ -72,8 +72,15 @@ fn text(report: &Report, wall_s: f64) -> String {
     row(
         "messages",
         format!(
-            "{} sent, {} delivered, {} lost, {} repeated, {} overtaken, {} cut off",
-            parcels.sent, parcels.delivered, parcels.lost, parcels.repeated, parcels.overtaken, parcels.cut
+            "{} sent, {} delivered, {} lost, {} repeated, {} overtaken, {} cut off, {} found nobody, {} found no room",
+            parcels.sent,
+            parcels.delivered,
+            parcels.lost,
+            parcels.repeated,
+            parcels.overtaken,
+            parcels.cut,
+            parcels.nobody,
+            parcels.overflowed
         ),
     );
     row("checked", counts(&report.checks));

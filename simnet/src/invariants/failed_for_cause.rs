@@ -2,10 +2,12 @@
 //! among its agents, a rotten disk, broken executors, arguments that the kernel itself fails. Crashes, cuts and lost messages are none.
 //! Source: design/architecture.md, "A job's way through the house"; protocol/src/failure.rs.
 
-use forgemesh_consensus::job::{Reason, SetAside};
-use forgemesh_protocol::failure::FailureCode;
+use forgemesh_consensus::job::{JobRecord, Reason, SetAside};
+use forgemesh_protocol::failure::{Failure, FailureCode};
+use forgemesh_protocol::limits;
 
 use super::{Invariant, View};
+use crate::known::Known;
 use crate::memo;
 
 /// The invariant.
@@ -26,18 +28,71 @@ impl Invariant for FailedForCause {
                 limit_ms != 0 && finished.entry.at_ms >= record.accepted_ms + limit_ms
             }
             FailureCode::Cancelled => known.cancelled.contains(&record.id),
+            // Everyone who could execute it has lied. That members came to different results is another matter.
             FailureCode::VerificationMismatch => {
+                let stage = record.run().number;
                 !record.convicted.is_empty()
                     && record.convicted.iter().all(|agent| known.liars.contains(agent))
+                    && record.votes.iter().all(|vote| vote.body.stage != stage)
             }
-            FailureCode::EvidenceLost => known.rotten,
+            // A member could not reduce what it had.
+            FailureCode::EvidenceLost => view.mirror.seated().iter().any(|node| known.rotten.contains(node)),
             FailureCode::NumericDegenerate => memo::result(&record.contract)? == Err(failure.code),
-            FailureCode::AttemptsExhausted => {
-                let lost = |aside: &SetAside| aside.reason == Reason::Lost;
-                known.failed_shards.contains(&record.contract.hash()) || record.set_aside.iter().any(lost)
-            }
+            FailureCode::AttemptsExhausted => is_exhausted(record, failure, view),
             _ => false,
         };
         if excused { Ok(true) } else { Err(format!("job {} failed: {failure}", record.id)) }
+    }
+}
+
+/// Was it a broken executor, or what disks have lost, that no attempt was left?
+fn is_exhausted(record: &JobRecord, failure: &Failure, view: &View<'_>) -> bool {
+    let known = view.known;
+    let lost = |shard: Option<u64>, aside: &&SetAside| is_lost(known, view, shard, aside);
+    match named(&failure.detail) {
+        Some((shard, stage)) => {
+            let of_stage = |aside: &&SetAside| aside.batch.attestation.body.stage == stage;
+            let mut aside = record.set_aside.iter().filter(of_stage);
+            known.failed_shards.contains(&(record.contract.hash(), stage, shard))
+                || aside.any(|aside| lost(Some(shard), &aside))
+        }
+        // Batches were set aside too often; without those that disks have lost it would not have been too often.
+        None => {
+            let explained = record.set_aside.iter().filter(|aside| lost(None, aside)).count();
+            record.incidents() - explained <= limits::SET_ASIDE
+        }
+    }
+}
+
+/// Is it so that a disk has lost what this batch claims, of one shard or of any? Its agent's, or that of a member that may
+/// have been the only one to have it.
+fn is_lost(known: &Known, view: &View<'_>, shard: Option<u64>, aside: &SetAside) -> bool {
+    if aside.reason != Reason::Lost {
+        return false;
+    }
+    let agent = aside.batch.attestation.body.agent;
+    let keepers = || view.mirror.seated().iter().chain([&agent]);
+    let claims = known.claims.get(&aside.batch.digest).into_iter().flatten();
+    let mut claims = claims.filter(|(of, _)| shard.is_none_or(|shard| shard == *of));
+    known.liars.contains(&agent)
+        || keepers().any(|node| known.rotten.contains(node))
+        || claims.any(|(_, blob)| keepers().any(|node| known.lost.contains(&(*node, *blob))))
+}
+
+/// The shard and the stage that a failure names: "shard 3 of stage 1: …".
+fn named(detail: &str) -> Option<(u64, u64)> {
+    let (shard, rest) = detail.strip_prefix("shard ")?.split_once(" of stage ")?;
+    let (stage, _) = rest.split_once(':')?;
+    Some((shard.parse().ok()?, stage.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+
+    #[test]
+    fn a_failure_names_its_shard() {
+        assert_eq!(named("shard 3 of stage 1: its batches were set aside"), Some((3, 1)));
+        assert_eq!(named("batches were set aside more than 64 times"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Every queue of a machine has a bound with a name, and keeps to it: parcels at its door, batches before its disk,
+//! Every queue of a machine has a bound with a name, and keeps to it: batches before its disk,
 //! work before its processor. Source: TigerBeetle, TIGER_STYLE.md, "Put a limit on everything"; protocol/src/limits.rs.
 
 use forgemesh_node::core::Queue;
@@ -18,13 +18,12 @@ impl Invariant for QueuesBounded {
     }
 
     fn check(&mut self, view: &View<'_>) -> Result<bool, String> {
-        let (machine, waiting, parcels) = match &view.moment {
-            Moment::Beat { machine, waiting, parcels } => (machine, waiting, parcels),
+        let (machine, waiting) = match &view.moment {
+            Moment::Beat { machine, waiting } => (machine, waiting),
             Moment::Queues { machine, queues } => return own(*machine, queues),
             _ => return Ok(false),
         };
         let queues = [
-            ("inbox", *parcels, limits::INBOX_PARCELS),
             ("store queue", waiting.store, limits::STORE_QUEUE),
             ("shards", waiting.shards, waiting.cores * SHARDS_PER_THREAD),
             ("other work", waiting.checks, limits::EXECUTOR_QUEUE),

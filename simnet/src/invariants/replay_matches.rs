@@ -8,7 +8,7 @@ use forgemesh_node::evidence::{self, Report};
 use forgemesh_node::job_file::JobFile;
 use forgemesh_node::ports::{Done, Work};
 use forgemesh_protocol::hash::Hash;
-use forgemesh_protocol::keys::PublicKey;
+use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::vote::Outcome;
 use forgemesh_storage::Storage;
 
@@ -26,15 +26,14 @@ impl Invariant for ReplayMatches {
     fn check(&mut self, view: &View<'_>) -> Result<bool, String> {
         let Moment::Over { storages, .. } = &view.moment else { return Ok(false) };
         storages.iter().try_for_each(|(machine, storage)| {
-            let member = view.mirror.charters().node(&view.nodes[*machine]);
-            let member = member.map(|member| member.key);
-            verify_all(storage, member, view).map_err(|detail| format!("machine {machine}: {detail}"))
+            verify_all(storage, view.nodes[*machine], view)
+                .map_err(|detail| format!("machine {machine}: {detail}"))
         })?;
         Ok(true)
     }
 }
 
-fn verify_all(storage: &Storage, member: Option<PublicKey>, view: &View<'_>) -> Result<(), String> {
+fn verify_all(storage: &Storage, node: NodeId, view: &View<'_>) -> Result<(), String> {
     let mut before = None;
     loop {
         let page = storage.jobs(before, 100).map_err(|error| error.to_string())?;
@@ -42,17 +41,12 @@ fn verify_all(storage: &Storage, member: Option<PublicKey>, view: &View<'_>) -> 
         before = Some(last.seq);
         for row in &page {
             let file = JobFile::decode(&row.record).map_err(|error| format!("job {}: {error}", row.id))?;
-            verify(storage, &file, member, view).map_err(|detail| format!("job {}: {detail}", row.id))?;
+            verify(storage, &file, node, view).map_err(|detail| format!("job {}: {detail}", row.id))?;
         }
     }
 }
 
-fn verify(
-    storage: &Storage,
-    file: &JobFile,
-    member: Option<PublicKey>,
-    view: &View<'_>,
-) -> Result<(), String> {
+fn verify(storage: &Storage, file: &JobFile, node: NodeId, view: &View<'_>) -> Result<(), String> {
     let (mut report, finished) = (Report::default(), &file.finished);
     let mesh = view.mirror.mesh();
     let examined = evidence::examine(&file.receipt.to_bytes(), Some(mesh), &mut report);
@@ -69,6 +63,7 @@ fn verify(
     }
     // What was not to be kept may be gone; and who has not voted has not vouched for having them.
     let (last, votes) = (finished.record.run().number, &finished.record.votes);
+    let member = view.mirror.charters().node(&node).map(|member| member.key);
     let voted = votes.iter().any(|vote| vote.body.stage == last && Some(vote.key) == member);
     if !voted || !finished.record.terms.artifacts.persist {
         return Ok(());
@@ -86,7 +81,9 @@ fn verify(
     match memo::perform(work, storage) {
         Done::Reduced { outcome: Outcome::Final(again), .. } if again == *result => Ok(()),
         // It was there when the stage was reduced.
-        Done::Lacking { blobs, .. } if blobs.iter().all(|blob| view.known.lost.contains(blob)) => Ok(()),
+        Done::Lacking { blobs, .. } if blobs.iter().all(|blob| view.known.lost.contains(&(node, *blob))) => {
+            Ok(())
+        }
         Done::Reduced { outcome, .. } => Err(format!("reducing the stored evidence again gives {outcome:?}")),
         other => Err(format!("the stored evidence cannot be reduced: {other:?}")),
     }

@@ -73,7 +73,7 @@ impl Desk {
             "region": own.available.region, "visibility": visibility(own.available.clients.as_deref()),
             "clients": own.available.clients, "billing": own.available.billing, "idle_only": self.config.idle_only,
             "held": own.held, "executing": own.executing, "unlogged": own.unlogged,
-            "heard_ms_ago": own.heard_ms_ago, "disk_low": own.disk_low,
+            "heard_ms_ago": own.heard_ms_ago, "disk_low": is_disk_low(&status),
             "network": network, "hub": hub,
         }))
     }
@@ -83,10 +83,10 @@ impl Desk {
         let status = self.handle_status().await?;
         let mut reasons = Vec::new();
         let mut reason = |code: &str, text: String| reasons.push(json!({ "code": code, "text": text }));
-        let OwnStatus { available, heard_ms_ago, held, executing, capacity, accepts, disk_low, .. } =
-            &status.own;
+        let disk_low = is_disk_low(&status);
+        let OwnStatus { available, heard_ms_ago, held, executing, capacity, accepts, .. } = &status.own;
         let busy = *held > 0 || *executing > 0;
-        if *disk_low {
+        if disk_low {
             reason("disk_low", "the disk has too little room for new work: free some space".to_owned());
         }
         match available.mode {
@@ -268,4 +268,9 @@ pub fn open_job(job: &OpenJob) -> Value {
         "contract_hash": job.contract, "accepted_ms": job.accepted_ms, "stage": job.stage, "attested_shards": job.attested,
         "shards": job.shards, "lent_shards": job.lent, "unverified": job.unverified,
     })
+}
+
+/// Has its disk too little room for new work? A leader executes what it has accepted even then, and accepts no more.
+fn is_disk_low(status: &Status) -> bool {
+    status.own.disk_low || status.hub.as_ref().is_some_and(|hub| hub.disk_low)
 }

@@ -1,0 +1,112 @@
+//! What clients, faults and ports tell the observer beside the disks.
+
+use std::collections::BTreeSet;
+
+use forgemesh_node::ports::Done;
+use forgemesh_protocol::attestation::decode_claims;
+use forgemesh_protocol::canon;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::{JobId, NodeId};
+use forgemesh_protocol::keys::Signable;
+use forgemesh_protocol::limits;
+use forgemesh_protocol::wire::{Attested, Message};
+
+use super::{Seen, Witness};
+use crate::faults::Class;
+use crate::invariants::Moment;
+
+impl Witness {
+    /// A client was told that its job is accepted.
+    pub fn acknowledged(&self, job: JobId) {
+        self.look(Moment::Acknowledged { job });
+        self.seen.borrow_mut().known.acknowledged.insert(job);
+    }
+
+    /// A client was told that there is no room for its job.
+    pub fn refused_for_room(&self) {
+        self.seen.borrow_mut().count("refused_for_room");
+    }
+
+    /// A submitter asks to cancel its job.
+    pub fn cancelled(&self, job: JobId) {
+        self.seen.borrow_mut().known.cancelled.insert(job);
+    }
+
+    /// A machine's disk has lost bits.
+    pub fn rotten(&self, machine: usize) {
+        let mut seen = self.seen.borrow_mut();
+        let Seen { nodes, known, .. } = &mut *seen;
+        known.rotten.extend(nodes.get(machine));
+        seen.disk(machine).is_rotten = true;
+    }
+
+    /// A fault has struck.
+    pub fn struck(&self, class: Class) {
+        *self.seen.borrow_mut().struck.entry(class).or_default() += 1;
+    }
+
+    /// A healthy shard of this contract's stage failed on a broken executor.
+    pub fn failed_shard(&self, contract: Hash, stage: u64, shard: u64) {
+        self.seen.borrow_mut().known.failed_shards.insert((contract, stage, shard));
+    }
+
+    /// A node's disk has lost this accumulator.
+    pub fn lost(&self, node: NodeId, blob: Hash) {
+        let mut seen = self.seen.borrow_mut();
+        seen.known.lost.insert((node, blob));
+        seen.count("blobs_lost");
+    }
+
+    /// A piece of work has ended on some machine.
+    pub fn ended(&self, done: &Done) {
+        let mut seen = self.seen.borrow_mut();
+        match done {
+            Done::Ran { claim, .. } => {
+                seen.accumulators.insert(claim.blob);
+            }
+            Done::Lacking { .. } => seen.count("reductions_lacking"),
+            Done::Unfit { .. } => seen.count("reductions_unfit"),
+            _ => {}
+        }
+    }
+
+    /// Whether a shard came to this.
+    pub fn is_accumulator(&self, blob: &Hash) -> bool {
+        self.seen.borrow().accumulators.contains(blob)
+    }
+
+    /// An agent has committed to a batch: what it claims.
+    pub(super) fn attested(&self, attested: &[u8]) {
+        let attested = canon::from_bytes::<Attested>(attested, limits::COMMAND_BYTES);
+        let claims = attested.as_ref().ok().and_then(|attested| decode_claims(&attested.members.0).ok());
+        if let (Ok(attested), Some(claims)) = (attested, claims) {
+            let claims: BTreeSet<(u64, Hash)> =
+                claims.iter().map(|claim| (claim.shard, claim.blob)).collect();
+            let digest = attested.attestation.body.digest();
+            self.seen.borrow_mut().known.claims.insert(digest, claims);
+        }
+    }
+
+    /// A machine sends a message.
+    pub fn sent(&self, machine: usize, from: NodeId, message: &Message) {
+        match message {
+            Message::Led { term, .. } => self.led(machine, *term, from),
+            Message::Lease(offer) => self.led(machine, offer.lease.body.term, offer.lease.key.id()),
+            Message::Hello(_) => self.seen.borrow_mut().count("hellos"),
+            Message::Attest(attested) => {
+                let body = &attested.attestation.body;
+                self.look(Moment::Attested { agent: body.agent, seq: body.seq, digest: body.digest() });
+            }
+            _ => {}
+        }
+    }
+
+    /// A node told another, or itself, something that is rarely said.
+    pub fn said(&self, message: &Message) {
+        match message {
+            Message::ShardFailed { .. } => self.seen.borrow_mut().count("shard_failed"),
+            Message::NoBlob { .. } => self.seen.borrow_mut().count("no_blob"),
+            _ => {}
+        }
+    }
+}
