@@ -20,45 +20,52 @@ pub enum Outage {
 }
 
 impl Outage {
-    /// The data could not be opened.
+    /// The data could not be opened. A file system with a bad disk below it is often made read-only.
     pub fn of_open(error: &OpenError) -> Option<Outage> {
         match error {
             OpenError::DiskFull { .. } => Some(Outage::Full),
-            OpenError::Io { .. } => Some(Outage::Disk),
+            OpenError::Io { .. } | OpenError::ReadOnly { .. } => Some(Outage::Disk),
             _ => None,
         }
     }
 
-    /// They could not be read.
-    pub fn of_read(error: &ReadError) -> Option<Outage> {
-        matches!(error, ReadError::Io { .. } | ReadError::Dead).then_some(Outage::Disk)
+    /// `storage` could not be read.
+    pub fn of_read(error: &ReadError, storage: &Storage) -> Option<Outage> {
+        let passes = matches!(error, ReadError::Io { .. } | ReadError::Dead);
+        (passes && !storage.is_damaged()).then_some(Outage::Disk)
     }
 
-    /// They could not be written.
-    pub fn of_commit(error: &CommitError) -> Option<Outage> {
+    /// `storage` could not be written.
+    pub fn of_commit(error: &CommitError, storage: &Storage) -> Option<Outage> {
         match error {
+            // Whoever met the damage first was told of it, everybody else only that the handle is dead.
+            _ if storage.is_damaged() => None,
             CommitError::DiskFull => Some(Outage::Full),
             CommitError::Io { .. } | CommitError::Dead => Some(Outage::Disk),
             _ => None,
         }
     }
 
-    /// The node did not come to life.
-    pub fn of_boot(error: &BootError) -> Option<Outage> {
+    /// The node did not come to life on `storage`.
+    pub fn of_boot(error: &BootError, storage: &Storage) -> Option<Outage> {
         match error {
-            BootError::Commit(error) => Outage::of_commit(error),
-            BootError::Read(error) | BootError::Log(StartError::Read(error)) => Outage::of_read(error),
+            BootError::Commit(error) => Outage::of_commit(error, storage),
+            BootError::Read(error) | BootError::Log(StartError::Read(error)) => {
+                Outage::of_read(error, storage)
+            }
             _ => None,
         }
     }
 
-    /// The node ended; `storage` is what it ran on.
+    /// The node on `storage` ended.
     pub fn of_driver(error: &DriverError, storage: &Storage) -> Option<Outage> {
         match error {
-            DriverError::Store(error) => Outage::of_commit(error),
-            DriverError::LogStart(StartError::Read(error)) => Outage::of_read(error),
-            // The replica says in words what it could not read; only an I/O error ends the handle.
-            DriverError::Log(Failure::Storage(_)) if storage.is_dead() => Some(Outage::Disk),
+            DriverError::Store(error) => Outage::of_commit(error, storage),
+            DriverError::LogStart(StartError::Read(error)) => Outage::of_read(error, storage),
+            // The replica says in words what it could not read.
+            DriverError::Log(Failure::Storage(_)) if storage.is_dead() && !storage.is_damaged() => {
+                Some(Outage::Disk)
+            }
             _ => None,
         }
     }

@@ -402,6 +402,10 @@ pub const GOSSIP_BYTES: usize = 1 << 10;
 pub const GOSSIP_FRAME_BYTES: usize = 64 << 10;
 /// Announcements of one author that are passed on in a second; further ones are lost.
 pub const GOSSIP_PER_S: u32 = 64;
+/// And that are taken from one neighbour in a second, whoever their authors are.
+pub const GOSSIP_OF_NEIGHBOUR_PER_S: u32 = 512;
+/// Nodes that say that they have a job's submission and are asked for it.
+pub const ANNOUNCERS: usize = 4;
 /// Jobs that a node announces at a time; the others have their turn when these have an answer.
 pub const ANNOUNCEMENTS: usize = 32;
 /// Announced jobs whose submissions the hub's leader means to fetch.

@@ -20,8 +20,8 @@ pub struct Known {
     pub failed_shards: BTreeSet<(Hash, u64, u64)>,
     /// Accumulators that a node's disk has lost.
     pub lost: BTreeSet<(NodeId, Hash)>,
-    /// What batches claim, by their digest: shards and their accumulators.
-    pub claims: BTreeMap<Hash, BTreeSet<(u64, Hash)>>,
+    /// The accumulators that batches claim, by their digest.
+    pub claims: BTreeMap<Hash, BTreeSet<Hash>>,
 }
 
 /// What a read that begins now must show.

@@ -175,7 +175,7 @@ impl Machine {
         };
         match ground.witness.opened(make.number, audited.as_ref().unwrap_or(&storage)) {
             Ok(()) => {}
-            Err(Unreadable::Read(error)) => return of_read(error),
+            Err(Unreadable::Read(error)) => return of_read(error, &storage),
             Err(Unreadable::Logged(error)) => return Ok(End::Damaged(error.to_string())),
         }
         let (fuse, gauge) = (Fuse::default(), Gauge::default());
@@ -220,12 +220,12 @@ impl Machine {
             Parts { secret: make.secret.clone(), membership, stand: make.stand, mesh, executor, store };
         let driver = match boot(&storage, parts) {
             Ok(driver) => driver,
-            Err(error) => return of_boot(error),
+            Err(error) => return of_boot(error, &storage),
         };
         if let Err(error) =
             ground.witness.booted(make.number, sound().as_ref().unwrap_or(&storage), driver.core().hub())
         {
-            return of_read(error);
+            return of_read(error, &storage);
         }
         trace.step("booted", life, Hash::ZERO);
         self.0.life.change(|alive| *alive = (life, Some(driver.handle())));
@@ -245,7 +245,7 @@ impl Machine {
             return Ok(End::Outage(outage));
         }
         match error {
-            DriverError::Store(error) => of_commit(error),
+            DriverError::Store(error) => of_commit(error, storage),
             error @ (DriverError::Forked | DriverError::LogStart(_)) => Ok(End::Damaged(error.to_string())),
             DriverError::Halted(halted) => Err(Broken::Halted { machine, halted }),
             // What it could not read or write is the disk's; a disk in good order does not fail it.
@@ -440,11 +440,11 @@ impl Machine {
     }
 }
 
-fn of_boot(error: BootError) -> Result<End, Broken> {
-    match (Outage::of_boot(&error), error) {
+fn of_boot(error: BootError, storage: &Storage) -> Result<End, Broken> {
+    match (Outage::of_boot(&error, storage), error) {
         (Some(outage), _) => Ok(End::Outage(outage)),
-        (None, BootError::Commit(error)) => of_commit(error),
-        (None, BootError::Read(error)) => of_read(error),
+        (None, BootError::Commit(error)) => of_commit(error, storage),
+        (None, BootError::Read(error)) => of_read(error, storage),
         (
             None,
             error @ (BootError::Damaged { .. }
@@ -457,9 +457,10 @@ fn of_boot(error: BootError) -> Result<End, Broken> {
     }
 }
 
-fn of_commit(error: CommitError) -> Result<End, Broken> {
-    match (Outage::of_commit(&error), error) {
+fn of_commit(error: CommitError, storage: &Storage) -> Result<End, Broken> {
+    match (Outage::of_commit(&error, storage), error) {
         (Some(outage), _) => Ok(End::Outage(outage)),
+        (None, error) if storage.is_damaged() => Ok(End::Damaged(error.to_string())),
         (None, error @ (CommitError::Damaged { .. } | CommitError::Corrupt { .. })) => {
             Ok(End::Damaged(error.to_string()))
         }
@@ -467,6 +468,7 @@ fn of_commit(error: CommitError) -> Result<End, Broken> {
     }
 }
 
-fn of_read(error: ReadError) -> Result<End, Broken> {
-    Ok(Outage::of_read(&error).map_or_else(|| End::Damaged(error.to_string()), End::Outage))
+fn of_read(error: ReadError, storage: &Storage) -> Result<End, Broken> {
+    let outage = Outage::of_read(&error, storage);
+    Ok(outage.map_or_else(|| End::Damaged(error.to_string()), End::Outage))
 }

@@ -98,6 +98,17 @@ impl Scenario {
     fn provoke(&mut self) {
         match self.bug {
             Some(Bug::BoastfulExecutor) => self.jobs.insert(0, workload::many_shards()),
+            // It dies soon after it has said what it attests.
+            Some(Bug::ForgottenLink) => {
+                let times = self.jobs.iter().flat_map(|job| (1..8).map(|n| job.at_ms + n * 700));
+                let dies = |(machine, at_ms): (usize, u64)| {
+                    let what = What::MidSend { machine, letters: at_ms % 61, way: Unsynced::Kept };
+                    Fault { at_ms, for_ms: 0, what }
+                };
+                let more: Vec<Fault> = (0..self.hubs).cycle().zip(times).map(dies).collect();
+                self.faults.extend(more);
+                self.faults.sort_by_key(|fault| fault.at_ms);
+            }
             // A torn image of a disk that never synced is damaged, which every node notices; a whole old one is not.
             Some(Bug::LyingDisk) => {
                 self.faults.retain(|fault| !matches!(fault.what, What::DiskError { .. }));

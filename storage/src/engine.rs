@@ -63,6 +63,11 @@ impl Storage {
         self.fault.cause().is_some()
     }
 
+    /// Whether it was damage: opening again does not help then.
+    pub fn is_damaged(&self) -> bool {
+        matches!(self.fault.cause(), Some(Cause::Damaged(_)))
+    }
+
     pub(crate) fn write(
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<(), Fail<CommitError>>,

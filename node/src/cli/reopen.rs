@@ -2,15 +2,18 @@
 //! goes on from what is durable.
 
 use std::cell::Cell;
+use std::io::{self, ErrorKind};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use forgemesh_storage::{OpenError, Storage};
+use forgemesh_storage::{KeyFileError, OpenError, Storage};
 
 use super::Common;
 use super::error::CliError;
 use super::home::{self, Home};
+use crate::config::ConfigError;
 use crate::outage::Outage;
+use crate::real::control::ControlError;
 
 /// How often the folder is opened again before the error is the user's to see.
 const REOPENED: u32 = 3;
@@ -57,7 +60,7 @@ fn open_again(common: &Common) -> Result<Home, CliError> {
 
 /// Runs a node that is to run for good: one life after the other, as long as it is only the disk that fails. It waits for
 /// an operator to make room, too, since nobody may be there to start it again. What fails before it was ever up is the
-/// user's to see. `pause` waits; it says whether the node was told to stop meanwhile.
+/// user's to see. `pause` waits; it says whether the node was told to stop.
 pub fn living_on(
     common: &Common,
     home: Home,
@@ -65,45 +68,49 @@ pub fn living_on(
     mut pause: impl FnMut(Duration) -> bool,
     mut live: impl FnMut(&Home) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
-    let (mut opened, mut failed, mut in_use_since) = (Ok(home), 0, None);
+    let (mut opened, mut failed, mut waits) = (Ok(home), 0, false);
     loop {
         let begun = Instant::now();
         let (error, outage) = match opened {
-            Ok(home) => {
-                in_use_since = None;
-                match live(&home) {
-                    Ok(()) => return Ok(()),
-                    Err(error) => {
-                        let outage = outage(&error, Some(&home.storage));
-                        (error, outage)
-                    }
+            Ok(home) => match live(&home) {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    let outage = outage(&error, Some(&home.storage));
+                    (error, outage)
                 }
-            }
-            Err(error) if is_in_use(&error) => {
-                // The old handle, which a thread still holds; or somebody else has taken the folder.
-                let since = *in_use_since.get_or_insert(begun);
-                (error, (since.elapsed() < PATIENCE).then_some(Outage::Disk))
+            },
+            // A thread of the last life still holds it, or another command looks at it for a moment.
+            Err(error) if is_in_use(&error) && was_up.get() => {
+                if !std::mem::replace(&mut waits, true) {
+                    eprintln!("forgemesh: {error}; the node waits for it");
+                }
+                if pause(PAUSE) {
+                    return Ok(());
+                }
+                opened = home::open_existing(common);
+                continue;
             }
             Err(error) => {
                 let outage = outage(&error, None);
                 (error, outage)
             }
         };
+        waits = false;
         failed = if begun.elapsed() >= GOOD_LIFE { 1 } else { failed + 1 };
         let Some(outage) = outage.filter(|_| was_up.get() || failed <= REOPENED) else { return Err(error) };
         let wait = PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
         let again = format!("the node opens its data folder again in {wait:?}");
         match outage {
-            _ if is_in_use(&error) => {}
             Outage::Full => {
-                eprintln!("forgemesh: the disk is full, what was accepted is kept: free some space; {again}")
+                eprintln!("forgemesh: the disk is full, what was accepted is kept: free some space; {again}");
             }
             Outage::Disk => eprintln!("forgemesh: {error}\nforgemesh: {again}"),
         }
         if pause(wait) {
             return Ok(());
         }
-        opened = home::open(common);
+        // Never a new one in the place of one that was moved away.
+        opened = home::open_existing(common);
     }
 }
 
@@ -119,11 +126,25 @@ fn is_disk(error: &CliError) -> bool {
 fn outage(error: &CliError, storage: Option<&Storage>) -> Option<Outage> {
     match error {
         CliError::Open(error) => Outage::of_open(error),
-        CliError::Storage(error) => Outage::of_read(error),
-        CliError::Commit(error) => Outage::of_commit(error),
-        CliError::Boot(error) => Outage::of_boot(error),
+        CliError::Storage(error) => Outage::of_read(error, storage?),
+        CliError::Commit(error) => Outage::of_commit(error, storage?),
+        CliError::Boot(error) => Outage::of_boot(error, storage?),
         CliError::Driver(error) => Outage::of_driver(error, storage?),
+        // What lies beside the database on the same disk.
+        CliError::Key(KeyFileError::Io { source, .. })
+        | CliError::Config(ConfigError::Read { source, .. })
+        | CliError::Control(ControlError::Listen { source, .. })
+        | CliError::Read { source, .. } => of_file(source),
         _ => None,
+    }
+}
+
+fn of_file(error: &io::Error) -> Option<Outage> {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(Outage::Full),
+        ErrorKind::ReadOnlyFilesystem => Some(Outage::Disk),
+        // EIO has no kind of its own.
+        _ => (error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())).then_some(Outage::Disk),
     }
 }
 
@@ -152,6 +173,8 @@ mod tests {
             CliError::Storage(ReadError::Io { detail: detail() }),
             CliError::Commit(CommitError::Dead),
             OpenError::Io { place: "backend".to_owned(), detail: detail() }.into(),
+            OpenError::ReadOnly { action: "write", path: "data".into() }.into(),
+            CliError::Read { path: "network.key".into(), source: io::Error::from_raw_os_error(5) },
         ]
     }
 
@@ -175,6 +198,29 @@ mod tests {
             CliError::Storage(ReadError::Damaged { detail: detail() }),
             OpenError::Corrupt { place: "backend".to_owned(), detail: detail() }.into(),
         ]
+    }
+
+    /// Opens a folder in the way of the node for a moment, as another command does.
+    #[test]
+    fn who_looks_at_the_folder_keeps_a_node_waiting_and_no_longer() {
+        let (_folder, common) = folder();
+        let was_up = Cell::new(true);
+        let (mut other, mut pauses) = (None, Vec::new());
+        let mut error = outages().pop();
+        let home = home::open(&common).expect("it opens");
+        let pause = |wait| {
+            pauses.push(wait);
+            // Taken while the node waits, and let go after a while.
+            other = match pauses.len() {
+                1 => Some(home::open(&common).expect("nobody has it")),
+                2..40 => other.take(),
+                _ => None,
+            };
+            false
+        };
+        let ended = living_on(&common, home, &was_up, pause, |_| error.take().map_or(Ok(()), Err));
+        assert!(ended.is_ok());
+        assert_eq!(pauses, [PAUSE; 40], "it does not wait longer and longer for that");
     }
 
     fn folder() -> (tempfile::TempDir, Common) {

@@ -72,20 +72,36 @@ pub fn up(common: &Common, args: &UpArgs) -> Result<(), CliError> {
     }
     let home = home::open(common)?;
     let (stop, stopped) = watch::channel(false);
+    heed_signals(stop.clone())?;
     let was_up = Cell::new(false);
-    living_on(common, home, &was_up, waits, |home| live(common, home, &stop, stopped.clone(), &was_up))?;
+    let pause = |pause| waits(pause, stopped.clone());
+    living_on(common, home, &was_up, pause, |home| live(common, home, &stop, stopped.clone(), &was_up))?;
     log("stopped");
     Ok(())
 }
 
-/// Waits between two lives; true if the system has asked the node to stop.
-fn waits(pause: Duration) -> bool {
+/// Has the node stop when the system asks, whichever of its lives it is in, and between them.
+fn heed_signals(stop: watch::Sender<bool>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(CliError::Thread)?;
+    let wait = move || {
+        runtime.block_on(signalled());
+        log("interrupted");
+        stop.send_replace(true);
+    };
+    // Until the process ends.
+    std::thread::Builder::new().name("forgemesh-signal".to_owned()).spawn(wait).map_err(CliError::Thread)?;
+    Ok(())
+}
+
+/// Waits between two lives; true if the node was told to stop.
+fn waits(pause: Duration, mut stopped: watch::Receiver<bool>) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else {
         std::thread::sleep(pause);
-        return false;
+        return *stopped.borrow();
     };
-    runtime.block_on(async { tokio::time::timeout(pause, signalled()).await.is_ok() })
+    runtime.block_on(async { tokio::time::timeout(pause, told(&mut stopped)).await.is_ok() })
 }
 
 /// One life of the node: until it is told to stop, or its disk fails. Notes in `was_up` that it has come up.
@@ -138,7 +154,6 @@ fn live(
         let watched = async {
             tokio::select! {
                 () = told(&mut stopped) => log("told to stop"),
-                () = signalled() => log("interrupted"),
                 () = follow(reports) => {}
             }
         };

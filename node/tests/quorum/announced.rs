@@ -47,3 +47,20 @@ fn what_comes_by_itself_is_not_fetched_and_strangers_are_not_heard() {
     let submitted = bench.sent.iter().filter(|(from, _, m)| *from == 3 && matches!(m, Message::Submit(_)));
     assert_eq!(submitted.count(), 1);
 }
+
+/// Who says first that it has a job need not have it: the others who say so are asked too.
+#[test]
+fn everyone_who_announces_a_job_is_asked_for_it() {
+    let mut bench = Bench::new(3, 1, 1);
+    bench.elect(0);
+    bench.run(1_000, Bench::queue_is_empty);
+    let job = forgemesh_protocol::id::JobId(forgemesh_protocol::hash::Hash::blob(b"announced"));
+    for from in [1, 3, 1] {
+        let from = bench.id(from);
+        bench.hand(0, Input::Message { from, message: Message::Announced { job } });
+    }
+    bench.run(2_000, |bench| bench.sent.iter().any(|(.., m)| matches!(m, Message::Bring { .. })));
+    let asked = bench.sent.iter().filter(|(.., m)| matches!(m, Message::Bring { .. }));
+    let asked: std::collections::BTreeSet<usize> = asked.map(|(_, to, _)| *to).collect();
+    assert_eq!(asked, [1, 3].into());
+}

@@ -82,7 +82,7 @@ pub fn run_seeds(arguments: &Arguments, seeds: Seeds) -> bool {
         summary.seeds += 1;
         match result {
             Err(Broken::Aborted) if has_rot(&arguments.chosen(seed)) => {
-                let again = arguments.again(seed);
+                let again = failure::name(arguments, seed, &Broken::Aborted).again;
                 bar.suspend(|| {
                     eprintln!(
                         "seed {seed}: ended on a rotten page by the database's engine\n  again: {again}"
@@ -99,7 +99,8 @@ pub fn run_seeds(arguments: &Arguments, seeds: Seeds) -> bool {
             Err(error) => {
                 summary.failed += 1;
                 bar.set_message(format!("{} failed", summary.failed));
-                bar.suspend(|| eprintln!("seed {seed}: {error}\n  again: {}", arguments.again(seed)));
+                let again = failure::name(arguments, seed, &error).again;
+                bar.suspend(|| eprintln!("seed {seed}: {error}\n  again: {again}"));
                 broken.push((seed, error));
             }
         }

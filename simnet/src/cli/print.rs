@@ -27,7 +27,8 @@ pub fn one(arguments: &Arguments) -> bool {
             true
         }
         Err(broken) => {
-            eprintln!("seed {seed}: {broken}\n  again: {}\nshortening", arguments.again(seed));
+            let again = failure::name(arguments, seed, &broken).again;
+            eprintln!("seed {seed}: {broken}\n  again: {again}\nshortening");
             let failure = failure::examine(arguments, seed, &broken);
             if arguments.json {
                 println!("{}", json(&failure))

@@ -1,5 +1,5 @@
 //! An honest agent never signs two links of the same number of its chain, whatever crashes in between: that is the
-//! evidence by which forgers are convicted. Who was given another disk has lost what it had signed.
+//! evidence by which forgers are convicted. Whose disk has rotten may have lost what it had signed.
 //! Source: design/trust.md, "Commit, then challenge".
 
 use std::collections::BTreeMap;
@@ -22,20 +22,12 @@ impl Invariant for ChainUnforked {
     }
 
     fn check(&mut self, view: &View<'_>) -> Result<bool, String> {
-        let (agent, seq, digest) = match &view.moment {
-            Moment::Attested { agent, seq, digest } => (*agent, *seq, *digest),
-            Moment::Replaced { machine } => {
-                let node = view.nodes.get(*machine);
-                self.links.retain(|(agent, _), _| Some(agent) != node);
-                return Ok(false);
-            }
-            _ => return Ok(false),
-        };
-        if view.known.liars.contains(&agent) || view.known.rotten.contains(&agent) {
+        let Moment::Attested { agent, seq, digest } = &view.moment else { return Ok(false) };
+        if view.known.liars.contains(agent) || view.known.rotten.contains(agent) {
             return Ok(false);
         }
-        match *self.links.entry((agent, seq)).or_insert(digest) {
-            first if first == digest => Ok(true),
+        match *self.links.entry((*agent, *seq)).or_insert(*digest) {
+            first if first == *digest => Ok(true),
             first => Err(format!("agent {agent} has signed {first} and {digest} as link {seq} of its chain")),
         }
     }

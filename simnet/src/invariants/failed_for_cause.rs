@@ -64,19 +64,19 @@ fn is_exhausted(record: &JobRecord, failure: &Failure, view: &View<'_>) -> bool 
     }
 }
 
-/// Is it so that a disk has lost what this batch claims, of one shard or of any? Its agent's, or that of a member that may
-/// have been the only one to have it.
+/// Is it so that this batch had the shard, if one is named, and a disk has lost something that it claims? Its agent's, or that
+/// of a member that may have been the only one to have it.
 fn is_lost(known: &Known, view: &View<'_>, shard: Option<u64>, aside: &SetAside) -> bool {
-    if aside.reason != Reason::Lost {
+    let had = |shard: u64| aside.batch.credited.contains(&shard);
+    if aside.reason != Reason::Lost || !shard.is_none_or(had) {
         return false;
     }
     let agent = aside.batch.attestation.body.agent;
     let keepers = || view.mirror.seated().iter().chain([&agent]);
-    let claims = known.claims.get(&aside.batch.digest).into_iter().flatten();
-    let mut claims = claims.filter(|(of, _)| shard.is_none_or(|shard| shard == *of));
+    let mut claims = known.claims.get(&aside.batch.digest).into_iter().flatten();
     known.liars.contains(&agent)
         || keepers().any(|node| known.rotten.contains(node))
-        || claims.any(|(_, blob)| keepers().any(|node| known.lost.contains(&(*node, *blob))))
+        || claims.any(|blob| keepers().any(|node| known.lost.contains(&(*node, *blob))))
 }
 
 /// The shard and the stage that a failure names: "shard 3 of stage 1: …".

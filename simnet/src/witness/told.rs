@@ -1,7 +1,5 @@
 //! What clients, faults and ports tell the observer beside the disks.
 
-use std::collections::BTreeSet;
-
 use forgemesh_node::ports::Done;
 use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon;
@@ -76,14 +74,16 @@ impl Witness {
     }
 
     /// An agent has committed to a batch: what it claims.
-    pub(super) fn attested(&self, attested: &[u8]) {
-        let attested = canon::from_bytes::<Attested>(attested, limits::COMMAND_BYTES);
-        let claims = attested.as_ref().ok().and_then(|attested| decode_claims(&attested.members.0).ok());
-        if let (Ok(attested), Some(claims)) = (attested, claims) {
-            let claims: BTreeSet<(u64, Hash)> =
-                claims.iter().map(|claim| (claim.shard, claim.blob)).collect();
-            let digest = attested.attestation.body.digest();
-            self.seen.borrow_mut().known.claims.insert(digest, claims);
+    pub(super) fn attested(&self, bytes: &[u8]) {
+        if let Ok(attested) = canon::from_bytes::<Attested>(bytes, limits::COMMAND_BYTES) {
+            self.claimed(&attested);
+        }
+    }
+
+    fn claimed(&self, attested: &Attested) {
+        if let Ok(claims) = decode_claims(&attested.members.0) {
+            let blobs = claims.iter().map(|claim| claim.blob).collect();
+            self.seen.borrow_mut().known.claims.insert(attested.attestation.body.digest(), blobs);
         }
     }
 
@@ -94,6 +94,7 @@ impl Witness {
             Message::Lease(offer) => self.led(machine, offer.lease.body.term, offer.lease.key.id()),
             Message::Hello(_) => self.seen.borrow_mut().count("hellos"),
             Message::Attest(attested) => {
+                self.claimed(attested);
                 let body = &attested.attestation.body;
                 self.look(Moment::Attested { agent: body.agent, seq: body.seq, digest: body.digest() });
             }

@@ -123,3 +123,26 @@ fn damage_is_named_with_its_place_and_a_new_copy_heals_a_blob() {
     assert_eq!(flipped(&b"job 8".repeat(3)).job(&id(8)), Err(corrupt("jobs", &id(8).to_string())));
     assert_eq!(flipped(&b"state".repeat(3)).snapshot(), Err(corrupt("snapshot", "state")));
 }
+
+/// Whoever meets the damage is told of it, everybody after that only that the handle is dead: it says why.
+#[test]
+fn a_handle_that_damage_has_ended_says_so() {
+    let (image, _) = image();
+    let mut random = Random(7);
+    let ended = (0..2_000).find_map(|_| {
+        let mut damaged = image.clone();
+        for _ in 0..200 {
+            let at = 8_192 + random.below(damaged.len() - 8_192);
+            damaged[at] ^= 0xff;
+        }
+        let storage = Storage::with_backend(Disk::with_image(1, damaged)).ok()?;
+        let mut batch = Batch::new();
+        (0..ROWS).for_each(|n| drop(batch.put_kv("n", &format!("key {n}"), vec![1; 3_000])));
+        let _ = storage.commit(&batch);
+        storage.is_dead().then_some(storage)
+    });
+    let storage = ended.expect("damage that ends a handle");
+    assert!(storage.is_damaged());
+    assert_eq!(storage.commit(&Batch::new()), Err(forgemesh_storage::CommitError::Dead));
+    assert!(storage.is_damaged());
+}

@@ -9,10 +9,10 @@ use forgemesh_protocol::wire::Message;
 use super::HubRole;
 use crate::core::Context;
 
-/// Announced jobs: who has the submission, and when to ask for it.
+/// Announced jobs: who says that it has the submission, and when to ask for it. Not everyone who says so need have it.
 #[derive(Default)]
 pub(super) struct Hearsay {
-    jobs: BTreeMap<JobId, (NodeId, u64)>,
+    jobs: BTreeMap<JobId, (Vec<NodeId>, u64)>,
 }
 
 impl Hearsay {
@@ -28,9 +28,14 @@ impl HubRole {
     pub fn announced(&mut self, cx: &mut Context<'_>, from: NodeId, job: JobId) {
         let known = self.has_seen(&job);
         let Some(lead) = &mut self.lead else { return };
-        if !known && lead.hearsay.jobs.len() < limits::ANNOUNCED {
+        let room = lead.hearsay.jobs.len() < limits::ANNOUNCED || lead.hearsay.jobs.contains_key(&job);
+        if !known && room {
             // Most of them are on their way already.
-            lead.hearsay.jobs.entry(job).or_insert((from, cx.now.up_ms + limits::ANNOUNCED_MS));
+            let new = || (Vec::new(), cx.now.up_ms + limits::ANNOUNCED_MS);
+            let (announcers, _) = lead.hearsay.jobs.entry(job).or_insert_with(new);
+            if announcers.len() < limits::ANNOUNCERS && !announcers.contains(&from) {
+                announcers.push(from);
+            }
         }
     }
 
@@ -38,10 +43,10 @@ impl HubRole {
     pub(super) fn fetch_announced(&mut self, cx: &mut Context<'_>) {
         let Some(lead) = &mut self.lead else { return };
         let due = lead.hearsay.jobs.extract_if(.., |_, (_, due_ms)| cx.now.up_ms >= *due_ms);
-        let due: Vec<(JobId, NodeId)> = due.map(|(job, (from, _))| (job, from)).collect();
-        for (job, from) in due {
+        let due: Vec<(JobId, Vec<NodeId>)> = due.map(|(job, (announcers, _))| (job, announcers)).collect();
+        for (job, announcers) in due {
             if !self.has_seen(&job) {
-                cx.send(from, Message::Bring { job });
+                announcers.into_iter().for_each(|from| cx.send(from, Message::Bring { job }));
             }
         }
     }

@@ -25,7 +25,7 @@ use super::conduct::{Conduct, Fault};
 use super::config::{Config, SwarmError};
 use super::counters::Counters;
 use super::directory::Directory;
-use super::gossip::{self, Authors};
+use super::gossip::{self, Hearing};
 use super::handle::{Link, Route, Status};
 use super::lane::Parcel;
 use super::listeners::{Listeners, Ready};
@@ -71,7 +71,7 @@ pub(super) struct EventLoop {
     commands: mpsc::Receiver<Command>,
     inbox: Inbox,
     faults: mpsc::Receiver<(PeerId, Fault)>,
-    authors: Authors,
+    hearing: Hearing,
     find: mpsc::Sender<Hint>,
     stop: oneshot::Receiver<()>,
     counters: Arc<Counters>,
@@ -122,7 +122,7 @@ impl EventLoop {
             commands: ends.commands,
             inbox: ends.inbox,
             faults: ends.faults,
-            authors: Authors::default(),
+            hearing: Hearing::default(),
             find: ends.find,
             stop: ends.stop,
         })
@@ -416,7 +416,7 @@ impl EventLoop {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
                 let announcement = gossip::announcement(message);
                 let verdict = match &announcement {
-                    Some((from, _)) if !self.authors.may_speak(*from, Instant::now()) => {
+                    Some((from, _)) if !self.hearing.may_speak(*from, propagation_source, Instant::now()) => {
                         MessageAcceptance::Ignore
                     }
                     Some(_) => MessageAcceptance::Accept,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
+use libp2p::PeerId;
 use libp2p::gossipsub::{
     self, Behaviour, ConfigBuilder, IdentTopic, IdentityTransform, MessageAuthenticity, PeerScoreParams,
     PeerScoreThresholds, TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
@@ -83,27 +84,78 @@ pub(super) fn announcement(message: gossipsub::Message) -> Option<(NodeId, Messa
     matches!(announced, Message::Announced { .. }).then_some((from, announced))
 }
 
-/// How much each author has announced lately.
-#[derive(Default)]
-pub(super) struct Authors {
-    /// Since when its announcements were counted, and how many there were.
-    counted: BTreeMap<NodeId, (Instant, u32)>,
+/// Who may still be heard in this second: an author, by its signature, and the neighbour that passes it on, since keys cost
+/// nothing.
+pub(super) struct Hearing {
+    authors: Pace<NodeId>,
+    neighbours: Pace<PeerId>,
 }
 
-impl Authors {
+impl Default for Hearing {
+    fn default() -> Hearing {
+        Hearing {
+            authors: Pace::of(limits::GOSSIP_PER_S),
+            neighbours: Pace::of(limits::GOSSIP_OF_NEIGHBOUR_PER_S),
+        }
+    }
+}
+
+impl Hearing {
     /// Counts an announcement; false if there were too many in this second.
-    pub fn may_speak(&mut self, author: NodeId, now: Instant) -> bool {
+    pub fn may_speak(&mut self, author: NodeId, neighbour: PeerId, now: Instant) -> bool {
+        self.neighbours.count(neighbour, now) && self.authors.count(author, now)
+    }
+}
+
+/// How much each has announced lately.
+struct Pace<K> {
+    most: u32,
+    /// Since when its announcements were counted, and how many there were.
+    counted: BTreeMap<K, (Instant, u32)>,
+}
+
+impl<K: Ord> Pace<K> {
+    fn of(most: u32) -> Pace<K> {
+        Pace { most, counted: BTreeMap::new() }
+    }
+
+    fn count(&mut self, key: K, now: Instant) -> bool {
         if self.counted.len() >= limits::CONDUCT {
             self.counted.retain(|_, (since, _)| now.saturating_duration_since(*since) < SECOND);
         }
-        if self.counted.len() >= limits::CONDUCT && !self.counted.contains_key(&author) {
+        if self.counted.len() >= limits::CONDUCT && !self.counted.contains_key(&key) {
             return false;
         }
-        let (since, count) = self.counted.entry(author).or_insert((now, 0));
+        let (since, count) = self.counted.entry(key).or_insert((now, 0));
         if now.saturating_duration_since(*since) >= SECOND {
             (*since, *count) = (now, 0);
         }
         *count += 1;
-        *count <= limits::GOSSIP_PER_S
+        *count <= self.most
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forgemesh_protocol::hash::Hash;
+
+    use super::*;
+
+    fn author(number: u64) -> NodeId {
+        NodeId(Hash::blob(&number.to_le_bytes()))
+    }
+
+    /// A neighbour with a fresh key for each announcement keeps nobody from being heard by way of another.
+    #[test]
+    fn who_has_many_keys_is_heard_no_more_than_a_neighbour_may_be() {
+        let (mut hearing, now) = (Hearing::default(), Instant::now());
+        let (liar, honest) = (PeerId::random(), PeerId::random());
+        let heard = (0..100_000).filter(|&number| hearing.may_speak(author(number), liar, now)).count();
+        assert_eq!(heard, limits::GOSSIP_OF_NEIGHBOUR_PER_S as usize);
+        let own = author(u64::MAX);
+        let heard = (0..1_000).filter(|_| hearing.may_speak(own, honest, now)).count();
+        assert_eq!(heard, limits::GOSSIP_PER_S as usize);
+        let later = now + SECOND;
+        assert!(hearing.may_speak(own, honest, later) && hearing.may_speak(author(0), liar, later));
     }
 }
