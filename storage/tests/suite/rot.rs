@@ -137,7 +137,9 @@ fn a_handle_that_damage_has_ended_says_so() {
         }
         let storage = Storage::with_backend(Disk::with_image(1, damaged)).ok()?;
         let mut batch = Batch::new();
-        (0..ROWS).for_each(|n| drop(batch.put_kv("n", &format!("key {n}"), vec![1; 3_000])));
+        for n in 0..ROWS {
+            batch.put_kv("n", &format!("key {n}"), vec![1; 3_000]);
+        }
         let _ = storage.commit(&batch);
         storage.is_dead().then_some(storage)
     });
