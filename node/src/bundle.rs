@@ -48,20 +48,28 @@ pub enum BundleError {
     Read(#[from] ReadError),
     #[error("blob {0} of the job is not here any more: it was submitted with \"persist\": false")]
     Gone(Hash),
+    #[error(
+        "blob {0} of the job is not on this node, as the evidence of a job is with the hub: pack the bundle on a hub member"
+    )]
+    Elsewhere(Hash),
 }
 
 /// Packs the evidence of a final job.
 pub fn pack(storage: &Storage, file: &JobFile) -> Result<Vec<u8>, BundleError> {
+    let gone = |hash| match file.finished.record.terms.artifacts.persist {
+        true => BundleError::Elsewhere(hash),
+        false => BundleError::Gone(hash),
+    };
     let mut entries = BTreeMap::new();
     entries.insert(RECEIPT.to_owned(), file.receipt.to_bytes());
     entries.insert(EVIDENCE.to_owned(), file.finished.record.encode());
     for artifact in file.finished.result.iter().flat_map(|result| &result.artifacts) {
-        let bytes = storage.blob(&artifact.blake3)?.ok_or(BundleError::Gone(artifact.blake3))?;
+        let bytes = storage.blob(&artifact.blake3)?.ok_or_else(|| gone(artifact.blake3))?;
         entries.insert(artifact.kind.file_name().to_owned(), bytes);
     }
     let artifacts: Vec<_> = entries.values().map(|bytes| Hash::blob(bytes)).collect();
     for hash in boot::blobs_of(storage, file)?.into_iter().filter(|hash| !artifacts.contains(hash)) {
-        let bytes = storage.blob(&hash)?.ok_or(BundleError::Gone(hash))?;
+        let bytes = storage.blob(&hash)?.ok_or_else(|| gone(hash))?;
         entries.insert(format!("{BLOBS}{hash}"), bytes);
     }
     Ok(tar_of(&entries))

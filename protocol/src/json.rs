@@ -37,11 +37,11 @@ impl Json {
         Json::parse_within(bytes, limit, Allowance::of(bytes.len()), Made::Tree)
     }
 
-    /// Parses such a document as serde's own tree.
+    /// Parses a result of at most [`limits::ARTIFACT_BYTES`] as serde's own tree.
     pub fn parse_value(bytes: &[u8]) -> Result<Value, Problems> {
-        // A result has very many short numbers, and the hub has made it.
+        // It has very many short numbers, and the hub has made it: more of them, the more paths there were.
         let allowance = Allowance::times(limits::KEPT_FACTOR, bytes.len());
-        Json::parse_within(bytes, limits::ENVELOPE_BYTES, allowance, Made::Value).map(Json::into_value)
+        Json::parse_within(bytes, limits::ARTIFACT_BYTES, allowance, Made::Value).map(Json::into_value)
     }
 
     fn parse_within(bytes: &[u8], limit: usize, allowance: Allowance, made: Made) -> Result<Json, Problems> {

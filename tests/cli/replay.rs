@@ -73,3 +73,21 @@ fn a_damaged_receipt_is_not_replayed() {
     let file = node.file("damaged.json", bytes);
     node.forgemesh(&["replay", path(&file), "--json"]).error(3, "verification_failed");
 }
+
+/// The more paths, the more bins a result has: one of more than a mebibyte was once taken for a fraud.
+#[test]
+fn a_result_of_more_than_a_mebibyte_is_verified_and_replayed() {
+    let node = Node::new();
+    let mut job: serde_json::Value =
+        serde_json::from_str(include_str!("../../node/examples/reserve-raa.json")).expect("an example");
+    job["args"]["iterations"] = 1_000_000.into();
+    let run = node.run(&job, "out");
+    let length = std::fs::metadata(node.path("out/result.json")).expect("it was written").len();
+    assert!(length > 1 << 20, "{length} bytes say nothing");
+    let receipt = node.path("out/receipt.json");
+    node.ok(&["verify", path(&receipt)]);
+    let id = run["job_id"].as_str().expect("an id");
+    node.ok(&["receipt", "bundle", id, "--out", "b.tar"]);
+    node.ok(&["verify", path(&node.path("b.tar"))]);
+    node.ok(&["replay", path(&receipt)]);
+}

@@ -41,6 +41,20 @@ impl Cluster {
         until("all nodes know who leads", || (1..=self.count).all(|node| self.leader_of(node).is_some()));
     }
 
+    /// What somebody hears who starts a cluster in the same folder.
+    pub fn start_another(&self) -> Ended {
+        let (dir, count) = (self.dir(), self.count.to_string());
+        self.node.forgemesh(&[
+            "--json",
+            "dev",
+            "cluster",
+            "--nodes",
+            &count,
+            "--dir",
+            dir.to_str().expect("a path"),
+        ])
+    }
+
     /// Stops it as Ctrl-C would; every node is down afterwards.
     pub fn stop(&mut self) {
         let Some(mut process) = self.process.take() else { return };

@@ -41,6 +41,18 @@ fn five_nodes_have_the_same_books() {
     assert_eq!(quorum.expect("checked")["status"], json!("ok"), "{verified}");
 }
 
+/// A second cluster in the folder of the first has once stopped the nodes of that, and emptied their logs.
+#[test]
+fn another_cluster_in_the_same_folder_is_refused_and_harms_nothing() {
+    let cluster = Cluster::of(3);
+    let processes = || (1..=3).map(|node| cluster.status(node).map(|s| s["pid"].clone())).collect::<Vec<_>>();
+    let before = processes();
+    cluster.start_another().error(1, "node_runs");
+    assert_eq!(processes(), before);
+    let log = std::fs::read_to_string(cluster.folder(1).join("node.log")).expect("its log");
+    assert!(log.contains("listens at") && !log.contains("stop"), "{log}");
+}
+
 #[test]
 fn the_leader_may_be_killed_in_every_phase_of_a_job() {
     let rounds =

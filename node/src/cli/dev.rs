@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::client::Client;
 use super::error::CliError;
 use super::home::Home;
-use super::{Common, address, home, network, print, print_json};
+use super::{Common, address, home, network, print, print_json, up};
 use crate::boot;
 use crate::config::{CONFIG_FILE_NAME, Config};
 use crate::real::control::request::Request;
@@ -92,6 +92,10 @@ fn cluster(common: &Common, args: &ClusterArgs) -> Result<(), CliError> {
 fn run(common: &Common, dir: &Path, count: u8, hub: u8) -> Result<(), CliError> {
     let interrupted = interruption()?;
     let folders: Vec<PathBuf> = (1..=count).map(|i| dir.join(format!("n{i}"))).collect();
+    // Before anything is touched: what runs there is somebody else's to stop.
+    if let Some(folder) = folders.iter().find(|folder| up::is_used(folder)) {
+        return Err(CliError::Runs { folder: folder.clone() });
+    }
     if !folders.iter().all(|folder| folder.join(CONFIG_FILE_NAME).exists()) {
         found(common, &folders, usize::from(hub))?;
     }
@@ -159,7 +163,7 @@ fn place(home: &Home, genesis: &Genesis, beacon: Vec<u8>) -> Result<(), CliError
 
 /// Starts the node of a folder; its log is beside it.
 fn start(common: &Common, folder: &Path, count: u8) -> Result<Node, CliError> {
-    let path = folder.join(super::up::LOG_FILE_NAME);
+    let path = folder.join(up::LOG_FILE_NAME);
     let log = File::create(&path).map_err(|source| CliError::Write { path, source })?;
     let program = std::env::current_exe().map_err(CliError::Thread)?;
     // The cores are shared by all of them.
@@ -207,7 +211,7 @@ fn wait_for(
 fn look_after(nodes: &mut [Node]) -> Result<(), CliError> {
     for node in nodes {
         if let Some(exit) = node.process.try_wait().map_err(CliError::Thread)? {
-            let log = node.folder.join(super::up::LOG_FILE_NAME);
+            let log = node.folder.join(up::LOG_FILE_NAME);
             let text = std::fs::read_to_string(&log).unwrap_or_default();
             let last = text.lines().last().unwrap_or("it said nothing").to_owned();
             node.exit = Some(exit.to_string());

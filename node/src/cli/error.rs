@@ -77,7 +77,9 @@ pub enum CliError {
     NoJob(String),
     #[error("\"{0}\" matches more than one job; give more digits of the id")]
     ManyJobs(String),
-    #[error("job {0} is final: there is nothing to cancel; `forgemesh job show` says how it ended")]
+    #[error(
+        "job {0} is final: it waits for nothing, and there is nothing to cancel; `forgemesh job show` says how it ended"
+    )]
     Final(JobId),
     #[error("job {0} is not final yet; `forgemesh job resume` finishes it")]
     NotFinal(JobId),

@@ -292,7 +292,7 @@ pub fn down(common: &Common) -> Result<(), CliError> {
 }
 
 /// Does a process hold this data folder?
-fn is_used(folder: &Path) -> bool {
+pub fn is_used(folder: &Path) -> bool {
     let lock = std::fs::File::open(folder.join(LOCK_FILE_NAME));
     lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
 }
