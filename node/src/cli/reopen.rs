@@ -71,13 +71,10 @@ pub fn living_on(
     let (mut opened, mut failed, mut waits) = (Ok(home), 0, false);
     loop {
         let begun = Instant::now();
-        let (error, outage) = match opened {
+        let (outage, error) = match opened {
             Ok(home) => match live(&home) {
                 Ok(()) => return Ok(()),
-                Err(error) => {
-                    let outage = outage(&error, Some(&home.storage));
-                    (error, outage)
-                }
+                Err(error) => (outage(&error, Some(&home.storage)), error),
             },
             // A thread of the last life still holds it, or another command looks at it for a moment.
             Err(error) if is_in_use(&error) && was_up.get() => {
@@ -90,10 +87,7 @@ pub fn living_on(
                 opened = home::open_existing(common);
                 continue;
             }
-            Err(error) => {
-                let outage = outage(&error, None);
-                (error, outage)
-            }
+            Err(error) => (outage(&error, None), error),
         };
         waits = false;
         failed = if begun.elapsed() >= GOOD_LIFE { 1 } else { failed + 1 };

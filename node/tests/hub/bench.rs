@@ -391,8 +391,8 @@ impl Bench {
         self.submit(envelope)
     }
 
-    /// Submits a job.
-    pub fn ask(&mut self, envelope: &str) {
+    /// A job that the client has signed.
+    pub fn signed(&mut self, envelope: &str) -> Box<Signed<Submission>> {
         let (job, terms) = Job::read(envelope.as_bytes()).expect("a job");
         self.nonce += 1;
         let submission = Submission {
@@ -401,8 +401,13 @@ impl Bench {
             nonce: Bytes(vec![self.nonce; 16]),
             expires_ms: self.now.wall_ms + 60_000,
         };
-        let submission = Signed::new(submission, self.genesis.mesh_id(), &client());
-        self.hand(Input::Request { token: 1, request: Request::Submit(Box::new(submission)) });
+        Box::new(Signed::new(submission, self.genesis.mesh_id(), &client()))
+    }
+
+    /// Submits a job.
+    pub fn ask(&mut self, envelope: &str) {
+        let request = Request::Submit(self.signed(envelope));
+        self.hand(Input::Request { token: 1, request });
     }
 
     /// What the hub answers a client of its own.

@@ -2,13 +2,10 @@
 //! and it takes jobs again once there is room.
 
 use forgemesh_node::core::{Input, Reply, Request};
-use forgemesh_protocol::canon::Bytes;
-use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::state::State;
-use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::wire::Message;
 
-use super::bench::{Agent, Bench, client, mix};
+use super::bench::{Agent, Bench, mix};
 
 /// One shard that is not checked.
 fn job() -> String {
@@ -44,14 +41,7 @@ fn another_nodes_client_is_told_to_try_again() {
     let mut bench = Bench::new();
     let agent = Agent::new(10, 1);
     bench.hello(&[&agent]);
-    let (job, terms) = forgemesh_kernel::job::Job::read(job().as_bytes()).expect("a job");
-    let submission = Submission {
-        envelope: Bytes(job.envelope(&terms)),
-        offer: Offer::default(),
-        nonce: Bytes(vec![7; 16]),
-        expires_ms: bench.now.wall_ms + 60_000,
-    };
-    let submission = Box::new(Signed::new(submission, bench.genesis.mesh_id(), &client()));
+    let submission = bench.signed(&job());
     bench.hand(Input::DiskLow(true));
     bench.from(&agent, Message::Submit(submission.clone()));
     let told = bench.told(&agent);

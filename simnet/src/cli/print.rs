@@ -11,10 +11,8 @@ use crate::{crew, failure};
 
 /// Runs the one seed and shows what came of it; whether everything held.
 pub fn one(arguments: &Arguments) -> bool {
-    let (started, seed, chosen) = (Instant::now(), arguments.seed, arguments.clone());
-    let (mut outcome, scenario) = (None, move |seed| chosen.chosen(seed));
-    crew::simulate(seed..seed + 1, 1, scenario, |_, result| outcome = Some(result));
-    match outcome.expect("invariant: every seed has an outcome") {
+    let (started, seed) = (Instant::now(), arguments.seed);
+    match crew::alone(&arguments.chosen(seed)) {
         Ok(report) => {
             if let Some(bug) = arguments.bug_name() {
                 eprintln!("bug {bug} did no harm at this seed; PLANTED.md says which seeds");

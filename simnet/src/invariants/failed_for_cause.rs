@@ -7,7 +7,6 @@ use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::limits;
 
 use super::{Invariant, View};
-use crate::known::Known;
 use crate::memo;
 
 /// The invariant.
@@ -47,18 +46,16 @@ impl Invariant for FailedForCause {
 
 /// Was it a broken executor, or what disks have lost, that no attempt was left?
 fn is_exhausted(record: &JobRecord, failure: &Failure, view: &View<'_>) -> bool {
-    let known = view.known;
-    let lost = |shard: Option<u64>, aside: &&SetAside| is_lost(known, view, shard, aside);
     match named(&failure.detail) {
         Some((shard, stage)) => {
             let of_stage = |aside: &&SetAside| aside.batch.attestation.body.stage == stage;
             let mut aside = record.set_aside.iter().filter(of_stage);
-            known.failed_shards.contains(&(record.contract.hash(), stage, shard))
-                || aside.any(|aside| lost(Some(shard), &aside))
+            view.known.failed_shards.contains(&(record.contract.hash(), stage, shard))
+                || aside.any(|aside| is_lost(view, Some(shard), aside))
         }
         // Batches were set aside too often; without those that disks have lost it would not have been too often.
         None => {
-            let explained = record.set_aside.iter().filter(|aside| lost(None, aside)).count();
+            let explained = record.set_aside.iter().filter(|aside| is_lost(view, None, aside)).count();
             record.incidents() - explained <= limits::SET_ASIDE
         }
     }
@@ -66,12 +63,12 @@ fn is_exhausted(record: &JobRecord, failure: &Failure, view: &View<'_>) -> bool 
 
 /// Is it so that this batch had the shard, if one is named, and a disk has lost something that it claims? Its agent's, or that
 /// of a member that may have been the only one to have it.
-fn is_lost(known: &Known, view: &View<'_>, shard: Option<u64>, aside: &SetAside) -> bool {
+fn is_lost(view: &View<'_>, shard: Option<u64>, aside: &SetAside) -> bool {
     let had = |shard: u64| aside.batch.credited.contains(&shard);
     if aside.reason != Reason::Lost || !shard.is_none_or(had) {
         return false;
     }
-    let agent = aside.batch.attestation.body.agent;
+    let (known, agent) = (view.known, aside.batch.attestation.body.agent);
     let keepers = || view.mirror.seated().iter().chain([&agent]);
     let mut claims = known.claims.get(&aside.batch.digest).into_iter().flatten();
     known.liars.contains(&agent)
