@@ -4,7 +4,7 @@ use forgemesh_protocol::attestation::Attestation;
 use forgemesh_protocol::canon::{self, CanonError};
 use forgemesh_protocol::challenge::{Draw, LeafRef, Verdict};
 use forgemesh_protocol::contract::Contract;
-use forgemesh_protocol::envelope::{Terms, Verify};
+use forgemesh_protocol::envelope::{ArtifactKind, Terms, Verify};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::Signed;
@@ -135,6 +135,11 @@ impl JobRecord {
     pub fn is_settled(&self, batch: &Batch) -> bool {
         let verify = self.terms.policy.verify;
         verify == Verify::None || batch.credited.is_empty() || batch.verdict.is_some()
+    }
+
+    /// Do the artifacts of a reduction say how it was verified?
+    pub fn tells_of_verdicts(&self) -> bool {
+        self.terms.artifacts.include.contains(&ArtifactKind::VerificationJson)
     }
 
     /// Is there a batch with this digest that has no verdict yet?

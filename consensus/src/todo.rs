@@ -14,7 +14,7 @@ use crate::job::JobRecord;
 pub enum Todo {
     /// A batch's leaves are drawn and wait for a checker.
     Check { job: JobId, attestation: Hash, attempt: u64, leaves: Vec<LeafRef> },
-    /// The stage is verified and waits for this member's reduction.
+    /// The stage is attested, and perhaps still being verified: this member reduces it.
     Reduce { job: JobId, stage: u64 },
 }
 
@@ -38,10 +38,11 @@ pub fn outstanding(job: &JobRecord, spotcheck_ppm: u64) -> Vec<Todo> {
     }
     let open = job.current_batches().filter(|batch| !job.is_settled(batch));
     let drawn = open.filter(|batch| batch.reveal.is_some());
-    drawn
-        .map(|batch| {
-            let leaves = job.challenged(batch, spotcheck_ppm);
-            Todo::Check { job: id, attestation: batch.digest, attempt: batch.unable, leaves }
-        })
-        .collect()
+    let checks = drawn.map(|batch| {
+        let leaves = job.challenged(batch, spotcheck_ppm);
+        Todo::Check { job: id, attestation: batch.digest, attempt: batch.unable, leaves }
+    });
+    // The vote is ready when the last verdict comes; it counts only then.
+    let ahead = job.state == State::Verifying && !job.tells_of_verdicts();
+    checks.chain(ahead.then(|| Todo::Reduce { job: id, stage: job.run().number })).collect()
 }

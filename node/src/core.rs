@@ -262,16 +262,17 @@ impl Context<'_> {
         self.submit(batch, after, urgent);
     }
 
-    /// Submits a batch that nobody waits for.
-    pub fn store_later(&mut self, batch: Batch) {
-        self.submit(batch, AfterStore::Nothing, false);
+    /// Submits a batch that nobody waits for, but for who asks whether it is stored.
+    pub fn store_later(&mut self, batch: Batch) -> u64 {
+        self.submit(batch, AfterStore::Nothing, false)
     }
 
-    fn submit(&mut self, batch: Batch, after: AfterStore, urgent: bool) {
+    fn submit(&mut self, batch: Batch, after: AfterStore, urgent: bool) -> u64 {
         self.tokens.next += 1;
         let token = self.tokens.next;
         self.tokens.stores.insert(token, after);
         self.out.push(Output::Store { token, batch, urgent });
+        token
     }
 
     /// Starts a piece of work; `after` goes on when it ended.

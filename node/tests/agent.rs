@@ -188,6 +188,7 @@ impl Rig {
     fn attested(&self) -> Vec<Attested> {
         let attested = |message: &Message| match message {
             Message::Attest(attested) => Some((**attested).clone()),
+            Message::Deliver(delivery) => Some(delivery.attested.clone()),
             _ => None,
         };
         self.sent.iter().filter_map(attested).collect()

@@ -4,7 +4,9 @@
 mod quorum {
     mod announced;
     mod artifacts;
+    mod ballots;
     mod bench;
+    mod deliveries;
     mod failover;
     mod halted;
     mod reads;

@@ -51,6 +51,9 @@ pub enum Message {
     },
     /// Agent to hub: a batch is done and committed to.
     Attest(Box<Attested>),
+    /// Agent to every hub member, once: the same, with all that it claims, where that is little. Whoever has missed it asks
+    /// for the blobs.
+    Deliver(Box<Delivery>),
     /// Hub to agent: the last link of its chain that is logged, 0 and zero before the first. The answer to each
     /// attestation, and to a hello.
     Logged {
@@ -238,6 +241,13 @@ impl Message {
     }
 }
 
+impl Delivery {
+    /// Bytes of its claims and accumulators.
+    pub fn bytes(&self) -> usize {
+        self.attested.members.0.len() + self.blobs.iter().map(|blob| blob.0.len()).sum::<usize>()
+    }
+}
+
 /// What a hub member answers a client of another node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -350,6 +360,15 @@ pub struct Attested {
     pub attestation: Signed<Attestation>,
     /// The claims blob whose address the attestation names.
     pub members: Bytes,
+}
+
+/// A batch with all that it claims.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delivery {
+    pub attested: Attested,
+    /// The accumulators, in the order of the claims.
+    pub blobs: Vec<Bytes>,
 }
 
 /// A batch of which some leaves were drawn.

@@ -24,7 +24,7 @@ use forgemesh_protocol::region::Regions;
 use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::ticket::Ticket;
 use forgemesh_protocol::vote::{Artifact, FinalResult, Outcome, ReductionVote};
-use forgemesh_protocol::wire::{Keeping, KeptPage, Message, Outlined};
+use forgemesh_protocol::wire::{Attested, Delivery, Keeping, KeptPage, Message, Outlined};
 use serde::Serialize;
 
 const MESH: MeshId = MeshId(Hash([1; 32]));
@@ -198,6 +198,9 @@ fn lines() -> Vec<String> {
     };
     let rows = vec![Keeping { artifact, pinned_by: None }, Keeping { artifact, pinned_by: Some(agent) }];
     let page = KeptPage { after: None, artifacts: rows, through: Some(artifact) };
+    let members = Bytes(canon::to_bytes(&vec![claim.clone()]));
+    let attested = Attested { attestation: Signed::new(attestation.clone(), MESH, &secret()), members };
+    let delivery = Delivery { attested, blobs: vec![Bytes(b"an accumulator".to_vec())] };
     let mut copied = genesis.clone();
     copied.parameters.replication = 5;
     let key = replay_key(&contract().hash(), &Hash([15; 32]), &Hash([16; 32]), "exact.v1");
@@ -247,6 +250,7 @@ fn lines() -> Vec<String> {
         message("kept", Message::Kept(Box::new(page))),
         message("keep", Message::Keep { artifact, sources: vec![agent] }),
         plain("genesis_replication", &copied, copied.mesh_id().0),
+        message("deliver", Message::Deliver(Box::new(delivery))),
     ]
 }
 

@@ -24,7 +24,7 @@ use forgemesh_protocol::submission::Submission;
 use forgemesh_protocol::ticket::Ticket;
 use forgemesh_protocol::vote::{Outcome, ReductionVote};
 use forgemesh_protocol::wire::{
-    Answer, Attested, Challenge, Hello, Holding, Keeping, KeptPage, LeaseOffer, Message, Outlined,
+    Answer, Attested, Challenge, Delivery, Hello, Holding, Keeping, KeptPage, LeaseOffer, Message, Outlined,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -112,13 +112,15 @@ fn messages() -> Vec<Message> {
     let keeping = Keeping { artifact: Hash([9; 32]), pinned_by: Some(NodeId(Hash([2; 32]))) };
     let page = KeptPage { after: None, artifacts: vec![keeping; 20], through: Some(Hash([9; 32])) };
     let answer = Answer { refused: false, json: Bytes(b"{}".to_vec()), attached: Bytes(vec![7; 5_000]) };
+    let attested = Attested { attestation, members: Bytes(claims()) };
     vec![
         Message::Hello(Box::new(hello())),
         Message::Lease(Box::new(offer)),
         Message::Recall(hello().holds.remove(1)),
         Message::Over { job: job() },
         Message::ShardFailed { job: job(), stage: 1, shard: 300, attempt: 2, detail: "it failed".to_owned() },
-        Message::Attest(Box::new(Attested { attestation, members: Bytes(claims()) })),
+        Message::Attest(Box::new(attested.clone())),
+        Message::Deliver(Box::new(Delivery { attested, blobs: vec![Bytes(vec![6; 40]); 20] })),
         Message::Logged { seq: 70_000, digest: Hash([4; 32]) },
         Message::Fetch { blobs: (0..100).map(|number| Hash([number; 32])).collect() },
         Message::Blob { bytes: Bytes(vec![5; 70_000]) },

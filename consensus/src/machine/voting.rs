@@ -31,6 +31,13 @@ pub enum VoteRefused {
 }
 
 impl Hub {
+    /// Is this vote made from what the record says now? It counts once the stage is verified.
+    pub fn may_count(&self, job: &JobRecord, vote: &ReductionVote) -> bool {
+        let made_from = (vote.stage, vote.set_aside, vote.seating);
+        matches!(job.state, State::Verifying | State::Aggregating)
+            && made_from == (job.run().number, job.set_aside.len() as u64, self.state.seating.number)
+    }
+
     pub(super) fn vote(&mut self, signed: &Signed<ReductionVote>) -> Result<Applied, Rejected> {
         let vote = &signed.body;
         signed.verify(self.mesh).map_err(VoteRefused::Signature)?;

@@ -170,6 +170,10 @@ pub(super) struct Peer {
     keep: Arc<Keep>,
     /// The last question, as long as its answer is missing or not used up.
     open: Option<Question>,
+    /// In this term the other has the same log as this member up to this index, by its own word.
+    matched: Option<(u64, u64)>,
+    /// The last entry of which it was told that it is agreed on.
+    told: Option<Place>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -182,7 +186,7 @@ impl RaftNetworkFactory<Types> for Network {
 
 impl Peer {
     pub(super) fn new(to: NodeId, asked: Arc<Asked>, keep: Arc<Keep>) -> Peer {
-        Peer { to, asked, keep, open: None }
+        Peer { to, asked, keep, open: None, matched: None, told: None }
     }
 
     /// Asks, and waits for the answer as long as the caller does. The same question asked again keeps its number, so that
@@ -257,6 +261,14 @@ impl Peer {
         (answer, asked.min(wanted))
     }
 
+    /// Whether it says nothing but that more is agreed on, to one that has all of it. Then nobody has to wait for an answer: a
+    /// follower gives up an entry only for a later term's leader. If the word is lost, the next sign of life has it.
+    fn is_word(&self, append: &Append) -> bool {
+        let matched = self.matched.filter(|(term, _)| *term == append.term);
+        let has = |previous: Place| matched.is_some_and(|(_, index)| previous.index <= index);
+        append.entries.is_empty() && append.committed > self.told && append.previous.is_some_and(has)
+    }
+
     /// The answer to a question of so many entries at most was believed; it counts no more.
     fn use_up(&mut self, entries: usize) {
         self.open.take_if(|question| match &question.ask {
@@ -318,6 +330,12 @@ impl RaftNetwork<Types> for Peer {
         if let Some(committed) = request.leader_commit {
             self.await_disk(committed.index, mine.term).await;
         }
+        if self.is_word(&append) {
+            self.told = append.committed;
+            self.asked.send(self.to, NO_QUESTION, Ask::Append(append));
+            return Ok(AppendEntriesResponse::Success);
+        }
+        self.told = append.committed.max(self.told);
         let (answer, taken) = self.append(append).await;
         match answer {
             Answer::Appended => {
@@ -330,6 +348,7 @@ impl RaftNetwork<Types> for Peer {
                     self.await_disk(last.index, mine.term).await;
                 }
                 self.use_up(request.entries.len());
+                self.matched = last.map(|last| (mine.term, last.index));
                 Ok(match taken == request.entries.len() {
                     true => AppendEntriesResponse::Success,
                     false => AppendEntriesResponse::PartialSuccess(last),

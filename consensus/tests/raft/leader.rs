@@ -180,3 +180,22 @@ fn who_led_asks_for_votes_anew_after_a_restart() {
         world.until("agreement", 5_000, World::is_level).await;
     });
 }
+
+/// An entry costs a follower a question, an answer, and the word that it is agreed on.
+#[test]
+fn who_has_an_entry_is_told_and_not_asked_that_it_is_agreed_on() {
+    run(8, async {
+        let mut world = World::new(8, 3, 0, Weather::fair()).await;
+        world.until("leader", 5_000, |world| world.leader().is_some()).await;
+        world.until("calm", 2_000, World::is_level).await;
+        let (leader, sent, begun_us, entries) = (world.leader().unwrap(), world.sent, world.now_us(), 50);
+        for _ in 0..entries {
+            let agreed = world.agreed.len();
+            assert!(world.propose(leader));
+            world.until("agreement", 500, |world| world.agreed.len() > agreed && world.is_level()).await;
+        }
+        let beats = (world.now_us() - begun_us) / 1_000 / world.timing.heartbeat_ms + 1;
+        let (sent, most) = (world.sent - sent, entries * 2 * 3 + beats * 2 * 2);
+        assert!(sent <= most, "{sent} messages for {entries} entries and {beats} beats");
+    });
+}

@@ -3,15 +3,15 @@
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::vote::ReductionVote;
-use forgemesh_protocol::wire::Attested;
+use forgemesh_protocol::wire::Delivery;
 
 use super::{Progress, Reduction, Reply, agent, artifacts};
 
 /// What goes on once a batch is durable.
 #[derive(Debug)]
 pub(crate) enum AfterStore {
-    /// The agent's attestation with its claims and accumulators.
-    Outbox(Box<Attested>),
+    /// The agent's attestation with its claims and accumulators, as the hub gets it.
+    Outbox(Box<Delivery>),
     /// The artifacts of a reduction: now it may be voted for.
     Artifacts(Box<ReductionVote>),
     /// A final job is in the books, its receipt complete or not.

@@ -16,7 +16,7 @@ use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::plan::StageRun;
-use forgemesh_protocol::wire::{Attested, Challenge, Hello, Holding, LeaseOffer, Message};
+use forgemesh_protocol::wire::{Attested, Challenge, Delivery, Hello, Holding, LeaseOffer, Message};
 use forgemesh_storage::Batch;
 
 use super::availability::{Availability, Mode};
@@ -356,6 +356,8 @@ impl AgentRole {
     ) -> ChainHead {
         let mut leases: Vec<Signed<Lease>> = Vec::new();
         let (mut claims, mut paths, mut batch) = (Vec::new(), 0u64, Batch::new());
+        let few = shards.iter().map(|shard| shard.accumulator.len()).sum::<usize>() <= limits::DELIVERY_BYTES;
+        let mut blobs = Vec::new();
         let mut set = ShardSet::default();
         for shard in shards {
             if !leases.contains(&shard.lease) {
@@ -365,9 +367,15 @@ impl AgentRole {
             set.insert(shard.claim.shard);
             self.held.remove(&(job, stage, shard.claim.shard));
             claims.push(shard.claim);
+            if few {
+                blobs.push(Bytes(shard.accumulator.clone()));
+            }
             batch.put_blob(shard.accumulator);
         }
         let members = canon::to_bytes(&claims);
+        if members.len() + blobs.iter().map(|blob| blob.0.len()).sum::<usize>() > limits::DELIVERY_BYTES {
+            blobs.clear();
+        }
         let attestation = Attestation {
             agent: cx.identity.node,
             seq: head.seq + 1,
@@ -387,16 +395,22 @@ impl AgentRole {
         batch.put_blob(attested.members.0.clone());
         batch.put_outbox(head.seq, canon::to_bytes(&attested));
         self.storing.insert(head.seq, Holding { job, stage, input, shards: set.ranges().to_vec() });
-        cx.store(batch, AfterStore::Outbox(Box::new(attested)));
+        cx.store(batch, AfterStore::Outbox(Box::new(Delivery { attested, blobs })));
         head
     }
 
-    /// The attestation is durable: only now may it be seen.
-    pub fn stored(&mut self, cx: &mut Context<'_>, attested: Attested) {
+    /// The attestation is durable: only now may it be seen. Without blobs, they are too many to be sent along.
+    pub fn stored(&mut self, cx: &mut Context<'_>, delivery: Delivery) {
+        let attested = delivery.attested.clone();
         self.storing.remove(&attested.attestation.body.seq);
         self.unlogged.push_back(attested.clone());
         self.resent_ms.get_or_insert(cx.now.up_ms);
-        cx.send_leader(Message::Attest(Box::new(attested)));
+        if delivery.blobs.is_empty() {
+            return cx.send_leader(Message::Attest(Box::new(attested)));
+        }
+        for &member in Arc::clone(&cx.members).iter() {
+            cx.send(member, Message::Deliver(Box::new(delivery.clone())));
+        }
     }
 
     /// The hub has the chain up to this link. The newest link stays in the outbox: the next one must name it.

@@ -18,7 +18,7 @@ pub(super) fn stored(
     after: AfterStore,
 ) {
     match (after, hub) {
-        (AfterStore::Outbox(attested), _) => agent.stored(cx, *attested),
+        (AfterStore::Outbox(delivery), _) => agent.stored(cx, *delivery),
         (AfterStore::Artifacts(vote), Some(hub)) => hub.vote(cx, *vote),
         (AfterStore::Recorded(progress), Some(hub)) => hub.recorded(cx, progress),
         (AfterStore::Signed(progress), _) => cx.out.push(Output::Progress(*progress)),
@@ -99,6 +99,7 @@ pub(super) fn deliver(
             hub.shard_failed(cx, from, job, stage, shard, detail);
         }
         (Message::Attest(attested), Some(hub)) => hub.attested(cx, from, *attested),
+        (Message::Deliver(delivery), Some(hub)) => hub.delivered(cx, from, *delivery),
         (Message::Blob { bytes }, Some(hub)) => hub.blob(cx, &from, bytes),
         (Message::NoBlob { blob }, Some(hub)) => hub.no_blob(cx, &from, &blob),
         (Message::Checking { attestation }, Some(hub)) if member => hub.being_checked(cx, from, &attestation),

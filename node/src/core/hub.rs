@@ -4,7 +4,9 @@
 //! It keeps only soft state beside the replicated machine. Losing all of it costs time, never a result.
 
 mod arrivals;
+mod ballots;
 mod copying;
+mod deliveries;
 mod hearsay;
 mod joining;
 mod leading;
@@ -29,6 +31,7 @@ use forgemesh_protocol::state::State;
 use forgemesh_protocol::wire::Message;
 
 use self::copying::Copying;
+use self::deliveries::Deliveries;
 use self::leading::Lead;
 use self::reducing::Reducing;
 use self::signing::Signing;
@@ -78,6 +81,10 @@ pub(crate) struct HubRole {
     signing: Signing,
     /// Batches whose blobs are being looked for, by their digest.
     copying: BTreeMap<Hash, Copying>,
+    /// Batches that came with all that they claim, and are not logged yet.
+    deliveries: Deliveries,
+    /// The newest batch on its way to the disk of what was delivered.
+    delivered: Option<u64>,
     fetcher: Fetcher,
     /// Jobs whose outstanding steps may have changed.
     touched: BTreeSet<JobId>,
@@ -106,6 +113,8 @@ impl HubRole {
             reducing: Reducing::default(),
             signing: Signing::default(),
             copying: BTreeMap::new(),
+            deliveries: Deliveries::default(),
+            delivered: None,
             fetcher: Fetcher::default(),
             touched: machine.state().open.keys().copied().collect(),
             disk_low: false,
@@ -180,14 +189,12 @@ impl HubRole {
                 Ok(Applied { event: Event::Attested { credited, .. }, .. }),
             ) => {
                 if *credited == 0 {
-                    self.members.remove(&attestation.body.digest());
+                    self.leave(attestation);
                 } else {
                     self.copy(cx, attestation);
                 }
             }
-            (Command::Attest { attestation }, _) => {
-                self.members.remove(&attestation.body.digest());
-            }
+            (Command::Attest { attestation }, _) => self.leave(attestation),
             (Command::Reveal { .. } | Command::Pass { .. } | Command::Seat { .. }, _) => {
                 self.offered_ms = None
             }
@@ -325,6 +332,7 @@ impl HubRole {
                     self.touched.insert(id);
                 }
             }
+            self.log_votes(cx, &id, None);
         }
         self.offer_link(cx);
         self.lead_after(cx);
@@ -381,6 +389,7 @@ impl HubRole {
             Queue::new("hub: agents", agents, limits::AGENTS as u64),
             Queue::new("hub: attestations not logged", intake, (agents + 1) * pending),
             Queue::new("hub: checks", checks, limits::CHECKS as u64),
+            Queue::new("hub: batches delivered", self.deliveries.len() as u64, agents * pending),
             Queue::new(
                 "hub: blobs wanted",
                 self.fetcher.len() as u64,

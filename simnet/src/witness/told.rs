@@ -87,17 +87,20 @@ impl Witness {
         }
     }
 
+    fn told_of(&self, attested: &Attested) {
+        self.claimed(attested);
+        let body = &attested.attestation.body;
+        self.look(Moment::Attested { agent: body.agent, seq: body.seq, digest: body.digest() });
+    }
+
     /// A machine sends a message.
     pub fn sent(&self, machine: usize, from: NodeId, message: &Message) {
         match message {
             Message::Led { term, .. } => self.led(machine, *term, from),
             Message::Lease(offer) => self.led(machine, offer.lease.body.term, offer.lease.key.id()),
             Message::Hello(_) => self.seen.borrow_mut().count("hellos"),
-            Message::Attest(attested) => {
-                self.claimed(attested);
-                let body = &attested.attestation.body;
-                self.look(Moment::Attested { agent: body.agent, seq: body.seq, digest: body.digest() });
-            }
+            Message::Attest(attested) => self.told_of(attested),
+            Message::Deliver(delivery) => self.told_of(&delivery.attested),
             _ => {}
         }
     }

@@ -3,11 +3,11 @@
 use forgemesh_consensus::adjudicate::{self, ChainHead};
 use forgemesh_consensus::command::Command;
 use forgemesh_protocol::canon::Bytes;
-use forgemesh_protocol::challenge::Verdict;
+use forgemesh_protocol::challenge::{CheckOutcome, Verdict};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{Signable, Signed};
-use forgemesh_protocol::wire::{Attested, Hello, Message};
+use forgemesh_protocol::wire::{Attested, Delivery, Hello, Message};
 use forgemesh_storage::Batch;
 
 use super::HubRole;
@@ -63,21 +63,52 @@ impl HubRole {
         }
     }
 
+    /// A batch of claims arrived with all that it claims. Who leads takes it in; who follows keeps it until it is logged.
+    pub fn delivered(&mut self, cx: &mut Context<'_>, from: NodeId, delivery: Delivery) {
+        let body = &delivery.attested.attestation.body;
+        if from != body.agent || !self.machine.admits(&from) {
+            return;
+        }
+        if self.lead.is_none() {
+            if body.seq > self.machine.chain(&from).seq {
+                self.deliveries.keep(from, delivery, cx.now.up_ms);
+            }
+            return;
+        }
+        self.attested(cx, from, delivery.attested);
+        self.blobs(cx, &from, delivery.blobs);
+    }
+
     /// A blob of somebody's claims arrived.
     pub fn blob(&mut self, cx: &mut Context<'_>, from: &NodeId, bytes: Bytes) {
-        let blob = Hash::blob(&bytes.0);
-        let claimed = self.lead.as_mut().is_some_and(|lead| lead.intake.arrived_blob(&blob, cx.now.up_ms));
-        let wanted = self.fetcher.arrived(from, &blob, cx.now.up_ms);
-        if wanted {
-            self.copied(cx, &blob, &bytes);
+        self.blobs(cx, from, vec![bytes]);
+    }
+
+    /// Keeps those that somebody claims or that are wanted.
+    fn blobs(&mut self, cx: &mut Context<'_>, from: &NodeId, blobs: Vec<Bytes>) {
+        let mut batch = Batch::new();
+        let (mut arrived, mut awaited) = (Vec::new(), false);
+        for bytes in blobs {
+            let blob = Hash::blob(&bytes.0);
+            let lead = self.lead.as_mut();
+            let claimed = lead.is_some_and(|lead| lead.intake.arrived_blob(&blob, cx.now.up_ms));
+            let wanted = self.fetcher.arrived(from, &blob, cx.now.up_ms);
+            if wanted {
+                self.copied(cx, &blob, &bytes);
+            }
+            if claimed || wanted {
+                awaited |= wanted;
+                arrived.push(blob);
+                batch.put_blob(bytes.0);
+            }
         }
-        if claimed || wanted {
-            // Batches become durable in order: what needs it comes after it.
-            let mut batch = Batch::new();
-            batch.put_blob(bytes.0);
-            cx.store(batch, AfterStore::Nothing);
-            self.lacks_no_more(&blob);
+        // Batches become durable in order: what needs them comes after them.
+        match awaited {
+            _ if arrived.is_empty() => return,
+            true => cx.store(batch, AfterStore::Nothing),
+            false => drop(cx.store_later(batch)),
         }
+        arrived.iter().for_each(|blob| self.lacks_no_more(blob));
     }
 
     /// A blob of somebody's claims is lost. The attestation is logged all the same, so that the chain goes on; the
@@ -119,7 +150,11 @@ impl HubRole {
         }
         // Only what may count enters the log; a batch that was set aside meanwhile is not checked any more either.
         if self.machine.job(&body.job).is_some_and(|job| job.awaits_verdict(&body.attestation)) {
+            let (job, attestation) = (body.job, body.attestation);
+            let agreed = (body.outcome == CheckOutcome::Agreed).then_some(attestation);
             self.propose(cx, Command::Judge { verdict });
+            // If it is the last one, what follows it counts.
+            self.log_votes(cx, &job, agreed);
         } else if let Some(lead) = &mut self.lead {
             lead.checking.remove(&body.attestation);
         }

@@ -6,8 +6,10 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::wire::Message;
+use forgemesh_storage::Batch;
 
 use super::HubRole;
+use super::deliveries::Claimed;
 use crate::core::{AfterWork, Context};
 use crate::ports::{Done, Work};
 
@@ -22,11 +24,36 @@ impl HubRole {
     pub(super) fn copy(&mut self, cx: &mut Context<'_>, attestation: &Signed<Attestation>) {
         let body = &attestation.body;
         let digest = body.digest();
+        let delivered = self.deliveries.take(&body.agent, &digest);
         if self.members.contains_key(&digest) || self.copying.contains_key(&digest) {
+            return;
+        }
+        if let Some(Claimed { members, blobs }) = delivered {
+            if body.agent != self.node {
+                let mut batch = Batch::new();
+                for blob in blobs.into_iter().chain([members.clone()]) {
+                    batch.put_blob(blob.0);
+                }
+                self.delivered = Some(cx.store_later(batch));
+            }
+            self.members.insert(digest, members);
             return;
         }
         self.copying.insert(digest, Copying { agent: body.agent, members: body.members });
         cx.work(Work::Load { blobs: vec![body.members] }, AfterWork::Claims(digest));
+    }
+
+    /// A batch was logged of which nothing counts.
+    pub(super) fn leave(&mut self, attestation: &Signed<Attestation>) {
+        let digest = attestation.body.digest();
+        self.members.remove(&digest);
+        drop(self.deliveries.take(&attestation.body.agent, &digest));
+    }
+
+    /// Is something on its way to the disk that a reduction may read?
+    pub(super) fn is_copying(&mut self, cx: &Context<'_>) -> bool {
+        self.delivered = self.delivered.filter(|batch| !cx.tokens.is_stored(*batch));
+        self.delivered.is_some()
     }
 
     /// Looks for the claims of all batches that still have to be checked.

@@ -10,13 +10,14 @@ use forgemesh_protocol::envelope::Verify;
 use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
-use forgemesh_protocol::keys::{Signable, Signed};
+use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::wire::{Challenge, LeaseOffer, Message};
 
 use super::HubRole;
+use super::ballots::Ballots;
 use super::hearsay::Hearsay;
 use super::seating::Reseating;
 use crate::core::gateway::Matter;
@@ -47,8 +48,8 @@ pub(super) struct Lead {
     failing: BTreeSet<JobId>,
     /// Batches whose discarding is proposed.
     discarding: BTreeSet<Hash>,
-    /// Votes that are proposed.
-    voting: BTreeSet<(NodeId, Hash)>,
+    /// Votes that are not logged.
+    pub ballots: Ballots,
     /// Jobs that were running when this member began to lead: their agents say first what they hold.
     pub settling: BTreeSet<JobId>,
     /// How many entries of the books the agents were told of, and when.
@@ -101,7 +102,7 @@ impl HubRole {
             rejections: BTreeMap::new(),
             failing: BTreeSet::new(),
             discarding: BTreeSet::new(),
-            voting: BTreeSet::new(),
+            ballots: Ballots::default(),
             settling: others_at_work(&self.machine, self.node),
             announced: (books, cx.now.up_ms),
             unheard,
@@ -173,7 +174,7 @@ impl HubRole {
                 lead.revealing = false;
                 lead.reseating.seated();
             }
-            (Command::Vote { vote }, _) => drop(lead.voting.remove(&(vote.key.id(), vote.body.digest()))),
+            (Command::Vote { vote }, _) => lead.ballots.logged(vote),
             (Command::Fail { job, .. }, _) => drop(lead.failing.remove(job)),
             _ => {}
         }
@@ -188,6 +189,7 @@ impl HubRole {
         {
             let id = finished.record.id;
             lead.starting.remove(&id);
+            lead.ballots.forget(&id);
             lead.rejections.remove(&id);
             lead.checking.retain(|_, checking| checking.job != id);
         }
@@ -202,9 +204,8 @@ impl HubRole {
             Command::Vote { vote: Signed { body, .. } } => {
                 let twice = matches!(reason, Rejected::Vote(VoteRefused::Twice));
                 let job = self.machine.job(&body.job)?;
-                let current = (job.run().number, job.set_aside.len() as u64) == (body.stage, body.set_aside)
-                    && body.seating == self.machine.state().seating.number;
-                (current && !twice && job.state == State::Aggregating).then_some(body.job)
+                let awaited = job.state == State::Aggregating && self.machine.may_count(job, body);
+                (awaited && !twice).then_some(body.job)
             }
             _ => None,
         }
@@ -448,22 +449,6 @@ impl HubRole {
         let Some(lead) = self.lead.as_mut().filter(|lead| due && !lead.revealing) else { return };
         lead.revealing = true;
         self.propose(cx, Command::Reveal { member, value });
-    }
-
-    /// A member's vote arrived.
-    pub fn voted(&mut self, cx: &mut Context<'_>, vote: Signed<forgemesh_protocol::vote::ReductionVote>) {
-        let body = &vote.body;
-        let member = self.machine.seated().contains(&vote.key.id());
-        let logged = self.machine.job(&body.job).is_none_or(|job| job.votes.contains(&vote));
-        if !member || logged || !self.is_in(&body.job, State::Aggregating) {
-            return;
-        }
-        let digest = (vote.key.id(), body.digest());
-        if vote.verify(cx.identity.mesh).is_ok()
-            && self.lead.as_mut().is_some_and(|lead| lead.voting.insert(digest))
-        {
-            self.propose(cx, Command::Vote { vote });
-        }
     }
 
     /// What a lease's expiry is held against: the clock, unless it was set back since the newest entry.

@@ -1,5 +1,6 @@
-//! What every member does with a verified stage: reduces it for itself, keeps the artifacts, votes, and votes again until
-//! its vote is logged.
+//! What every member does with an attested stage: reduces it for itself, keeps the artifacts, votes, and votes again until
+//! its vote is logged. It need not wait for the verdicts: the vote says what follows from the batches, and counts only
+//! once they are verified. What is wrong with a batch is left to the verdicts as long as they may come.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,8 @@ use crate::ports::{Done, Work};
 pub(super) struct Reducing {
     /// Stages that are being reduced, or are, or wait for blobs.
     under_way: BTreeSet<Reduction>,
+    /// Those from which nothing followed while their stage was being verified: they are made again after that.
+    early: BTreeSet<Reduction>,
     /// This member's votes, until they are logged or pointless.
     votes: BTreeMap<JobId, Vote>,
     /// Failed reductions of each open job that named no evidence.
@@ -54,6 +57,7 @@ impl Reducing {
     /// The job is final.
     pub fn forget(&mut self, job: &JobId) {
         self.under_way.retain(|reduction| reduction.job != *job);
+        self.early.retain(|reduction| reduction.job != *job);
         self.votes.remove(job);
         self.failed.remove(job);
         self.lacking.remove(job);
@@ -78,7 +82,7 @@ fn current(record: &JobRecord, seating: u64) -> Reduction {
 }
 
 impl HubRole {
-    /// Starts the reduction of a job's stage, unless this member is at it or has voted.
+    /// Starts the reduction of a job's stage, unless this member is at it or has voted; false if it has to wait.
     pub(super) fn reduce(&mut self, cx: &mut Context<'_>, job: JobId) -> bool {
         let Some(record) = self.machine.job(&job) else { return true };
         let reduction = current(record, self.machine.state().seating.number);
@@ -86,11 +90,17 @@ impl HubRole {
         let this = (reduction.stage, reduction.seating);
         let mut own_votes = record.votes.iter().filter(|vote| vote.key == own);
         let voted = own_votes.any(|vote| (vote.body.stage, vote.body.seating) == this);
-        if voted || self.reducing.under_way.contains(&reduction) {
+        let again = record.state == State::Aggregating && self.reducing.early.contains(&reduction);
+        if voted || (self.reducing.under_way.contains(&reduction) && !again) {
             return true;
         }
         let work = Work::Reduce { job: Box::new(record.clone()) };
+        // What was delivered is read from the disk.
+        if self.is_copying(cx) {
+            return false;
+        }
         self.reducing.under_way.retain(|old| old.job != job);
+        self.reducing.early.retain(|old| old.job != job);
         self.reducing.under_way.insert(reduction);
         cx.work(work, AfterWork::Reduction(reduction));
         true
@@ -102,6 +112,10 @@ impl HubRole {
         let now = self.machine.state().seating.number;
         if self.machine.job(&job).map(|record| current(record, now)) != Some(reduction) {
             // What it was made from no longer counts.
+            return;
+        }
+        if !matches!(done, Done::Reduced { .. }) && self.is_in(&job, State::Verifying) {
+            self.reducing.early.insert(reduction);
             return;
         }
         let (outcome, artifacts) = match done {
@@ -210,10 +224,7 @@ impl HubRole {
         self.reducing.votes.retain(|job, vote| {
             machine.job(job).is_some_and(|record| {
                 let body = &vote.signed.body;
-                let waits = record.state == State::Aggregating
-                    && (record.run().number, record.set_aside.len() as u64) == (body.stage, body.set_aside)
-                    && body.seating == machine.state().seating.number;
-                waits && !record.votes.contains(&vote.signed)
+                machine.may_count(record, body) && !record.votes.contains(&vote.signed)
             })
         });
         for vote in self.reducing.votes.values_mut() {

@@ -37,6 +37,7 @@ pub(super) fn body_bytes(message: &Message) -> usize {
         Message::Pieced { bytes, .. } => bytes.0.len(),
         Message::Outlined(outlined) => outlined.outline.sums.0.len() + outlined.last.0.len(),
         Message::Attest(attested) => attested.members.0.len(),
+        Message::Deliver(delivery) => delivery.bytes(),
         Message::Check(challenge) | Message::Open(challenge) => challenge.members.0.len(),
         Message::Opened { openings, .. } => openings.iter().map(|opening| opening.0.len()).sum(),
         _ => 0,

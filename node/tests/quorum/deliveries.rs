@@ -1,0 +1,88 @@
+//! Small batches come to every member with all that they claim, so that nobody asks for it; who missed that asks.
+
+use forgemesh_protocol::attestation::decode_claims;
+use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::wire::Message;
+
+use super::bench::Bench;
+
+pub const NOOP: &str = r#"{"op":{"name":"diag","version":1,"profile":"noop.v1"},"args":{"shards":40}}"#;
+
+/// How often a node has asked for blobs.
+fn fetches(bench: &Bench, node: usize) -> usize {
+    let of = |(from, _, message): &&(usize, usize, Message)| {
+        *from == node && matches!(message, Message::Fetch { .. })
+    };
+    bench.sent.iter().filter(of).count()
+}
+
+/// All three members have the job in their books, and on their disks what its batches claim.
+fn has_all(bench: &Bench, job: &JobId) {
+    for member in 0..3 {
+        let record = bench.finished(member, job).expect("books").finished.record;
+        let storage = &bench.nodes[member].storage;
+        let blob = |address: &Hash| storage.blob(address).expect("a disk").expect("here");
+        for batch in &record.batches {
+            let claims = decode_claims(&blob(&batch.attestation.body.members)).expect("claims");
+            claims.iter().for_each(|claim| drop(blob(&claim.blob)));
+        }
+    }
+}
+
+#[test]
+fn small_batches_are_fetched_by_nobody() {
+    let mut bench = Bench::new(3, 1, 2);
+    bench.elect(0);
+    let job = bench.submit(0, NOOP);
+    bench.run(60_000, |bench| (0..3).all(|member| bench.finished(member, &job).is_some()));
+    has_all(&bench, &job);
+    assert!((0..5).all(|node| fetches(&bench, node) == 0));
+    assert!(!bench.sent.iter().any(|(_, _, message)| matches!(message, Message::Attest(_))));
+}
+
+#[test]
+fn who_has_missed_a_delivery_fetches_it() {
+    let mut bench = Bench::new(3, 0, 1);
+    bench.elect(0);
+    bench.cut = vec![(3, 2)];
+    let job = bench.submit(0, NOOP);
+    bench.run(60_000, |bench| (0..3).all(|member| bench.finished(member, &job).is_some()));
+    has_all(&bench, &job);
+    assert!(fetches(&bench, 2) > 0 && fetches(&bench, 0) + fetches(&bench, 1) == 0);
+}
+
+/// Their addresses are others than those claimed: nothing of such a delivery is used.
+#[test]
+fn what_does_not_fit_its_claims_is_fetched() {
+    let mut bench = Bench::new(3, 0, 1);
+    bench.elect(0);
+    bench.cut = vec![(3, 2)];
+    let job = bench.submit(0, NOOP);
+    let agent = bench.id(3);
+    bench.run(60_000, |bench| (0..3).all(|member| bench.finished(member, &job).is_some()));
+    let mut deliveries = Vec::new();
+    for (from, to, message) in &bench.sent {
+        if let ((3, 2), Message::Deliver(delivery)) = ((*from, *to), message) {
+            deliveries.push(delivery.clone());
+        }
+    }
+    assert!(!deliveries.is_empty());
+    // The same again, in another mesh of the same nodes, where the second member gets nothing but forgeries.
+    let mut bench = Bench::new(3, 0, 1);
+    bench.elect(0);
+    bench.cut = vec![(3, 2)];
+    let again = bench.submit(0, NOOP);
+    assert_eq!(again, job, "the same nonce");
+    for mut delivery in deliveries {
+        delivery.blobs[0] = Bytes(b"something else".to_vec());
+        bench.hand(
+            2,
+            forgemesh_node::core::Input::Message { from: agent, message: Message::Deliver(delivery) },
+        );
+    }
+    bench.run(60_000, |bench| (0..3).all(|member| bench.finished(member, &job).is_some()));
+    has_all(&bench, &job);
+    assert!(fetches(&bench, 2) > 0);
+}
