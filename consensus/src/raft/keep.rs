@@ -366,11 +366,6 @@ impl Kept {
         self.appending.iter().rev().find(|(first, _)| *first <= index).map_or(0, |(_, token)| *token)
     }
 
-    /// Whether the newest entry at `index` is durable.
-    pub(super) fn is_stored(&self, index: u64) -> bool {
-        self.write_of(index) <= self.stored
-    }
-
     /// The log ends before `from`.
     pub(super) fn truncate(&mut self, from: u64, last: Option<LogId>) {
         self.recent.truncate(from);

@@ -147,6 +147,12 @@ impl Append {
         Append { term, previous: None, entries: Vec::new(), committed: None }
     }
 
+    /// Index of the last entry that whoever agrees to it has.
+    pub(super) fn last(&self) -> Option<u64> {
+        let entries = self.entries.len() as u64;
+        (self.previous.map_or(0, |place| place.index + 1) + entries).checked_sub(1)
+    }
+
     /// Whether an answer to this question says something about the other: they put entries after the same one, and one
     /// has those of the other and perhaps more. One without entries says nothing about entries.
     pub(super) fn answers(&self, other: &Append) -> bool {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{self, Future};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::config::{LogId, Member, Types, Vote};
 use super::event::Event;
 use super::keep::Keep;
-use super::logged::{Ballot, Place};
+use super::logged::{Ballot, Logged, Place};
 use super::message::{Answer, Append, Ask, Body, Chunk, Message};
 use super::runtime::Runtime;
 
@@ -232,11 +233,14 @@ impl Peer {
                 open.committed = open.committed.max(append.committed);
                 *times += 1;
             }
-            _ => self.open(Ask::Append(append)),
+            _ => {
+                let append = self.read_ahead(append);
+                self.open(Ask::Append(append));
+            }
         }
         let Some(question) = &self.open else { return future::pending().await };
         let Ask::Append(open) = &question.ask else { return future::pending().await };
-        let asked = open.entries.len();
+        let (asked, last) = (open.entries.len(), open.last());
         let is_short =
             open.entries.iter().map(|bytes| bytes.0.len()).sum::<usize>() <= limits::RAFT_SHORT_BYTES;
         let is_due = match question.times {
@@ -255,35 +259,51 @@ impl Peer {
         }
         let Some(question) = &mut self.open else { return future::pending().await };
         let answer = question.answer().await;
-        if answer != Answer::Appended {
-            self.open = None;
+        self.open = None;
+        if answer == Answer::Appended {
+            self.matched = last.map(|last| (term, last));
         }
         (answer, asked.min(wanted))
     }
 
-    /// Whether it says nothing but that more is agreed on, to one that has all of it. Then nobody has to wait for an answer: a
-    /// follower gives up an entry only for a later term's leader. If the word is lost, the next sign of life has it.
-    fn is_word(&self, append: &Append) -> bool {
-        let matched = self.matched.filter(|(term, _)| *term == append.term);
-        let has = |previous: Place| matched.is_some_and(|(_, index)| previous.index <= index);
-        append.entries.is_empty() && append.committed > self.told && append.previous.is_some_and(has)
+    /// The same question with the entries that stand behind its own by now, as many as go with them: openraft asks for those
+    /// that it knew of when the way was last free, and one question for all costs less than two.
+    fn read_ahead(&self, mut append: Append) -> Append {
+        let Some(last) = append.last().filter(|_| !append.entries.is_empty()) else { return append };
+        let mut bytes = append.entries.iter().map(|bytes| bytes.0.len()).sum::<usize>();
+        let kept = self.keep.lock();
+        for (entry, length) in
+            kept.recent.from(last + 1).take_while(|(e, _)| e.log_id.leader_id.term == append.term)
+        {
+            let is_full =
+                append.entries.len() >= limits::RAFT_APPEND_ENTRIES || bytes >= limits::RAFT_APPEND_BYTES;
+            if is_full || last + 1 < kept.recent.first() {
+                break;
+            }
+            bytes += length;
+            append.entries.push(Bytes(Logged::from(entry).encode()));
+        }
+        append
     }
 
-    /// The answer to a question of so many entries at most was believed; it counts no more.
-    fn use_up(&mut self, entries: usize) {
-        self.open.take_if(|question| match &question.ask {
-            Ask::Append(open) => open.entries.len() <= entries,
-            _ => true,
-        });
+    /// Whether the other has said that it has the log up to this entry. It gives up none of it but for a later term's leader.
+    fn has(&self, term: u64, last: Option<u64>) -> bool {
+        self.matched.is_some_and(|(of, index)| of == term && last.is_some_and(|last| last <= index))
     }
 
-    /// Waits until the entry at `index` is durable here, and gives a sign of life if it is not: a disk may take longer
+    /// Waits until the entry at `index` is durable here, and gives a sign of life if that takes long: a disk may take longer
     /// than the other waits for its leader.
     async fn await_disk(&self, index: u64, term: u64) {
-        if !self.keep.lock().is_stored(index) {
-            self.beat(term);
-        }
-        if self.keep.entry_stored(index).await.is_err() {
+        let mut stored = pin!(self.keep.entry_stored(index));
+        let patience = Duration::from_millis(limits::RAFT_HEARTBEAT_MS / 2);
+        let stored = match Runtime::timeout(patience, &mut stored).await {
+            Ok(stored) => stored,
+            Err(_) => {
+                self.beat(term);
+                stored.await
+            }
+        };
+        if stored.is_err() {
             future::pending().await
         }
     }
@@ -330,9 +350,18 @@ impl RaftNetwork<Types> for Peer {
         if let Some(committed) = request.leader_commit {
             self.await_disk(committed.index, mine.term).await;
         }
-        if self.is_word(&append) {
-            self.told = append.committed;
-            self.asked.send(self.to, NO_QUESTION, Ask::Append(append));
+        // Nobody has to answer what is known already.
+        if self.has(mine.term, append.last()) && (append.committed > self.told || !append.entries.is_empty())
+        {
+            match append.entries.last() {
+                // More will be agreed on at once: the word goes with that.
+                Some(_) => self.await_disk(append.last().unwrap_or_default(), mine.term).await,
+                // If it is lost, the next sign of life has it.
+                None => {
+                    self.told = append.committed;
+                    self.asked.send(self.to, NO_QUESTION, Ask::Append(append));
+                }
+            }
             return Ok(AppendEntriesResponse::Success);
         }
         self.told = append.committed.max(self.told);
@@ -347,8 +376,6 @@ impl RaftNetwork<Types> for Peer {
                 if let Some(last) = last {
                     self.await_disk(last.index, mine.term).await;
                 }
-                self.use_up(request.entries.len());
-                self.matched = last.map(|last| (mine.term, last.index));
                 Ok(match taken == request.entries.len() {
                     true => AppendEntriesResponse::Success,
                     false => AppendEntriesResponse::PartialSuccess(last),

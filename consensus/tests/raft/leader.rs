@@ -199,3 +199,23 @@ fn who_has_an_entry_is_told_and_not_asked_that_it_is_agreed_on() {
         assert!(sent <= most, "{sent} messages for {entries} entries and {beats} beats");
     });
 }
+
+/// However many are proposed together, they cost what one costs.
+#[test]
+fn entries_that_come_together_travel_together() {
+    run(9, async {
+        let mut world = World::new(9, 3, 0, Weather::fair()).await;
+        world.until("leader", 5_000, |world| world.leader().is_some()).await;
+        world.until("calm", 2_000, World::is_level).await;
+        let (leader, rounds, together) = (world.leader().unwrap(), 20, 10);
+        let (sent, begun_us) = (world.sent, world.now_us());
+        for _ in 0..rounds {
+            let agreed = world.agreed.len() + together;
+            assert!((0..together).all(|_| world.propose(leader)));
+            world.until("agreement", 500, |world| world.agreed.len() >= agreed && world.is_level()).await;
+        }
+        let beats = (world.now_us() - begun_us) / 1_000 / world.timing.heartbeat_ms + 1;
+        let (sent, most) = (world.sent - sent, rounds * 2 * 3 + beats * 2 * 2);
+        assert!(sent <= most, "{sent} messages for {rounds} rounds and {beats} beats");
+    });
+}
