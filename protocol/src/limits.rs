@@ -147,10 +147,14 @@ pub const OUTBOX_LINKS: usize = 64;
 /// Unlogged attestations that the hub keeps of one agent while it fetches their blobs.
 pub const PENDING_BATCHES: usize = 64;
 /// Bytes of claims and accumulators that an agent sends to every hub member along with their attestation; more than that is
-/// fetched by each.
-pub const DELIVERY_BYTES: usize = 48 << 10;
-/// Bytes of such deliveries that a hub member keeps until their attestations are logged; further ones are fetched.
-pub const DELIVERIES_BYTES: usize = 16 << 20;
+/// fetched by each. With the attestation it is a small message.
+pub const DELIVERY_BYTES: usize = 40 << 10;
+/// Such deliveries that a hub member keeps until their attestations are logged, of one agent and of all; further ones are
+/// fetched.
+pub const DELIVERIES_PER_AGENT: usize = 8;
+pub const DELIVERIES: usize = 512;
+/// Bytes of artifacts that a hub member makes of a stage that is still being verified; more are made after that.
+pub const EARLY_ARTIFACT_BYTES: usize = 256 << 10;
 /// Attempts at one reduction that fail without saying which evidence is at fault.
 pub const REDUCE_ATTEMPTS: u32 = 3;
 /// Agents that a hub knows at once.

@@ -153,6 +153,12 @@ impl Append {
         (self.previous.map_or(0, |place| place.index + 1) + entries).checked_sub(1)
     }
 
+    /// Nothing but what is agreed on, for who has all of this `request`.
+    pub(super) fn word(self, request: &AppendEntriesRequest<Types>) -> Append {
+        let last = request.entries.last().map(|entry| Place::from(entry.log_id));
+        Append { previous: last.or(self.previous), entries: Vec::new(), ..self }
+    }
+
     /// Whether an answer to this question says something about the other: they put entries after the same one, and one
     /// has those of the other and perhaps more. One without entries says nothing about entries.
     pub(super) fn answers(&self, other: &Append) -> bool {

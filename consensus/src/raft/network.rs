@@ -133,19 +133,17 @@ struct Question {
     ask: Ask,
     number: u64,
     answer: oneshot::Receiver<Answer>,
-    /// The answer, once it is here.
-    answered: Option<Answer>,
     /// How often it was asked.
     times: u32,
 }
 
 impl Question {
+    /// Comes once: who has it forgets the question.
     async fn answer(&mut self) -> Answer {
-        if self.answered.is_none() {
-            let Ok(answer) = (&mut self.answer).await else { return future::pending().await };
-            self.answered = Some(answer);
+        match (&mut self.answer).await {
+            Ok(answer) => answer,
+            Err(_) => future::pending().await,
         }
-        self.answered.clone().expect("invariant: it has just been set")
     }
 }
 
@@ -169,7 +167,7 @@ pub(super) struct Peer {
     to: NodeId,
     asked: Arc<Asked>,
     keep: Arc<Keep>,
-    /// The last question, as long as its answer is missing or not used up.
+    /// The last question, as long as its answer is missing.
     open: Option<Question>,
     /// In this term the other has the same log as this member up to this index, by its own word.
     matched: Option<(u64, u64)>,
@@ -212,7 +210,6 @@ impl Peer {
             ask,
             number,
             answer,
-            answered: None,
             times: 0,
         });
     }
@@ -248,21 +245,19 @@ impl Peer {
             1 => is_short,
             times => asked == 0 || times.is_multiple_of(limits::RAFT_ASK_AGAIN),
         };
-        if question.answered.is_none() && is_due {
+        if is_due {
+            self.told = open.committed.max(self.told);
             self.asked.send(self.to, question.number, question.ask.clone());
         } else {
             self.beat(term);
         }
-        if asked > 0 && wanted == 0 && question.answered.is_some() {
-            // It says that the other had these entries, and no longer that it is there.
-            return future::pending().await;
-        }
         let Some(question) = &mut self.open else { return future::pending().await };
         let answer = question.answer().await;
         self.open = None;
-        if answer == Answer::Appended {
-            self.matched = last.map(|last| (term, last));
-        }
+        self.matched = match answer {
+            Answer::Appended => last.map(|last| (term, last)).max(self.matched),
+            _ => None,
+        };
         (answer, asked.min(wanted))
     }
 
@@ -351,20 +346,20 @@ impl RaftNetwork<Types> for Peer {
             self.await_disk(committed.index, mine.term).await;
         }
         // Nobody has to answer what is known already.
-        if self.has(mine.term, append.last()) && (append.committed > self.told || !append.entries.is_empty())
-        {
-            match append.entries.last() {
-                // More will be agreed on at once: the word goes with that.
-                Some(_) => self.await_disk(append.last().unwrap_or_default(), mine.term).await,
-                // If it is lost, the next sign of life has it.
-                None => {
-                    self.told = append.committed;
-                    self.asked.send(self.to, NO_QUESTION, Ask::Append(append));
-                }
+        let (last, is_news) = (append.last(), append.committed > self.told);
+        if self.has(mine.term, last) && (is_news || !append.entries.is_empty()) {
+            // While some of it is not agreed on, more will be at once, and the word goes with that. If a word is lost, the
+            // next sign of life has it.
+            let is_all = append.committed.map(|place| place.index) >= last;
+            if is_news && (append.entries.is_empty() || is_all) {
+                self.told = append.committed;
+                self.asked.send(self.to, NO_QUESTION, Ask::Append(append.word(&request)));
+            }
+            if let Some(last) = last {
+                self.await_disk(last, mine.term).await;
             }
             return Ok(AppendEntriesResponse::Success);
         }
-        self.told = append.committed.max(self.told);
         let (answer, taken) = self.append(append).await;
         match answer {
             Answer::Appended => {

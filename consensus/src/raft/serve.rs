@@ -130,6 +130,9 @@ async fn answer_append(raft: Raft, keep: Arc<Keep>, asker: Asker, append: Append
     match raft.append_entries(request).await {
         Ok(AppendEntriesResponse::Success) => {
             // Not these entries alone: those before them, too, are taken for durable by who hears this.
+            if asker.number == NO_QUESTION {
+                return;
+            }
             if is_beat || keep.all_stored().await.is_ok() {
                 asker.answer(Answer::Appended);
             }

@@ -214,8 +214,33 @@ fn entries_that_come_together_travel_together() {
             assert!((0..together).all(|_| world.propose(leader)));
             world.until("agreement", 500, |world| world.agreed.len() >= agreed && world.is_level()).await;
         }
-        let beats = (world.now_us() - begun_us) / 1_000 / world.timing.heartbeat_ms + 1;
+        let passed_ms = (world.now_us() - begun_us) / 1_000;
+        // Here each entry is a write of its own. Nobody waits for a sign of life.
+        assert!(passed_ms <= rounds * (3 + together as u64), "{passed_ms} ms for {rounds} rounds");
+        let beats = passed_ms / world.timing.heartbeat_ms + 1;
         let (sent, most) = (world.sent - sent, rounds * 2 * 3 + beats * 2 * 2);
         assert!(sent <= most, "{sent} messages for {rounds} rounds and {beats} beats");
     });
+}
+
+/// Word that nobody answers waits for no disk: else it would take the places of what is answered.
+#[test]
+fn a_follower_whose_disk_hangs_for_a_while_follows_on() {
+    for seed in seeds(10) {
+        println!("seed {seed}");
+        run(seed, async {
+            let mut world = World::new(seed, 3, 0, Weather::fair()).await;
+            world.until("leader", 5_000, |world| world.leader().is_some()).await;
+            world.propose_every(2_000..6_000);
+            world.pass(500).await;
+            let (leader, terms) = (world.leader().unwrap(), world.leaders.len());
+            world.hung = Some((leader + 1) % 3);
+            world.pass(8_000).await;
+            world.unhang();
+            world.pass(2_000).await;
+            assert_eq!((world.leader(), world.leaders.len()), (Some(leader), terms), "{}", world.describe());
+            world.stop_proposing();
+            world.until("agreement", 2_000, World::is_level).await;
+        });
+    }
 }

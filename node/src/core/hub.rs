@@ -83,8 +83,8 @@ pub(crate) struct HubRole {
     copying: BTreeMap<Hash, Copying>,
     /// Batches that came with all that they claim, and are not logged yet.
     deliveries: Deliveries,
-    /// The newest batch on its way to the disk of what was delivered.
-    delivered: Option<u64>,
+    /// What was delivered for open jobs and is on its way to the disk: the newest batch of each.
+    delivered: BTreeMap<JobId, u64>,
     fetcher: Fetcher,
     /// Jobs whose outstanding steps may have changed.
     touched: BTreeSet<JobId>,
@@ -114,7 +114,7 @@ impl HubRole {
             signing: Signing::default(),
             copying: BTreeMap::new(),
             deliveries: Deliveries::default(),
-            delivered: None,
+            delivered: BTreeMap::new(),
             fetcher: Fetcher::default(),
             touched: machine.state().open.keys().copied().collect(),
             disk_low: false,
@@ -171,6 +171,7 @@ impl HubRole {
     fn forget(&mut self, job: &JobId) {
         self.scheduler.forget(job);
         self.reducing.forget(job);
+        self.delivered.remove(job);
         self.fetcher.forget(job);
     }
 
@@ -313,6 +314,7 @@ impl HubRole {
 
     /// Takes up whatever is outstanding and not under way.
     pub fn advance(&mut self, cx: &mut Context<'_>) {
+        self.deliveries.expire(cx.now.up_ms);
         self.rests = !cx.sits() && self.lead.is_none();
         if self.rests {
             // Who stands by, or catches up, keeps the log and what follows from it, and does nothing else.
@@ -389,7 +391,7 @@ impl HubRole {
             Queue::new("hub: agents", agents, limits::AGENTS as u64),
             Queue::new("hub: attestations not logged", intake, (agents + 1) * pending),
             Queue::new("hub: checks", checks, limits::CHECKS as u64),
-            Queue::new("hub: batches delivered", self.deliveries.len() as u64, agents * pending),
+            Queue::new("hub: batches delivered", self.deliveries.len() as u64, limits::DELIVERIES as u64),
             Queue::new(
                 "hub: blobs wanted",
                 self.fetcher.len() as u64,

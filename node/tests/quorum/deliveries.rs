@@ -1,5 +1,6 @@
 //! Small batches come to every member with all that they claim, so that nobody asks for it; who missed that asks.
 
+use forgemesh_node::core::{Reply, Request};
 use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::hash::Hash;
@@ -85,4 +86,35 @@ fn what_does_not_fit_its_claims_is_fetched() {
     bench.run(60_000, |bench| (0..3).all(|member| bench.finished(member, &job).is_some()));
     has_all(&bench, &job);
     assert!(fetches(&bench, 2) > 0);
+}
+
+/// What nobody has signed, or has no batch's form, takes no memory.
+#[test]
+fn only_what_an_agent_has_signed_is_kept() {
+    let mut bench = Bench::new(3, 0, 1);
+    bench.elect(0);
+    let job = bench.submit(0, NOOP);
+    bench.run(60_000, |bench| bench.finished(0, &job).is_some());
+    let delivery = bench.sent.iter().find_map(|(_, to, message)| match (to, message) {
+        (2, Message::Deliver(delivery)) => Some((**delivery).clone()),
+        _ => None,
+    });
+    let good = delivery.expect("delivered");
+    let mut unsigned = good.clone();
+    unsigned.attested.attestation.body.paths += 1;
+    let mut padded = good.clone();
+    padded.blobs.extend(vec![Bytes::default(); 100_000]);
+    let mut far = good.clone();
+    far.attested.attestation.body.seq += 1_000;
+    for (delivery, kept) in [(unsigned, 0), (padded, 0), (far, 0), (good, 1)] {
+        let mut bench = Bench::new(3, 0, 1);
+        bench.elect(0);
+        let message = Message::Deliver(Box::new(delivery));
+        bench.hand(2, forgemesh_node::core::Input::Message { from: bench.id(3), message });
+        bench.ask(2, Request::Queues);
+        bench.run(1_000, |bench| !bench.nodes[2].replies.is_empty());
+        let [Reply::Queues(queues)] = &bench.nodes[2].replies[..] else { panic!("queues") };
+        let queue = queues.iter().find(|queue| queue.name == "hub: batches delivered").expect("a queue");
+        assert_eq!(queue.length, kept);
+    }
 }

@@ -7,6 +7,7 @@ use forgemesh_protocol::challenge::{CheckOutcome, Verdict};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{Signable, Signed};
+use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::{Attested, Delivery, Hello, Message};
 use forgemesh_storage::Batch;
 
@@ -65,12 +66,16 @@ impl HubRole {
 
     /// A batch of claims arrived with all that it claims. Who leads takes it in; who follows keeps it until it is logged.
     pub fn delivered(&mut self, cx: &mut Context<'_>, from: NodeId, delivery: Delivery) {
-        let body = &delivery.attested.attestation.body;
-        if from != body.agent || !self.machine.admits(&from) {
-            return;
-        }
         if self.lead.is_none() {
-            if body.seq > self.machine.chain(&from).seq {
+            let attestation = &delivery.attested.attestation;
+            let (body, head) = (&attestation.body, self.machine.chain(&from));
+            let is_next = (head.seq + 1..=head.seq + limits::PENDING_BATCHES as u64).contains(&body.seq);
+            if from != body.agent || !is_next || !self.machine.admits(&from) {
+                return;
+            }
+            let (own, charters) = (from == cx.identity.node, self.machine.charters());
+            let good = || adjudicate::check_form(attestation, charters, head != ChainHead::EMPTY).is_ok();
+            if own || good() {
                 self.deliveries.keep(from, delivery, cx.now.up_ms);
             }
             return;

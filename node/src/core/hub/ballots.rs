@@ -48,10 +48,11 @@ impl HubRole {
         if !counts || !self.machine.seated().contains(&voter) {
             return;
         }
+        let is_verified = job.state == State::Aggregating;
         let Some(lead) = &mut self.lead else { return };
         let of_job = lead.ballots.by_job.entry(id).or_default();
         match of_job.get_mut(&voter).filter(|ballot| ballot.vote == vote) {
-            Some(ballot) => ballot.urged = true,
+            Some(ballot) => ballot.urged |= is_verified,
             None if vote.verify(cx.identity.mesh).is_ok() => {
                 of_job.insert(voter, Ballot { vote, urged: false, proposed: false });
             }

@@ -34,7 +34,7 @@ impl HubRole {
                 for blob in blobs.into_iter().chain([members.clone()]) {
                     batch.put_blob(blob.0);
                 }
-                self.delivered = Some(cx.store_later(batch));
+                self.delivered.insert(body.job, cx.store_later(batch));
             }
             self.members.insert(digest, members);
             return;
@@ -50,10 +50,9 @@ impl HubRole {
         drop(self.deliveries.take(&attestation.body.agent, &digest));
     }
 
-    /// Is something on its way to the disk that a reduction may read?
-    pub(super) fn is_copying(&mut self, cx: &Context<'_>) -> bool {
-        self.delivered = self.delivered.filter(|batch| !cx.tokens.is_stored(*batch));
-        self.delivered.is_some()
+    /// Is something on its way to the disk that a reduction of this job reads?
+    pub(super) fn is_copying(&self, cx: &Context<'_>, job: &JobId) -> bool {
+        self.delivered.get(job).is_some_and(|batch| !cx.tokens.is_stored(*batch))
     }
 
     /// Looks for the claims of all batches that still have to be checked.

@@ -1,5 +1,5 @@
 //! Batches that agents have sent with all that they claim, and that are not in this member's log yet: kept in memory until
-//! they are, so that nothing is on the disk for which nobody answers.
+//! they are, so that nothing is on the disk for which nobody answers. Who keeps one has checked its signature and form.
 //!
 //! Only ever a saving: what is not kept, or does not fit its claims, is fetched.
 
@@ -17,7 +17,7 @@ use forgemesh_protocol::wire::Delivery;
 #[derive(Default)]
 pub(super) struct Deliveries {
     by_agent: BTreeMap<NodeId, VecDeque<Kept>>,
-    bytes: usize,
+    count: usize,
 }
 
 struct Kept {
@@ -36,17 +36,17 @@ pub(super) struct Claimed {
 impl Deliveries {
     /// Keeps one, unless it is large or there are many.
     pub fn keep(&mut self, agent: NodeId, delivery: Delivery, up_ms: u64) {
-        self.expire(up_ms);
-        let bytes = delivery.bytes();
-        if bytes > limits::DELIVERY_BYTES || self.bytes + bytes > limits::DELIVERIES_BYTES {
+        let shards = delivery.attested.attestation.body.shards.len();
+        let is_large = delivery.bytes() > limits::DELIVERY_BYTES || delivery.blobs.len() != shards;
+        if is_large || self.count >= limits::DELIVERIES {
             return;
         }
         let of_agent = self.by_agent.entry(agent).or_default();
         let batch = delivery.attested.attestation.body.digest();
         let known = of_agent.iter().any(|kept| kept.batch == batch);
-        if !known && of_agent.len() < limits::PENDING_BATCHES {
+        if !known && of_agent.len() < limits::DELIVERIES_PER_AGENT {
             of_agent.push_back(Kept { batch, since_ms: up_ms, delivery });
-            self.bytes += bytes;
+            self.count += 1;
         }
     }
 
@@ -58,7 +58,7 @@ impl Deliveries {
         if of_agent.is_empty() {
             self.by_agent.remove(agent);
         }
-        self.bytes -= delivery.bytes();
+        self.count -= 1;
         let Delivery { attested, blobs } = delivery;
         if Hash::blob(&attested.members.0) != attested.attestation.body.members {
             return None;
@@ -69,11 +69,11 @@ impl Deliveries {
     }
 
     /// Drops what has waited long.
-    fn expire(&mut self, up_ms: u64) {
-        let bytes = &mut self.bytes;
+    pub fn expire(&mut self, up_ms: u64) {
+        let count = &mut self.count;
         self.by_agent.retain(|_, of_agent| {
-            while let Some(old) = of_agent.pop_front_if(|kept| up_ms >= kept.since_ms + limits::SILENCE_MS) {
-                *bytes -= old.delivery.bytes();
+            while of_agent.pop_front_if(|kept| up_ms >= kept.since_ms + limits::SILENCE_MS).is_some() {
+                *count -= 1;
             }
             !of_agent.is_empty()
         });
@@ -81,6 +81,6 @@ impl Deliveries {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.by_agent.values().map(VecDeque::len).sum()
+        self.count
     }
 }

@@ -25,7 +25,8 @@ use crate::ports::{Done, Work};
 pub(super) struct Reducing {
     /// Stages that are being reduced, or are, or wait for blobs.
     under_way: BTreeSet<Reduction>,
-    /// Those from which nothing followed while their stage was being verified: they are made again after that.
+    /// Those from which nothing followed while their stage was being verified, or artifacts too large to be kept for what may
+    /// be set aside: they are made again after that.
     early: BTreeSet<Reduction>,
     /// This member's votes, until they are logged or pointless.
     votes: BTreeMap<JobId, Vote>,
@@ -39,7 +40,8 @@ pub(super) struct Reducing {
 
 struct Vote {
     signed: Signed<ReductionVote>,
-    sent_ms: u64,
+    /// When it was last sent, or could have been; none: not to who leads now.
+    sent_ms: Option<u64>,
 }
 
 struct Lacking {
@@ -66,7 +68,8 @@ impl Reducing {
 
     /// In how many milliseconds a vote is to be sent again.
     pub fn next_deadline(&self, up_ms: u64) -> u64 {
-        let next = self.votes.values().map(|vote| vote.sent_ms + limits::RETRY_MS).min();
+        let due = |vote: &Vote| vote.sent_ms.map_or(0, |sent_ms| sent_ms + limits::RETRY_MS);
+        let next = self.votes.values().map(due).min();
         next.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(up_ms))
     }
 }
@@ -94,11 +97,11 @@ impl HubRole {
         if voted || (self.reducing.under_way.contains(&reduction) && !again) {
             return true;
         }
-        let work = Work::Reduce { job: Box::new(record.clone()) };
         // What was delivered is read from the disk.
-        if self.is_copying(cx) {
+        if self.is_copying(cx, &job) {
             return false;
         }
+        let work = Work::Reduce { job: Box::new(record.clone()) };
         self.reducing.under_way.retain(|old| old.job != job);
         self.reducing.early.retain(|old| old.job != job);
         self.reducing.under_way.insert(reduction);
@@ -114,7 +117,9 @@ impl HubRole {
             // What it was made from no longer counts.
             return;
         }
-        if !matches!(done, Done::Reduced { .. }) && self.is_in(&job, State::Verifying) {
+        let is_small = matches!(&done, Done::Reduced { artifacts, .. }
+            if artifacts.iter().map(Vec::len).sum::<usize>() <= limits::EARLY_ARTIFACT_BYTES);
+        if !is_small && self.is_in(&job, State::Verifying) {
             self.reducing.early.insert(reduction);
             return;
         }
@@ -215,7 +220,7 @@ impl HubRole {
         let job = vote.job;
         let signed = Signed::new(vote, cx.identity.mesh, &cx.identity.secret);
         cx.send_leader(Message::Vote(Box::new(signed.clone())));
-        self.reducing.votes.insert(job, Vote { signed, sent_ms: cx.now.up_ms });
+        self.reducing.votes.insert(job, Vote { signed, sent_ms: Some(cx.now.up_ms) });
     }
 
     /// Sends votes again that have not shown in the log.
@@ -227,16 +232,24 @@ impl HubRole {
                 machine.may_count(record, body) && !record.votes.contains(&vote.signed)
             })
         });
-        for vote in self.reducing.votes.values_mut() {
-            if cx.now.up_ms >= vote.sent_ms + limits::RETRY_MS {
-                vote.sent_ms = cx.now.up_ms;
+        for (job, vote) in &mut self.reducing.votes {
+            let Some(sent_ms) = vote.sent_ms else {
+                vote.sent_ms = Some(cx.now.up_ms);
                 cx.send_leader(Message::Vote(Box::new(vote.signed.clone())));
+                continue;
+            };
+            if cx.now.up_ms >= sent_ms + limits::RETRY_MS {
+                vote.sent_ms = Some(cx.now.up_ms);
+                // Before it is verified, the leader waits for other things than votes.
+                if machine.job(job).is_some_and(|record| record.state == State::Aggregating) {
+                    cx.send_leader(Message::Vote(Box::new(vote.signed.clone())));
+                }
             }
         }
     }
 
     /// Another leads: it hears this member's votes at once.
     pub(super) fn votes_to_new_leader(&mut self) {
-        self.reducing.votes.values_mut().for_each(|vote| vote.sent_ms = 0);
+        self.reducing.votes.values_mut().for_each(|vote| vote.sent_ms = None);
     }
 }
