@@ -45,12 +45,11 @@ impl Hub {
             return Err(VoteRefused::NotAMember.into());
         }
         let (members, seating) = (self.seated().len(), self.state.seating.number);
-        let job = self.state.open.get_mut(&vote.job).ok_or(VoteRefused::NotAwaited)?;
-        let made_from = (vote.stage, vote.set_aside, vote.seating);
-        let stale = made_from != (job.run().number, job.set_aside.len() as u64, seating);
-        if job.state != State::Aggregating || stale {
+        let job = self.state.open.get(&vote.job).ok_or(VoteRefused::NotAwaited)?;
+        if job.state != State::Aggregating || !self.may_count(job, vote) {
             return Err(VoteRefused::NotAwaited.into());
         }
+        let job = self.state.open.get_mut(&vote.job).ok_or(VoteRefused::NotAwaited)?;
         let mut of_stage =
             job.votes.iter().filter(|old| (old.body.stage, old.body.seating) == (vote.stage, seating));
         if of_stage.any(|old| old.key == signed.key) {

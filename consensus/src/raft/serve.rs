@@ -129,10 +129,11 @@ async fn answer_append(raft: Raft, keep: Arc<Keep>, asker: Asker, append: Append
     let Ok(request) = append.request(asker.from) else { return };
     match raft.append_entries(request).await {
         Ok(AppendEntriesResponse::Success) => {
-            // Not these entries alone: those before them, too, are taken for durable by who hears this.
+            // Who waits for no answer needs not wait for the disk either.
             if asker.number == NO_QUESTION {
                 return;
             }
+            // Not these entries alone: those before them, too, are taken for durable by who hears this.
             if is_beat || keep.all_stored().await.is_ok() {
                 asker.answer(Answer::Appended);
             }

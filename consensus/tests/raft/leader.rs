@@ -181,46 +181,37 @@ fn who_led_asks_for_votes_anew_after_a_restart() {
     });
 }
 
-/// An entry costs a follower a question, an answer, and the word that it is agreed on.
+/// Proposes so many entries at once, again and again, in a hub of three. A round costs each follower a question, an answer,
+/// and the word that it is agreed on. The milliseconds that all of it took.
+async fn rounds_of(together: usize, rounds: u64, seed: u64) -> u64 {
+    let mut world = World::new(seed, 3, 0, Weather::fair()).await;
+    world.until("leader", 5_000, |world| world.leader().is_some()).await;
+    world.until("calm", 2_000, World::is_level).await;
+    let (leader, sent, begun_us) = (world.leader().unwrap(), world.sent, world.now_us());
+    for _ in 0..rounds {
+        let agreed = world.agreed.len() + together;
+        assert!((0..together).all(|_| world.propose(leader)));
+        world.until("agreement", 500, |world| world.agreed.len() >= agreed && world.is_level()).await;
+    }
+    let passed_ms = (world.now_us() - begun_us) / 1_000;
+    let beats = passed_ms / world.timing.heartbeat_ms + 1;
+    let (sent, most) = (world.sent - sent, rounds * 2 * 3 + beats * 2 * 2);
+    assert!(sent <= most, "{sent} messages for {rounds} rounds and {beats} beats");
+    passed_ms
+}
+
 #[test]
 fn who_has_an_entry_is_told_and_not_asked_that_it_is_agreed_on() {
-    run(8, async {
-        let mut world = World::new(8, 3, 0, Weather::fair()).await;
-        world.until("leader", 5_000, |world| world.leader().is_some()).await;
-        world.until("calm", 2_000, World::is_level).await;
-        let (leader, sent, begun_us, entries) = (world.leader().unwrap(), world.sent, world.now_us(), 50);
-        for _ in 0..entries {
-            let agreed = world.agreed.len();
-            assert!(world.propose(leader));
-            world.until("agreement", 500, |world| world.agreed.len() > agreed && world.is_level()).await;
-        }
-        let beats = (world.now_us() - begun_us) / 1_000 / world.timing.heartbeat_ms + 1;
-        let (sent, most) = (world.sent - sent, entries * 2 * 3 + beats * 2 * 2);
-        assert!(sent <= most, "{sent} messages for {entries} entries and {beats} beats");
-    });
+    run(8, rounds_of(1, 50, 8));
 }
 
 /// However many are proposed together, they cost what one costs.
 #[test]
 fn entries_that_come_together_travel_together() {
-    run(9, async {
-        let mut world = World::new(9, 3, 0, Weather::fair()).await;
-        world.until("leader", 5_000, |world| world.leader().is_some()).await;
-        world.until("calm", 2_000, World::is_level).await;
-        let (leader, rounds, together) = (world.leader().unwrap(), 20, 10);
-        let (sent, begun_us) = (world.sent, world.now_us());
-        for _ in 0..rounds {
-            let agreed = world.agreed.len() + together;
-            assert!((0..together).all(|_| world.propose(leader)));
-            world.until("agreement", 500, |world| world.agreed.len() >= agreed && world.is_level()).await;
-        }
-        let passed_ms = (world.now_us() - begun_us) / 1_000;
-        // Here each entry is a write of its own. Nobody waits for a sign of life.
-        assert!(passed_ms <= rounds * (3 + together as u64), "{passed_ms} ms for {rounds} rounds");
-        let beats = passed_ms / world.timing.heartbeat_ms + 1;
-        let (sent, most) = (world.sent - sent, rounds * 2 * 3 + beats * 2 * 2);
-        assert!(sent <= most, "{sent} messages for {rounds} rounds and {beats} beats");
-    });
+    let (together, rounds) = (10, 20);
+    let passed_ms = run(9, rounds_of(together, rounds, 9));
+    // Here each entry is a write of its own. Nobody waits for a sign of life.
+    assert!(passed_ms <= rounds * (3 + together as u64), "{passed_ms} ms for {rounds} rounds");
 }
 
 /// Word that nobody answers waits for no disk: else it would take the places of what is answered.

@@ -373,9 +373,6 @@ impl AgentRole {
             batch.put_blob(shard.accumulator);
         }
         let members = canon::to_bytes(&claims);
-        if members.len() + blobs.iter().map(|blob| blob.0.len()).sum::<usize>() > limits::DELIVERY_BYTES {
-            blobs.clear();
-        }
         let attestation = Attestation {
             agent: cx.identity.node,
             seq: head.seq + 1,
@@ -395,7 +392,11 @@ impl AgentRole {
         batch.put_blob(attested.members.0.clone());
         batch.put_outbox(head.seq, canon::to_bytes(&attested));
         self.storing.insert(head.seq, Holding { job, stage, input, shards: set.ranges().to_vec() });
-        cx.store(batch, AfterStore::Outbox(Box::new(Delivery { attested, blobs })));
+        let mut delivery = Delivery { attested, blobs };
+        if delivery.bytes() > limits::DELIVERY_BYTES {
+            delivery.blobs.clear();
+        }
+        cx.store(batch, AfterStore::Outbox(Box::new(delivery)));
         head
     }
 

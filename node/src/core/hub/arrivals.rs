@@ -2,6 +2,7 @@
 
 use forgemesh_consensus::adjudicate::{self, ChainHead};
 use forgemesh_consensus::command::Command;
+use forgemesh_protocol::attestation::Attestation;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::{CheckOutcome, Verdict};
 use forgemesh_protocol::hash::Hash;
@@ -42,12 +43,8 @@ impl HubRole {
     pub fn attested(&mut self, cx: &mut Context<'_>, from: NodeId, attested: Attested) {
         let attestation = &attested.attestation;
         let (body, head) = (&attestation.body, self.machine.chain(&attestation.body.agent));
-        let own = from == cx.identity.node;
-        // Nothing unsigned is kept, fetched for, or proposed.
-        let charters = self.machine.charters();
-        let known = head != ChainHead::EMPTY;
-        let good = || adjudicate::check_form(attestation, charters, known).is_ok();
-        if from != body.agent || !self.machine.admits(&from) || !(own || good()) {
+        let own = from == self.node;
+        if !self.is_its_own(from, attestation) {
             return;
         }
         let Some(lead) = &mut self.lead else { return };
@@ -64,18 +61,21 @@ impl HubRole {
         }
     }
 
+    /// Has an agent of this mesh signed this of itself, in an attestation's form? Nothing else is kept, fetched for, or
+    /// proposed.
+    fn is_its_own(&self, from: NodeId, attestation: &Signed<Attestation>) -> bool {
+        let known = self.machine.chain(&from) != ChainHead::EMPTY;
+        let good = || adjudicate::check_form(attestation, self.machine.charters(), known).is_ok();
+        from == attestation.body.agent && self.machine.admits(&from) && (from == self.node || good())
+    }
+
     /// A batch of claims arrived with all that it claims. Who leads takes it in; who follows keeps it until it is logged.
     pub fn delivered(&mut self, cx: &mut Context<'_>, from: NodeId, delivery: Delivery) {
         if self.lead.is_none() {
             let attestation = &delivery.attested.attestation;
             let (body, head) = (&attestation.body, self.machine.chain(&from));
             let is_next = (head.seq + 1..=head.seq + limits::PENDING_BATCHES as u64).contains(&body.seq);
-            if from != body.agent || !is_next || !self.machine.admits(&from) {
-                return;
-            }
-            let (own, charters) = (from == cx.identity.node, self.machine.charters());
-            let good = || adjudicate::check_form(attestation, charters, head != ChainHead::EMPTY).is_ok();
-            if own || good() {
+            if is_next && self.is_its_own(from, attestation) {
                 self.deliveries.keep(from, delivery, cx.now.up_ms);
             }
             return;
