@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use forgemesh_consensus::raft::{Event, Failure, Start, StartError};
 use forgemesh_protocol::charter::{Charters, Seating};
@@ -73,6 +74,7 @@ pub struct Driver<M, E, S> {
     heard: BTreeMap<NodeId, u64>,
     /// For observers.
     seating: watch::Sender<Arc<Seated>>,
+    log_ms: Arc<AtomicU64>,
     /// Where questions of other nodes go, if anybody here answers them.
     desk: Option<mpsc::Sender<Asked>>,
 }
@@ -83,6 +85,7 @@ pub struct Handle {
     caller: mpsc::Sender<Call>,
     reports: broadcast::Sender<Progress>,
     seating: watch::Receiver<Arc<Seated>>,
+    log_ms: Arc<AtomicU64>,
     mesh: MeshId,
 }
 
@@ -116,6 +119,12 @@ impl Handle {
         Arc::clone(&self.seating.borrow())
     }
 
+    /// The time of the newest entry in the hub's log, in milliseconds since 1970, as far as this node follows it; 0 if it
+    /// does not. The hub holds expiries against it, and it never goes back.
+    pub fn log_ms(&self) -> u64 {
+        self.log_ms.load(Ordering::Relaxed)
+    }
+
     /// The mesh the node belongs to.
     pub fn mesh(&self) -> MeshId {
         self.mesh
@@ -144,6 +153,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             held: Held::default(),
             heard: BTreeMap::new(),
             seating: watch::channel(Arc::new(seated)).0,
+            log_ms: Arc::default(),
             desk: None,
         }
     }
@@ -154,6 +164,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             caller: self.caller.clone(),
             reports: self.reports.clone(),
             seating: self.seating.subscribe(),
+            log_ms: Arc::clone(&self.log_ms),
             mesh: self.core.mesh(),
         }
     }
@@ -317,6 +328,8 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
         if self.held.hurries() {
             self.store.hurry();
         }
+        let log_ms = self.core.hub().map_or(0, |hub| hub.state().now_ms);
+        self.log_ms.store(log_ms, Ordering::Relaxed);
     }
 
     /// Carries out an output, now or once what it follows from is durable.

@@ -3,7 +3,7 @@
 //! Owns nothing of when or where: threads and processes are in `real/`, virtual delays in the simulator. Must never look
 //! at a clock.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use forgemesh_kernel::backend::Isa;
@@ -40,7 +40,9 @@ pub struct Performer {
 
 /// The newest executed shards, by their task.
 struct Trees {
-    kept: VecDeque<(Hash, Arc<ShardRun>)>,
+    kept: BTreeMap<Hash, Arc<ShardRun>>,
+    /// The oldest first.
+    order: VecDeque<Hash>,
     bytes: usize,
     most: usize,
 }
@@ -53,8 +55,19 @@ impl Performer {
 
     /// One that keeps no more than so many bytes of executed shards, if that is less than the usual.
     pub fn keeping(isa: Isa, bytes: usize) -> Performer {
-        let trees = Mutex::new(Trees { kept: VecDeque::new(), bytes: 0, most: bytes.min(TREE_BYTES) });
+        let trees = Mutex::new(Trees {
+            kept: BTreeMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+            most: bytes.min(TREE_BYTES),
+        });
         Performer { isa, jobs: Jobs::default(), reducers: Reducers::default(), trees }
+    }
+
+    /// Nothing is asked of it for now: it keeps no executed shards. They are executed again where that was wrong.
+    pub fn rest(&self) {
+        let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        (trees.kept, trees.order, trees.bytes) = Default::default();
     }
 
     /// What it computes with.
@@ -215,16 +228,59 @@ fn scrub(after: Option<Hash>, blobs: &impl Shelf) -> Result<Done, String> {
 
 impl Trees {
     fn keep(&mut self, shard_run: Arc<ShardRun>) {
-        self.bytes += shard_run.size();
-        self.kept.push_back((shard_run.task_hash(), shard_run));
+        let (task, size) = (shard_run.task_hash(), shard_run.size());
+        if self.kept.insert(task, shard_run).is_some() {
+            // The same task comes to the same tree.
+            return;
+        }
+        self.bytes += size;
+        self.order.push_back(task);
         while self.bytes > self.most
-            && let Some((_, oldest)) = self.kept.pop_front()
+            && let Some(oldest) = self.order.pop_front().and_then(|oldest| self.kept.remove(&oldest))
         {
             self.bytes -= oldest.size();
         }
     }
 
     fn get(&self, task: &Hash) -> Option<Arc<ShardRun>> {
-        self.kept.iter().rev().find(|(kept, _)| kept == task).map(|(_, shard_run)| Arc::clone(shard_run))
+        self.kept.get(task).map(Arc::clone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_for_openings_is_bounded_goes_with_a_rest_and_is_executed_again() {
+        let envelope = br#"{"op":{"name":"diag","version":1,"profile":"noop.v1"},"args":{"shards":3}}"#;
+        let (job, _) = Job::read(envelope).expect("a job");
+        let (contract, run) = (job.contract(), job.first_run());
+        let size = |performer: &Performer| {
+            let trees = performer.trees.lock().expect("nobody panics");
+            assert_eq!(trees.kept.len(), trees.order.len());
+            assert_eq!(trees.bytes, trees.kept.values().map(|kept| kept.size()).sum::<usize>());
+            (trees.kept.len(), trees.bytes)
+        };
+        let performer = Performer::new(Isa::best());
+        for shard in [0, 1, 1] {
+            performer.run(contract, &run, shard).expect("it runs");
+        }
+        let (kept, bytes) = size(&performer);
+        assert_eq!(kept, 2, "the same shard again is the same tree");
+        let leaves = [LeafRef { shard: 1, leaf: 1 }];
+        let opened = |performer: &Performer| match performer.open(contract, &run, &leaves) {
+            Ok(Done::Opened { openings }) => openings,
+            other => panic!("{other:?}"),
+        };
+        let opening = opened(&performer);
+        performer.rest();
+        assert_eq!(size(&performer), (0, 0));
+        assert_eq!(opened(&performer), opening);
+        let small = Performer::keeping(Isa::best(), bytes);
+        for shard in 0..3 {
+            small.run(contract, &run, shard).expect("it runs");
+        }
+        assert_eq!(size(&small), (2, bytes), "the oldest has gone");
     }
 }

@@ -413,14 +413,10 @@ pub const GOSSIP_FRAME_BYTES: usize = 64 << 10;
 pub const GOSSIP_PER_S: u32 = 64;
 /// And that are taken from one neighbour in a second, whoever their authors are.
 pub const GOSSIP_OF_NEIGHBOUR_PER_S: u32 = 512;
-/// Nodes that say that they have a job's submission and are asked for it.
-pub const ANNOUNCERS: usize = 4;
 /// Jobs that a node announces at a time; the others have their turn when these have an answer.
 pub const ANNOUNCEMENTS: usize = 32;
-/// Announced jobs whose submissions the hub's leader means to fetch.
-pub const ANNOUNCED: usize = 4_096;
-/// How long it waits for one to come by itself.
-pub const ANNOUNCED_MS: u64 = 100;
+/// How long the leader may take to accept a job before its node announces it to all.
+pub const ANNOUNCE_AFTER_MS: u64 = 100;
 /// Circuits that a relay carries at once, and reservations it grants.
 pub const RELAY_CIRCUITS: usize = 256;
 /// Bytes through one circuit, each way; then it is made again.

@@ -250,6 +250,12 @@ impl Batch {
         self
     }
 
+    /// Whether this batch and `other` may be written together, in at most so many bytes.
+    pub fn has_room(&self, other: &Batch, most_bytes: usize) -> bool {
+        self.writes.len() + other.writes.len() <= MAX_BATCH_WRITES
+            && self.size() + other.size() <= most_bytes.min(MAX_BATCH_BYTES)
+    }
+
     /// The writes, in order.
     pub fn writes(&self) -> &[Write] {
         &self.writes

@@ -195,12 +195,11 @@ impl Desk {
         // What no agent here can do waits for one that can: only what is wrong in itself is refused.
         let (job, terms) =
             Job::read(envelope).map_err(|problems| run::refuse(&self.storage, envelope, problems))?;
-        let log_ms = self.handle_status().await?.hub.map_or(0, |hub| hub.log_ms);
         let submission = Submission {
             envelope: Bytes(job.envelope(&terms)),
             offer: Offer { regions, ..Offer::default() },
             nonce: Bytes(home::random::<16>().map_err(CliError::Entropy)?.to_vec()),
-            expires_ms: now_ms().max(log_ms) + limits::SUBMISSION_TTL_MS,
+            expires_ms: now_ms().max(self.handle.log_ms()) + limits::SUBMISSION_TTL_MS,
         };
         self.submit_signed(Signed::new(submission, self.handle.mesh(), &self.secret)).await
     }

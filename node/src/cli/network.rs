@@ -1,6 +1,7 @@
 //! The network of a node: its configuration, and the file with the key of a private mesh.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,9 @@ use crate::real::swarm::{self, Swarm, SwarmHandle};
 
 /// The pre-shared key within a data folder, in the form that other libp2p programs use.
 pub const NETWORK_KEY_FILE_NAME: &str = "swarm.key";
+/// With so many processors the network has a thread of its own. With fewer it runs beside the node's loop: a message that is
+/// handed to another thread waits there for a processor, which others of this machine keep busy.
+const OWN_THREAD_FROM: usize = 4;
 const HEADER: &str = "/key/swarm/psk/1.0.0/\n/base16/\n";
 
 /// Writes the key of a private mesh, for this user alone.
@@ -91,12 +95,15 @@ pub enum Network {
 }
 
 impl Network {
-    /// Starts it. A node that neither listens nor knows anybody is alone.
-    pub fn start(config: swarm::Config) -> Result<Network, CliError> {
+    /// Starts it, in the runtime of the node's loop or beside it. A node that neither listens nor knows anybody is alone.
+    pub async fn start(config: swarm::Config) -> Result<Network, CliError> {
         if config.listen.is_empty() && config.bootstrap.is_empty() {
             return Ok(Network::Alone(Alone));
         }
-        Ok(Network::Swarm(Swarm::start(config)?))
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let swarm =
+            if processors < OWN_THREAD_FROM { Swarm::spawn(config).await? } else { Swarm::start(config)? };
+        Ok(Network::Swarm(swarm))
     }
 
     /// A way to ask about it; none of a node alone.

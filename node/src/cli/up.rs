@@ -37,7 +37,7 @@ use crate::real::control::{Control, told};
 use crate::real::executor::{ThreadPool, Throttle};
 use crate::real::processors::Processors;
 use crate::real::store::StoreThread;
-use crate::real::swarm::SwarmHandle;
+use crate::real::swarm::{CODERS, SwarmHandle};
 
 /// Where a node in the background writes its log, within its data folder.
 pub const LOG_FILE_NAME: &str = "node.log";
@@ -116,7 +116,13 @@ fn live(
         boot::genesis(&home.storage)?.ok_or_else(|| CliError::NoMesh { folder: home.folder.clone() })?;
     let config = Config::read(&home.folder)?.unwrap_or_default();
     let key = network::read_key(&home.folder)?;
-    let (mut driver, throttle, network) = assemble(common, home, &genesis, &config, key)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(CODERS)
+        .build()
+        .map_err(CliError::Thread)?;
+    let assembled = runtime.block_on(assemble(common, home, &genesis, &config, key));
+    let (mut driver, throttle, network) = assembled?;
     let processors = Processors::default();
     if config.idle_only {
         processors.read().map_err(CliError::Processors)?;
@@ -125,8 +131,6 @@ fn live(
     let asked = driver.asked();
     let handle = driver.handle();
     let reports = handle.watch();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Thread)?;
     let desk = Desk {
         folder: home.folder.clone(),
         storage: home.storage.clone(),
@@ -161,6 +165,8 @@ fn live(
     });
     // The last answers are given before the folder is closed.
     drop(control);
+    // What is being encoded or decoded is wanted by nobody any more.
+    runtime.shutdown_background();
     Ok(ended?)
 }
 
@@ -168,7 +174,7 @@ fn live(
 type Assembled = (Driver<Network, ThreadPool, StoreThread>, Throttle, Option<SwarmHandle>);
 
 /// The node's parts, put together.
-fn assemble(
+async fn assemble(
     common: &Common,
     home: &Home,
     genesis: &Genesis,
@@ -184,7 +190,7 @@ fn assemble(
     let executor = home::executor(common, home, config)?;
     let throttle = executor.throttle();
     let store = StoreThread::start(home.storage.clone()).map_err(CliError::Thread)?;
-    let mesh = Network::start(network::config(&home.secret, &charters, config, key))?;
+    let mesh = Network::start(network::config(&home.secret, &charters, config, key)).await?;
     let network = mesh.handle();
     let parts = Parts {
         secret: home.secret.clone(),

@@ -1,8 +1,8 @@
 //! The gateway role: takes a client's request, has the hub commit it, answers once it is durable. Every node has it.
 //!
 //! Requests are idempotent and named by their content, so a request is sent again until its answer comes; a change of
-//! the hub's leader costs a retry. A job is announced to all besides, by its id: a leader that this node does not know of,
-//! or does not reach, fetches it.
+//! the hub's leader costs a retry. A job that the leader does not take at once is announced to all besides, by its id: a
+//! leader that this node does not know of, or does not reach, fetches it.
 
 use std::collections::BTreeMap;
 
@@ -99,6 +99,8 @@ struct Waiting {
     clients: Vec<u64>,
     since_ms: u64,
     asked_ms: u64,
+    /// When all are told of it next.
+    announce_ms: u64,
 }
 
 /// Clients that wait for their request's entry.
@@ -136,11 +138,12 @@ impl GatewayRole {
             return cx.out.push(Output::Reply { token, reply: Reply::Busy });
         }
         let (since_ms, asked_ms) = (cx.now.up_ms, cx.now.up_ms);
-        let new = Waiting { message: message.clone(), clients: Vec::new(), since_ms, asked_ms };
+        // A leader that is known is asked itself; most answer long before the others would have to know.
+        let announce_ms = since_ms + cx.leader.map_or(0, |_| limits::ANNOUNCE_AFTER_MS);
+        let new = Waiting { message: message.clone(), clients: Vec::new(), since_ms, asked_ms, announce_ms };
         let waiting = self.waiting.entry(matter).or_insert(new);
         waiting.clients.push(token);
         cx.send_leader(message);
-        announce(cx, [matter]);
     }
 
     /// A hub member has heard of a job and lacks its submission.
@@ -180,15 +183,18 @@ impl GatewayRole {
             .map(|(matter, _)| *matter)
             .collect();
         late.iter().for_each(|matter| self.reply(cx, matter, &Reply::NoAnswer));
-        let mut unanswered = Vec::new();
+        let mut untaken = Vec::new();
         for (matter, waiting) in &mut self.waiting {
             if up_ms >= waiting.asked_ms + limits::RETRY_MS {
                 waiting.asked_ms = up_ms;
                 cx.send_leader(waiting.message.clone());
-                unanswered.push(*matter);
+            }
+            if up_ms >= waiting.announce_ms {
+                waiting.announce_ms = up_ms + limits::RETRY_MS;
+                untaken.push(*matter);
             }
         }
-        announce(cx, unanswered);
+        announce(cx, untaken);
     }
 
     /// Another leads: it is asked at once.
@@ -198,7 +204,8 @@ impl GatewayRole {
 
     /// In how many milliseconds somebody is to be asked again.
     pub fn next_deadline(&self, now: Now) -> u64 {
-        let next = self.waiting.values().map(|waiting| waiting.asked_ms + limits::RETRY_MS).min();
+        let due = |waiting: &Waiting| (waiting.asked_ms + limits::RETRY_MS).min(waiting.announce_ms);
+        let next = self.waiting.values().map(due).min();
         next.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(now.up_ms))
     }
 

@@ -7,7 +7,6 @@ mod arrivals;
 mod ballots;
 mod copying;
 mod deliveries;
-mod hearsay;
 mod joining;
 mod leading;
 mod reducing;

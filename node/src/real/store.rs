@@ -15,7 +15,7 @@ use crate::ports::Store;
 const LOOK: Duration = Duration::from_secs(2);
 /// How long a batch that is not urgent waits for another.
 const LAZY: Duration = Duration::from_millis(5);
-/// Bytes after which a transaction takes no further batch.
+/// Bytes that batches written together have at most; a larger one is written by itself.
 const GROUP_BYTES: usize = 64 << 20;
 
 /// The thread's two ends.
@@ -40,8 +40,9 @@ impl StoreThread {
             }
         };
         let run = move || {
+            let mut left_over = None;
             loop {
-                let first = match batches.recv_timeout(LOOK) {
+                let first = match left_over.take().map_or_else(|| batches.recv_timeout(LOOK), Ok) {
                     Ok(first) => first,
                     Err(queue::RecvTimeoutError::Timeout) => {
                         look(&storage);
@@ -49,7 +50,8 @@ impl StoreThread {
                     }
                     Err(queue::RecvTimeoutError::Disconnected) => return,
                 };
-                let (tokens, group) = gather(first, &batches);
+                let (tokens, group, rest) = gather(first, &batches);
+                left_over = rest;
                 if tokens.is_empty() {
                     continue;
                 }
@@ -78,22 +80,24 @@ struct Submitted {
     urgent: bool,
 }
 
-/// All that is to be written together: what waits already, and what comes soon if none of it is urgent.
-fn gather(first: Submitted, batches: &queue::Receiver<Submitted>) -> (Vec<u64>, Batch) {
+/// All that is to be written together: what waits already, and what comes soon if none of it is urgent. What does not fit
+/// any more is left over.
+fn gather(first: Submitted, batches: &queue::Receiver<Submitted>) -> (Vec<u64>, Batch, Option<Submitted>) {
     let (mut tokens, mut group, mut urgent) = (Vec::new(), Batch::new(), false);
     let (mut next, end) = (Some(first), Instant::now() + LAZY);
     while let Some(Submitted { batch, urgent: now }) = next.take() {
         if let Some((token, batch)) = batch {
+            if !tokens.is_empty() && !group.has_room(&batch, GROUP_BYTES) {
+                return (tokens, group, Some(Submitted { batch: Some((token, batch)), urgent: now }));
+            }
             tokens.push(token);
             group.append(batch);
         }
         urgent |= now;
-        if group.size() < GROUP_BYTES {
-            let left = if urgent { Duration::ZERO } else { end.saturating_duration_since(Instant::now()) };
-            next = batches.recv_timeout(left).ok();
-        }
+        let left = if urgent { Duration::ZERO } else { end.saturating_duration_since(Instant::now()) };
+        next = batches.recv_timeout(left).ok();
     }
-    (tokens, group)
+    (tokens, group, None)
 }
 
 impl Drop for StoreThread {
@@ -145,10 +149,36 @@ mod tests {
             submit.send(submitted(token, token == 3)).unwrap();
         }
         submit.send(Submitted { batch: None, urgent: true }).unwrap();
-        let (tokens, _) = gather(submitted(1, false), &batches);
+        let (tokens, ..) = gather(submitted(1, false), &batches);
         assert_eq!(tokens, [1, 2, 3, 4], "all that is there already goes along");
-        let (tokens, _) = gather(Submitted { batch: None, urgent: true }, &batches);
+        let (tokens, ..) = gather(Submitted { batch: None, urgent: true }, &batches);
         assert!(tokens.is_empty(), "nothing is left to hurry for");
+    }
+
+    /// The storage refuses a batch of too many writes or bytes, and a node whose batch is refused ends.
+    #[test]
+    fn what_waits_behind_a_slow_disk_is_written_in_as_many_groups_as_it_takes() {
+        let (submit, batches) = queue::channel();
+        let writes = |count: usize, bytes: usize| {
+            let mut batch = Batch::new();
+            for i in 0..count {
+                batch.put_kv("test", &i.to_string(), vec![0; bytes]);
+            }
+            batch
+        };
+        let sizes = [(40_000, 1), (40_000, 1), (40, 1 << 20), (40, 1 << 20), (10, 1 << 20), (1, 1)];
+        for (token, (count, bytes)) in (1..).zip(sizes) {
+            submit.send(Submitted { batch: Some((token, writes(count, bytes))), urgent: true }).unwrap();
+        }
+        drop(submit);
+        let (mut left_over, mut groups) = (None, Vec::new());
+        while let Some(first) = left_over.take().or_else(|| batches.recv().ok()) {
+            let (tokens, group, rest) = gather(first, &batches);
+            group.check().unwrap();
+            groups.push(tokens);
+            left_over = rest;
+        }
+        assert_eq!(groups, [vec![1], vec![2, 3], vec![4, 5, 6]]);
     }
 
     #[test]
@@ -163,7 +193,7 @@ mod tests {
                 })
                 .count()
         });
-        let (tokens, _) = gather(submitted(1, false), &batches);
+        let (tokens, ..) = gather(submitted(1, false), &batches);
         assert_eq!(tokens.first(), Some(&1));
         drop(batches);
         coming.join().unwrap();

@@ -1,6 +1,6 @@
 //! The mesh of production: libp2p behind the port `Mesh`.
 //!
-//! Owns the network's thread and the bounded channels to it. Nothing outside this folder knows of libp2p. What the
+//! Owns the network's thread or task and the bounded channels to it. Nothing outside this folder knows of libp2p. What the
 //! network cannot deliver, or has no room for, is lost and counted: the port promises no more.
 
 mod address;
@@ -42,6 +42,7 @@ use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use crate::ports::Mesh;
 
@@ -52,11 +53,10 @@ pub use handle::{AskError, Link, PeerStatus, Route, Status, SwarmHandle};
 
 use events::{Command, Ends, EventLoop};
 use lane::{Parcel, body_bytes};
-use listeners::Ready;
 use reader::{Delivery, Inbox};
 
-/// Threads that encode and decode large messages.
-const CODERS: usize = 4;
+/// Threads that encode and decode large messages: the most that a runtime with a network in it may block.
+pub const CODERS: usize = 4;
 /// How long a start may take: only addresses are looked up.
 const START: Duration = Duration::from_millis(limits::FRAME_MS);
 /// Connections that nobody uses are closed after so long.
@@ -77,15 +77,48 @@ pub struct Swarm {
 }
 
 impl Swarm {
-    /// Starts the network; it listens when this returns, and says where. Waits for that: some tenths of a second at most.
+    /// Starts the network on a thread of its own; it listens when this returns, and says where. Waits for that: some tenths
+    /// of a second at most.
     pub fn start(config: Config) -> Result<Swarm, SwarmError> {
-        let checked = config.check()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(CODERS)
             .thread_name("forgemesh-coder")
             .build()
             .map_err(SwarmError::Thread)?;
+        let (report, started) = sync_channel(1);
+        let network = move || {
+            match runtime.block_on(Swarm::open(config)) {
+                Ok((swarm, events)) => {
+                    drop(report.send(Ok(swarm)));
+                    runtime.block_on(events.run());
+                }
+                Err(error) => drop(report.send(Err(error))),
+            }
+            // What is being encoded or decoded is wanted by nobody any more.
+            runtime.shutdown_background();
+        };
+        let thread = thread::Builder::new()
+            .name("forgemesh-mesh".to_owned())
+            .spawn(network)
+            .map_err(SwarmError::Thread)?;
+        let ended = |_| SwarmError::Setup { reason: "its thread has ended".to_owned() };
+        let mut swarm = started.recv().map_err(ended)??;
+        swarm.thread = Some(thread);
+        Ok(swarm)
+    }
+
+    /// The same as a task of the runtime that this is called in, which ends with it. Nothing is handed from one thread to
+    /// another then, but the network rests while whatever else is in that runtime does not.
+    pub async fn spawn(config: Config) -> Result<Swarm, SwarmError> {
+        let (swarm, events) = Swarm::open(config).await?;
+        tokio::spawn(events.run());
+        Ok(swarm)
+    }
+
+    /// A network that listens, and what is to be run.
+    async fn open(config: Config) -> Result<(Swarm, EventLoop), SwarmError> {
+        let checked = config.check()?;
         let (stop, stopped) = oneshot::channel();
         let (commands, asked) = mpsc::channel(limits::MESH_COMMANDS);
         let (deliver, deliveries) = mpsc::channel(limits::MESH_INBOX);
@@ -96,24 +129,14 @@ impl Swarm {
         let large = Arc::new(Semaphore::new(limits::MESH_INBOX_BYTES));
         let inbox = Inbox { deliveries: deliver, large, faults: fault, counters: counters.clone() };
         let ends = Ends { commands: asked, inbox, faults, find, status, stop: stopped };
-        let is_private = config.pre_shared_key.is_some();
-        let (ready, started) = sync_channel(1);
-        let network = move || {
-            runtime.block_on(run(config, checked, ends, ready));
-            // What is being encoded or decoded is wanted by nobody any more.
-            runtime.shutdown_background();
-        };
-        let thread = thread::Builder::new()
-            .name("forgemesh-mesh".to_owned())
-            .spawn(network)
-            .map_err(SwarmError::Thread)?;
-        let handle = SwarmHandle { commands, status: shown, counters, is_private };
-        let room = Arc::new(Semaphore::new(limits::MESH_OUTBOX_BYTES));
-        let swarm = Swarm { handle, deliveries, found, room, stop: Some(stop), thread: Some(thread) };
+        let mut events = set_up(&config, checked, ends)?;
         let silent =
             |_| SwarmError::Setup { reason: "its addresses did not become known in time".to_owned() };
-        started.recv_timeout(START).map_err(silent)??;
-        Ok(swarm)
+        timeout(START, events.listening()).await.map_err(silent)??;
+        let is_private = config.pre_shared_key.is_some();
+        let handle = SwarmHandle { commands, status: shown, counters, is_private };
+        let room = Arc::new(Semaphore::new(limits::MESH_OUTBOX_BYTES));
+        Ok((Swarm { handle, deliveries, found, room, stop: Some(stop), thread: None }, events))
     }
 
     /// A way to ask about the network.
@@ -193,21 +216,7 @@ pub fn node_at(address: &str) -> Option<NodeId> {
     identity::node_of(&address::split_peer(address).1?)
 }
 
-async fn run(config: Config, checked: config::Checked, ends: Ends, ready: Ready) {
-    let report = ready.clone();
-    match set_up(&config, checked, ends, ready) {
-        Ok(events) => events.run().await,
-        // Who started it has given up waiting if this fails.
-        Err(error) => drop(report.send(Err(error))),
-    }
-}
-
-fn set_up(
-    config: &Config,
-    checked: config::Checked,
-    ends: Ends,
-    ready: Ready,
-) -> Result<EventLoop, SwarmError> {
+fn set_up(config: &Config, checked: config::Checked, ends: Ends) -> Result<EventLoop, SwarmError> {
     let keypair = identity::keypair(&config.secret);
     let own = keypair.public().to_peer_id();
     let (transport, circuits) = transport::build(config, &keypair)?;
@@ -225,5 +234,5 @@ fn set_up(
         .with_dial_concurrency_factor(ATTEMPTS);
     let mut swarm = libp2p::Swarm::new(transport, protocols, own, settings);
     checked.external.into_iter().for_each(|address| swarm.add_external_address(address));
-    EventLoop::new(config, checked.listen, swarm, peers, ends, ready)
+    EventLoop::new(config, checked.listen, swarm, peers, ends)
 }

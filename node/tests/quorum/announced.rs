@@ -1,12 +1,22 @@
-//! A job reaches the hub through a node that does not know who leads it: announced to all, fetched, committed once.
+//! A job reaches the hub through a node that does not know who leads it, or does not reach it: announced to all, fetched,
+//! committed once.
 
 use forgemesh_consensus::command::Command;
 use forgemesh_node::core::{Input, Reply};
+use forgemesh_protocol::limits;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::wire::Message;
 
 use super::bench::Bench;
 use super::work::INSURANCE;
+
+fn announced(bench: &Bench) -> bool {
+    bench.sent.iter().any(|(.., m)| matches!(m, Message::Announced { .. }))
+}
+
+fn fetched(bench: &Bench) -> bool {
+    bench.sent.iter().any(|(.., m)| matches!(m, Message::Bring { .. }))
+}
 
 #[test]
 fn a_node_that_knows_no_leader_is_served_too() {
@@ -21,25 +31,40 @@ fn a_node_that_knows_no_leader_is_served_too() {
     assert_eq!(finished.record.state, State::Finalized);
     assert_eq!(bench.logged(|command| matches!(command, Command::Submit { .. })), 1, "committed once");
     assert!(bench.nodes[agent].replies.contains(&Reply::Accepted(job)), "and the client hears of it");
-    let fetched = |m: &Message| matches!(m, Message::Bring { .. });
-    assert!(bench.sent.iter().any(|(from, to, m)| (*from, *to) == (0, agent) && fetched(m)));
+    let brought = |m: &Message| matches!(m, Message::Bring { .. });
+    assert!(bench.sent.iter().any(|(from, to, m)| (*from, *to) == (0, agent) && brought(m)));
 }
 
 #[test]
-fn what_comes_by_itself_is_not_fetched_and_strangers_are_not_heard() {
+fn a_leader_that_is_known_and_not_reached_hears_of_a_job_before_it_is_asked_again() {
+    let mut bench = Bench::new(3, 1, 1);
+    bench.elect(0);
+    bench.run(1_000, Bench::queue_is_empty);
+    bench.cut = vec![(3, 0)];
+    let begun_ms = bench.now_ms;
+    let job = bench.submit(3, INSURANCE);
+    bench.run(60_000, fetched);
+    assert!(announced(&bench));
+    assert!(bench.now_ms < begun_ms + limits::RETRY_MS);
+    // Now that the leader has turned to it, it is reached.
+    bench.cut.clear();
+    bench.run(60_000, |bench| bench.finished(0, &job).is_some());
+    assert_eq!(bench.logged(|command| matches!(command, Command::Submit { .. })), 1, "committed once");
+}
+
+#[test]
+fn what_comes_by_itself_is_neither_announced_nor_fetched_and_strangers_are_not_heard() {
     let mut bench = Bench::new(3, 1, 1);
     bench.elect(0);
     bench.run(1_000, Bench::queue_is_empty);
     let job = bench.submit(3, INSURANCE);
     bench.run(60_000, |bench| bench.finished(0, &job).is_some());
-    let fetched = |bench: &Bench| bench.sent.iter().any(|(.., m)| matches!(m, Message::Bring { .. }));
-    assert!(!fetched(&bench), "it had come");
+    assert!(!announced(&bench) && !fetched(&bench), "it had come");
     let stranger = forgemesh_protocol::keys::SecretKey::from_bytes(&[0x77; 32]).public().id();
     let unknown = forgemesh_protocol::id::JobId(forgemesh_protocol::hash::Hash::blob(b"none"));
     // A follower does nothing about it, and who has no such job sends none.
-    let announced = Message::Announced { job: unknown };
     let agent = bench.id(3);
-    bench.hand(1, Input::Message { from: agent, message: announced.clone() });
+    bench.hand(1, Input::Message { from: agent, message: Message::Announced { job: unknown } });
     bench.run(2_000, Bench::queue_is_empty);
     assert!(!fetched(&bench));
     bench.hand(3, Input::Message { from: stranger, message: Message::Bring { job } });
@@ -59,7 +84,7 @@ fn everyone_who_announces_a_job_is_asked_for_it() {
         let from = bench.id(from);
         bench.hand(0, Input::Message { from, message: Message::Announced { job } });
     }
-    bench.run(2_000, |bench| bench.sent.iter().any(|(.., m)| matches!(m, Message::Bring { .. })));
+    bench.run(2_000, Bench::queue_is_empty);
     let asked = bench.sent.iter().filter(|(.., m)| matches!(m, Message::Bring { .. }));
     let asked: std::collections::BTreeSet<usize> = asked.map(|(_, to, _)| *to).collect();
     assert_eq!(asked, [1, 3].into());

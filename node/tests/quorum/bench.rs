@@ -344,6 +344,7 @@ impl Bench {
                 Output::Announce(message) => {
                     let from = self.id(node);
                     for to in (0..self.nodes.len()).filter(|to| *to != node) {
+                        self.sent.push((node, to, message.clone()));
                         self.queue.push_back((to, Input::Message { from, message: message.clone() }));
                     }
                 }

@@ -1,7 +1,7 @@
 //! Two nodes that know each other.
 
 use forgemesh_node::ports::Mesh;
-use forgemesh_node::real::swarm::{Config, Limits, Route, SwarmError, node_at, peer_id};
+use forgemesh_node::real::swarm::{Config, Limits, Route, Swarm, SwarmError, node_at, peer_id};
 use forgemesh_protocol::wire::Message;
 
 use super::bench::{Node, config, config_from, large, reach, secret, small};
@@ -41,6 +41,22 @@ async fn small_and_large_messages_arrive_in_order_both_ways() {
     exchange(&mut b, &mut a).await;
     let counts = a.handle.status().counts;
     assert_eq!((counts.sent, counts.received, counts.lost, counts.strikes), (303, 303, 0, 0));
+}
+
+/// As where the machine has few processors: the network is a task beside whatever else its runtime does.
+#[tokio::test]
+async fn a_network_without_a_thread_of_its_own_carries_as_much_and_ends_with_its_node() {
+    let mut a = Node::start(config(1));
+    let config = config_from(2, &a);
+    let id = config.secret.public().id();
+    let swarm = Swarm::spawn(config).await.unwrap();
+    let mut b = Node { handle: swarm.handle(), swarm, id };
+    assert_eq!(b.addresses().len(), 1, "it listens, and says where");
+    b.wait_for_peer(a.id).await;
+    exchange(&mut a, &mut b).await;
+    exchange(&mut b, &mut a).await;
+    drop(b);
+    a.wait_for("the end of the connection", |status| status.peers.is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,11 +139,12 @@ async fn a_handle_connects_and_says_why_not() {
 async fn a_port_that_is_taken_is_refused_by_name() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("/ip4/127.0.0.1/tcp/{}", taken.local_addr().unwrap().port());
-    let refused =
-        forgemesh_node::real::swarm::Swarm::start(Config { listen: vec![address.clone()], ..config(1) });
-    match refused.err() {
-        Some(SwarmError::Listen { address: named, .. }) => assert_eq!(named, address),
-        other => panic!("{other:?}"),
+    let config = || Config { listen: vec![address.clone()], ..config(1) };
+    for refused in [Swarm::start(config()).err(), Swarm::spawn(config()).await.err()] {
+        match refused {
+            Some(SwarmError::Listen { address: named, .. }) => assert_eq!(named, address),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -34,8 +34,7 @@ impl Desk {
                 "a ticket is good for 1 minute to {most} days; choose such a time"
             )));
         }
-        let log_ms = self.handle_status().await?.hub.map_or(0, |hub| hub.log_ms);
-        let expires_ms = now_ms().max(log_ms) + minutes * MINUTE_MS;
+        let expires_ms = now_ms().max(self.handle.log_ms()) + minutes * MINUTE_MS;
         let bootstrap = match &self.network {
             Some(network) => address::reachable(&network.status()),
             None => Vec::new(),

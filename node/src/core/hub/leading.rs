@@ -18,7 +18,6 @@ use forgemesh_protocol::wire::{Challenge, LeaseOffer, Message};
 
 use super::HubRole;
 use super::ballots::Ballots;
-use super::hearsay::Hearsay;
 use super::seating::Reseating;
 use crate::core::gateway::Matter;
 use crate::core::intake::Intake;
@@ -58,8 +57,6 @@ pub(super) struct Lead {
     unheard: BTreeSet<NodeId>,
     /// Who sits, and who should.
     pub reseating: Reseating,
-    /// Jobs that were announced and have not come.
-    pub hearsay: Hearsay,
 }
 
 /// A check that somebody has been asked for.
@@ -107,7 +104,6 @@ impl HubRole {
             announced: (books, cx.now.up_ms),
             unheard,
             reseating: Reseating::new(),
-            hearsay: Hearsay::default(),
         });
         self.touched.extend(self.machine.state().open.keys());
         self.set_aside_unfit(cx);
@@ -125,6 +121,17 @@ impl HubRole {
         askers.insert(from);
         if first {
             self.propose(cx, command);
+        }
+    }
+
+    /// A node says that a client of its own has a job: a leader that has not seen it has it brought. The node says so
+    /// again, as long as it has no answer.
+    pub fn announced(&mut self, cx: &mut Context<'_>, from: NodeId, job: JobId) {
+        let Some(lead) = &self.lead else { return };
+        let state = self.machine.state();
+        let proposed = lead.askers.contains_key(&Matter::Submission(job));
+        if !proposed && !state.open.contains_key(&job) && !state.seen.contains_key(&job) {
+            cx.send(from, Message::Bring { job });
         }
     }
 
@@ -410,7 +417,6 @@ impl HubRole {
             self.lend(cx);
             self.start(cx);
             self.announce(cx);
-            self.fetch_announced(cx);
             self.reseat(cx);
         }
     }
@@ -526,7 +532,6 @@ impl HubRole {
             .min(self.scheduler.next_deadline(now, log_ms))
             .min(lead.intake.next_deadline(now.up_ms))
             .min(self.reseat_deadline(now.up_ms))
-            .min(lead.hearsay.next_deadline(now.up_ms))
             .min(settled.unwrap_or(u64::MAX))
             .min(pass.unwrap_or(u64::MAX))
             .min(announce.unwrap_or(u64::MAX))

@@ -1,6 +1,6 @@
 //! The network's event loop: carries messages between the node and its peers' streams, and keeps track of who is where.
 //!
-//! It runs on a thread of its own. Must never wait for anything but the next event.
+//! It runs on a thread of its own, or beside the node's loop. Must never wait for anything but the next event.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, autonat, identify, kad, mdns, ping};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::behaviour::{Protocols, ProtocolsEvent, version};
 use super::board::Board;
@@ -28,7 +28,7 @@ use super::directory::Directory;
 use super::gossip::{self, Hearing};
 use super::handle::{Link, Route, Status};
 use super::lane::Parcel;
-use super::listeners::{Listeners, Ready};
+use super::listeners::Listeners;
 use super::outboxes::Outboxes;
 use super::peers::Peers;
 use super::providers::{Hint, Providers};
@@ -87,20 +87,22 @@ pub(super) struct EventLoop {
     readers: JoinSet<()>,
     board: Board,
     listeners: Listeners,
+    tick: Interval,
 }
 
 impl EventLoop {
-    /// Listens where it is told to, and reports when it does.
+    /// Begins to listen where it is told to.
     pub fn new(
         config: &Config,
         listen: Vec<Multiaddr>,
         mut swarm: libp2p::Swarm<Protocols>,
         peers: Peers,
         ends: Ends,
-        ready: Ready,
     ) -> Result<Self, SwarmError> {
         let counters = ends.inbox.counters.clone();
-        let listeners = Listeners::open(&mut swarm, listen, ready)?;
+        let listeners = Listeners::open(&mut swarm, listen)?;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Who listens directly answers others' searches; who does not only searches.
         let mode = if listeners.are_direct() { kad::Mode::Server } else { kad::Mode::Client };
         swarm.behaviour_mut().kad.set_mode(Some(mode));
@@ -118,6 +120,7 @@ impl EventLoop {
             readers: JoinSet::new(),
             board: Board::new(*swarm.local_peer_id(), ends.status),
             listeners,
+            tick,
             swarm,
             commands: ends.commands,
             inbox: ends.inbox,
@@ -128,21 +131,33 @@ impl EventLoop {
         })
     }
 
+    /// Waits until it listens everywhere, and says where it may not.
+    pub async fn listening(&mut self) -> Result<(), SwarmError> {
+        loop {
+            if let Some(started) = self.listeners.started() {
+                return started;
+            }
+            self.step().await;
+        }
+    }
+
     /// Runs until it is told to stop.
     pub async fn run(mut self) {
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = &mut self.stop => return,
-                Some(command) = self.commands.recv() => self.command(command),
-                Some((peer, fault)) = self.faults.recv() => self.strike(peer, fault),
-                Some(node) = self.outboxes.next_end() => self.serve(node),
-                Some(_) = self.readers.join_next() => {}
-                event = self.swarm.select_next_some() => self.event(event),
-                _ = tick.tick() => self.tick(),
-            }
+        while self.step().await {}
+    }
+
+    /// The next event; false if it is told to stop.
+    async fn step(&mut self) -> bool {
+        tokio::select! {
+            _ = &mut self.stop => return false,
+            Some(command) = self.commands.recv() => self.command(command),
+            Some((peer, fault)) = self.faults.recv() => self.strike(peer, fault),
+            Some(node) = self.outboxes.next_end() => self.serve(node),
+            Some(_) = self.readers.join_next() => {}
+            event = self.swarm.select_next_some() => self.event(event),
+            _ = self.tick.tick() => self.tick(),
         }
+        true
     }
 
     fn command(&mut self, command: Command) {

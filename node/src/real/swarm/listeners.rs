@@ -1,7 +1,6 @@
-//! Where the node is to listen: reports the start once it does, and listens again where it was interrupted.
+//! Where the node is to listen: says when it does, and listens again where it was interrupted.
 
 use std::collections::HashSet;
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
@@ -17,9 +16,6 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// after so many looks without a new one all are there.
 const QUIET_LOOKS: u32 = 2;
 
-/// Where the start is reported.
-pub(super) type Ready = SyncSender<Result<(), SwarmError>>;
-
 struct Listener {
     address: Multiaddr,
     /// None while it is closed.
@@ -32,19 +28,16 @@ pub(super) struct Listeners {
     listeners: Vec<Listener>,
     /// Those whose address is not known yet, until all are.
     starting: HashSet<ListenerId>,
-    /// Looks that must pass without a new address before the start is reported, and how many have.
+    /// Looks that must pass without a new address before the start is over, and how many have.
     wanted_looks: u32,
     looks: u32,
-    ready: Option<Ready>,
+    /// Where it may not listen.
+    refused: Option<SwarmError>,
 }
 
 impl Listeners {
     /// Listens at all addresses. A circuit may come later: its relay must be reached first.
-    pub fn open(
-        swarm: &mut libp2p::Swarm<Protocols>,
-        addresses: Vec<Multiaddr>,
-        ready: Ready,
-    ) -> Result<Self, SwarmError> {
+    pub fn open(swarm: &mut libp2p::Swarm<Protocols>, addresses: Vec<Multiaddr>) -> Result<Self, SwarmError> {
         let (mut listeners, mut starting) = (Vec::new(), HashSet::new());
         let wanted_looks = if addresses.iter().any(address::is_unspecified) { QUIET_LOOKS } else { 0 };
         for address in addresses {
@@ -55,9 +48,13 @@ impl Listeners {
             }
             listeners.push(Listener { address, id: Some(id), not_before: Instant::now() });
         }
-        let mut all = Listeners { listeners, starting, wanted_looks, looks: 0, ready: Some(ready) };
-        all.report();
-        Ok(all)
+        Ok(Listeners { listeners, starting, wanted_looks, looks: 0, refused: None })
+    }
+
+    /// How the start went; none while it is under way.
+    pub fn started(&mut self) -> Option<Result<(), SwarmError>> {
+        let is_over = self.starting.is_empty() && self.looks >= self.wanted_looks;
+        self.refused.take().map(Err).or(is_over.then_some(Ok(())))
     }
 
     /// Whether others may connect without a relay's help.
@@ -69,7 +66,6 @@ impl Listeners {
     pub fn opened(&mut self, id: ListenerId) {
         self.starting.remove(&id);
         self.looks = 0;
-        self.report();
     }
 
     /// A listener is closed.
@@ -79,34 +75,19 @@ impl Listeners {
         };
         listener.id = None;
         listener.not_before = Instant::now() + AGAIN;
-        if self.starting.contains(&id)
-            && let Some(ready) = self.ready.take()
-        {
-            let address = listener.address.to_string();
-            // Who started it has given up waiting if this fails.
-            let _ = ready.send(Err(SwarmError::Listen { address, reason }));
+        if self.starting.contains(&id) {
+            self.refused = Some(SwarmError::Listen { address: listener.address.to_string(), reason });
         }
     }
 
-    /// Listens again where it is time to, and looks whether the start is over.
+    /// Listens again where it is time to.
     pub fn tick(&mut self, swarm: &mut libp2p::Swarm<Protocols>, now: Instant) {
         self.looks = self.looks.saturating_add(1);
-        self.report();
         for listener in self.listeners.iter_mut().filter(|listener| listener.id.is_none()) {
             if listener.not_before <= now {
                 listener.not_before = now + AGAIN;
                 listener.id = swarm.listen_on(listener.address.clone()).ok();
             }
-        }
-    }
-
-    fn report(&mut self) {
-        if self.starting.is_empty()
-            && self.looks >= self.wanted_looks
-            && let Some(ready) = self.ready.take()
-        {
-            // As above.
-            let _ = ready.send(Ok(()));
         }
     }
 }

@@ -7,10 +7,11 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, sync_channel};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use forgemesh_kernel::backend::{Isa, IsaError};
 
@@ -25,6 +26,8 @@ use crate::ports::Done;
 const THREADS: u64 = 1_024;
 /// Bytes of a thread's stack; they come on top of what a worker may have.
 const STACK_BYTES: usize = 2 << 20;
+/// A worker that has had nothing to do for so long keeps nothing for openings: batches are opened within seconds.
+const REST: Duration = Duration::from_secs(10);
 /// The share of its memory in which a worker keeps executed shards for openings.
 const KEPT_SHARE: u64 = 4;
 
@@ -68,6 +71,7 @@ pub fn serve() -> Result<(), WorkerError> {
         ),
         queued: Mutex::new(queued),
         answers: Mutex::new(answers.try_clone()?),
+        busy: AtomicUsize::new(0),
     });
     // A thread that begins asks for more than one that runs: all must run before anything is refused.
     let running = Arc::new(Barrier::new(threads + 1));
@@ -103,6 +107,8 @@ struct Desk {
     performer: Performer,
     queued: Mutex<Receiver<Asked>>,
     answers: Mutex<File>,
+    /// Threads that compute.
+    busy: AtomicUsize,
 }
 
 impl Desk {
@@ -113,6 +119,7 @@ impl Desk {
             let outcome = catch_unwind(AssertUnwindSafe(|| self.measure(piece))).unwrap_or_else(|_| {
                 Outcome::Failed { detail: "the executor panicked; please report it".to_owned() }
             });
+            self.busy.fetch_sub(1, Ordering::Relaxed);
             if self.answer(ticket, outcome).is_err() {
                 return;
             }
@@ -120,7 +127,20 @@ impl Desk {
     }
 
     fn next(&self) -> Option<Asked> {
-        self.queued.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+        let queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match queued.recv_timeout(REST) {
+                Ok(asked) => {
+                    self.busy.fetch_add(1, Ordering::Relaxed);
+                    return Some(asked);
+                }
+                Err(RecvTimeoutError::Timeout) if self.busy.load(Ordering::Relaxed) == 0 => {
+                    self.performer.rest();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
     }
 
     fn answer(&self, ticket: u64, outcome: Outcome) -> Result<(), FrameError> {
