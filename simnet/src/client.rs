@@ -1,5 +1,5 @@
 //! A client: asks a node of the mesh at its time, asks the next one with the same signed bytes when that one is down or
-//! has no answer, until it is told that its job is accepted or refused; some take their job back.
+//! has no answer, until it is told that its job is accepted; some take their job back.
 
 use std::rc::Rc;
 
@@ -15,7 +15,7 @@ use tokio::time::{Duration, sleep, sleep_until};
 use crate::draws::Draws;
 use crate::machine::{Ground, Machine};
 use crate::witness::Witness;
-use crate::world::{Answer, Broken, EPOCH_MS};
+use crate::world::{Broken, EPOCH_MS};
 
 /// Until the next node is asked.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ pub struct Client {
 
 impl Client {
     /// Asks until there is an answer.
-    pub async fn ask(self, machines: Rc<Vec<Machine>>, ground: Ground) -> Result<Answer, Broken> {
+    pub async fn ask(self, machines: Rc<Vec<Machine>>, ground: Ground) -> Result<(), Broken> {
         let submission = Submission {
             envelope: Bytes(self.envelope),
             offer: Offer::default(),
@@ -48,8 +48,8 @@ impl Client {
         ground.trace.step("answer", self.number as u64, Hash::blob(format!("{reply:?}").as_bytes()));
         match reply {
             Reply::Accepted(job) if job == id => ground.witness.acknowledged(job),
-            Reply::Refused(reason) => return Ok(Answer::Refused(reason.to_string())),
-            Reply::RefusedByHub(reason) => return Ok(Answer::Refused(reason)),
+            Reply::Refused(reason) => ground.witness.refused(id, &reason.to_string()),
+            Reply::RefusedByHub(reason) => ground.witness.refused(id, &reason),
             other => return Err(Broken::Answer(format!("{other:?}"))),
         }
         if let Some(after_ms) = self.cancel_ms {
@@ -59,7 +59,7 @@ impl Client {
             let reply = nodes.ask(|| Request::Cancel(Box::new(cancellation.clone()))).await;
             ground.trace.step("cancelled", self.number as u64, Hash::blob(format!("{reply:?}").as_bytes()));
         }
-        Ok(Answer::Accepted(id))
+        Ok(())
     }
 }
 

@@ -55,3 +55,43 @@ impl Gate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Duration, sleep};
+
+    use super::*;
+
+    /// Its process counts seconds.
+    #[tokio::test(start_paused = true)]
+    async fn nothing_runs_behind_a_closed_gate() {
+        let (gate, seconds) = (Gate::default(), Cell::new(0));
+        let process = async {
+            loop {
+                sleep(Duration::from_secs(1)).await;
+                seconds.set(seconds.get() + 1);
+            }
+        };
+        let watch = async {
+            let after = async |ms| {
+                sleep(Duration::from_millis(ms)).await;
+                seconds.get()
+            };
+            assert_eq!(after(2_500).await, 2);
+            gate.close(Instant::now() + Duration::from_secs(10));
+            assert_eq!(after(9_900).await, 2);
+            assert_eq!(after(200).await, 3, "what was due meanwhile comes once it is over");
+            gate.close(Instant::now() + Duration::from_secs(5));
+            assert_eq!(after(500).await, 3);
+            gate.close(Instant::now() + Duration::from_secs(20));
+            assert_eq!(after(6_000).await, 3, "who closes it again decides for how long");
+            gate.open();
+            assert_eq!(after(100).await, 4);
+        };
+        tokio::select! {
+            biased;
+            () = gate.run(process) => panic!("the process never ends"),
+            () = watch => {}
+        }
+    }
+}

@@ -15,6 +15,7 @@ pub mod progress;
 pub mod queues_bounded;
 pub mod replay_matches;
 pub mod result_correct;
+pub mod valid_accepted;
 
 use forgemesh_consensus::command::Entry;
 use forgemesh_consensus::machine::{Applied, Hub, Rejected};
@@ -49,6 +50,8 @@ pub enum Moment<'a> {
     Attested { agent: NodeId, seq: u64, digest: Hash },
     /// A client is told that its job is accepted.
     Acknowledged { job: JobId },
+    /// A client is told that its job is refused.
+    Refused { job: JobId, reason: &'a str },
     /// A member was current and had so many log entries, where `floor` had been shown before it was asked; a job that had
     /// been acknowledged before and that it does not know.
     Read { machine: usize, floor: u64, log: u64, missing: Option<JobId> },
@@ -119,5 +122,6 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(queues_bounded::QueuesBounded),
         Box::new(replay_matches::ReplayMatches),
         Box::new(result_correct::ResultCorrect),
+        Box::new(valid_accepted::ValidAccepted),
     ]
 }

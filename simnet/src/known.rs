@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use forgemesh_consensus::job::JobRecord;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 
@@ -16,12 +17,19 @@ pub struct Known {
     pub cancelled: BTreeSet<JobId>,
     /// Nodes whose disks have lost bits: evidence may be gone through nobody's fault.
     pub rotten: BTreeSet<NodeId>,
-    /// Healthy shards that a broken executor has failed: contract, stage, shard.
-    pub failed_shards: BTreeSet<(Hash, u64, u64)>,
+    /// Healthy shards that broken executors have failed, and how often: contract, stage, shard.
+    pub failed_shards: BTreeMap<(Hash, u64, u64), usize>,
     /// Accumulators that a node's disk has lost.
     pub lost: BTreeSet<(NodeId, Hash)>,
     /// The accumulators that batches claim, by their digest.
     pub claims: BTreeMap<Hash, BTreeSet<Hash>>,
+}
+
+impl Known {
+    /// Is there work of a liar in a job's result?
+    pub fn has_lied(&self, record: &JobRecord) -> bool {
+        record.batches.iter().any(|batch| self.liars.contains(&batch.attestation.body.agent))
+    }
 }
 
 /// What a read that begins now must show.

@@ -156,7 +156,7 @@ impl Machine {
 
     async fn one_life(&self, life: u64, trace: Trace) -> Result<End, Broken> {
         let Inner { make, ground, .. } = &*self.0;
-        let bugs = planted::bugs(make.bug, self.0.node, self.draws("bug", life));
+        let bugs = planted::bugs(make.bug, self.0.node, ground.genesis.mesh_id(), self.draws("bug", life));
         let disk = self.0.disk.borrow().clone();
         if bugs.borrow().lies() {
             disk.lie();
@@ -203,6 +203,7 @@ impl Machine {
             bugs: Bugs::clone(&bugs),
             observer: Observer { witness: ground.witness.clone(), machine: make.number },
             waiting: Default::default(),
+            stored: Default::default(),
             unwritten: Vec::new(),
             ills: self.0.ills.clone(),
             was_low: Cell::new(storage.room().low),

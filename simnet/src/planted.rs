@@ -21,13 +21,14 @@ pub mod rewritten_log;
 pub mod second_statement;
 pub mod stale_leader;
 pub mod stale_read;
+pub mod strict_gateway;
 pub mod wrong_reduction;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use forgemesh_node::ports::{Done, Work};
-use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::wire::Message;
 use forgemesh_storage::Batch;
 
@@ -111,12 +112,13 @@ pub enum Bug {
     SecondStatement,
     StaleLeader,
     StaleRead,
+    StrictGateway,
     WrongReduction,
 }
 
 impl Bug {
     /// All of them, with their names and the invariants that must catch them.
-    pub const ALL: [(Bug, &'static str, &'static str); 20] = [
+    pub const ALL: [(Bug, &'static str, &'static str); 21] = [
         (Bug::AlteredEntry, "altered_entry", "log_safety"),
         (Bug::BlindChecker, "blind_checker", "result_correct"),
         (Bug::BoastfulExecutor, "boastful_executor", "queues_bounded"),
@@ -136,6 +138,7 @@ impl Bug {
         (Bug::SecondStatement, "second_statement", "one_receipt"),
         (Bug::StaleLeader, "stale_leader", "one_leader"),
         (Bug::StaleRead, "stale_read", "fresh_reads"),
+        (Bug::StrictGateway, "strict_gateway", "valid_accepted"),
         (Bug::WrongReduction, "wrong_reduction", "result_correct"),
     ];
 
@@ -146,7 +149,7 @@ impl Bug {
 }
 
 /// The bug of one life of a machine.
-pub fn bugs(bug: Option<Bug>, node: NodeId, draws: Draws) -> Bugs {
+pub fn bugs(bug: Option<Bug>, node: NodeId, mesh: MeshId, draws: Draws) -> Bugs {
     let tamper: Box<dyn Tamper> = match bug {
         None => Box::new(Faithful),
         Some(Bug::AlteredEntry) => Box::new(altered_entry::AlteredEntry(draws)),
@@ -167,6 +170,7 @@ pub fn bugs(bug: Option<Bug>, node: NodeId, draws: Draws) -> Bugs {
         Some(Bug::RewrittenLog) => Box::new(rewritten_log::RewrittenLog::default()),
         Some(Bug::SecondStatement) => Box::new(second_statement::SecondStatement(draws)),
         Some(Bug::StaleRead) => Box::new(stale_read::StaleRead),
+        Some(Bug::StrictGateway) => Box::new(strict_gateway::StrictGateway(mesh)),
         Some(Bug::StaleLeader) => Box::new(stale_leader::StaleLeader::new(node)),
         Some(Bug::WrongReduction) => Box::new(wrong_reduction::WrongReduction),
     };

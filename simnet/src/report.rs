@@ -25,14 +25,13 @@ pub struct Report {
     /// Ticks of a virtual second that were seen.
     pub heartbeats: u64,
     pub submitted: u64,
-    pub refused: u64,
     pub finalized: u64,
     /// Failed jobs by code.
     pub failed: BTreeMap<&'static str, u64>,
     /// Faults, by class.
     pub faults: BTreeMap<Class, FaultCount>,
     /// What happened that is rare, by name: batches set aside for a reason, shards that failed, blobs that were lost,
-    /// snapshots.
+    /// snapshots, batches that came to a member with all that they claim or had to be fetched.
     pub events: BTreeMap<&'static str, u64>,
     /// Agents that lied.
     pub liars: u64,
@@ -57,7 +56,8 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FaultCount {
     pub scheduled: u64,
-    /// Those that did something to a living machine: ended its life, failed its write, held its messages back.
+    /// Those that ended a life or failed what a machine did; of cuts, weather, pauses and clocks those that began while it
+    /// lived, of rot those that turned bits. What came of these, parcels and events say.
     pub struck: u64,
 }
 
@@ -89,4 +89,6 @@ pub struct JobReport {
     /// What executing the contract here and now gives, if it gives anything.
     pub oracle: Option<Hash>,
     pub verification: Verification,
+    /// Whether work of a liar is in it.
+    pub by_liar: bool,
 }

@@ -1,4 +1,5 @@
-//! The store of a simulated machine: the real storage on a disk in memory, each commit after a modelled sync.
+//! The store of a simulated machine: the real storage on a disk in memory, each commit after a modelled sync. Of the
+//! batches that wait it writes one or several together, as a busy disk in production does.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -6,6 +7,7 @@ use std::future::pending;
 use std::sync::Arc;
 
 use forgemesh_node::ports::Store;
+use forgemesh_protocol::hash::Hash;
 use forgemesh_storage::{Batch, CommitError, Storage};
 use tokio::time::{Duration, Instant, sleep_until};
 
@@ -29,6 +31,8 @@ pub struct ModelledStore {
     /// Who hears what is durable.
     pub observer: Observer,
     pub waiting: VecDeque<Waiting>,
+    /// Written with others, and to be told.
+    pub stored: VecDeque<(u64, Hash)>,
     /// What a planted bug has called durable and not written yet.
     pub unwritten: Vec<Batch>,
     pub ills: Ills,
@@ -55,23 +59,20 @@ impl Store for ModelledStore {
     }
 
     async fn next(&mut self) -> Result<u64, CommitError> {
-        let Some(first) = self.waiting.front() else { return pending().await };
-        sleep_until(first.due).await;
-        if self.fuse.burn() {
-            return pending().await;
+        if self.stored.is_empty() {
+            let Some(first) = self.waiting.front() else { return pending().await };
+            sleep_until(first.due).await;
+            if self.fuse.burn() {
+                return pending().await;
+            }
+            self.write()?;
+            // Durable, and nobody hears of it.
+            if self.fuse.burn() {
+                return pending().await;
+            }
         }
-        let Some(Waiting { token, batch, .. }) = self.waiting.pop_front() else { return pending().await };
-        self.gauge.store(self.waiting.len());
-        let batch = self.bugs.borrow_mut().batch(batch);
-        self.observer.attempted(&batch);
-        self.commit(&batch)?;
-        self.observer.committed(&batch);
-        self.ills.stored(&batch, &self.storage);
-        // Durable, and nobody hears of it.
-        if self.fuse.burn() {
-            return pending().await;
-        }
-        self.trace.step("stored", token, batch_digest(&batch));
+        let Some((token, digest)) = self.stored.pop_front() else { return pending().await };
+        self.trace.step("stored", token, digest);
         if self.bugs.borrow_mut().is_told() { Ok(token) } else { pending().await }
     }
 
@@ -88,6 +89,26 @@ impl Store for ModelledStore {
 }
 
 impl ModelledStore {
+    /// Writes the first of the batches that wait, or several.
+    fn write(&mut self) -> Result<(), CommitError> {
+        let several = self.draws.between(1, self.waiting.len() as u64) as usize;
+        let mut group = Batch::new();
+        for Waiting { token, batch, .. } in self.waiting.drain(..several) {
+            let batch = self.bugs.borrow_mut().batch(batch);
+            self.stored.push_back((token, batch_digest(&batch)));
+            group.append(batch);
+        }
+        self.gauge.store(self.waiting.len());
+        self.observer.attempted(&group);
+        self.commit(&group)?;
+        self.observer.committed(&group);
+        self.ills.stored(&group, &self.storage);
+        if several > 1 {
+            self.observer.witness.wrote_together();
+        }
+        Ok(())
+    }
+
     fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
         if self.bugs.borrow_mut().is_early() {
             self.unwritten.push(batch.clone());

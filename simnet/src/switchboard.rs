@@ -267,7 +267,7 @@ impl Endpoint {
             return None;
         };
         board.counts.delivered += 1;
-        self.witness.said(&message);
+        self.witness.said(self.node, &message);
         self.trace.step("delivered", parcel.bytes.len() as u64, Hash::blob(&parcel.bytes));
         Some((parcel.from, message))
     }
@@ -283,7 +283,7 @@ impl Mesh for Endpoint {
             if self.fuse.burn_letter() {
                 return;
             }
-            self.witness.sent(self.machine, self.node, &message);
+            self.witness.sent(self.machine, self.node, to, &message);
             self.board.0.borrow_mut().post(self.node, to, letter::encode(&message));
         }
         if let Some(message) = forged {
@@ -329,5 +329,134 @@ impl Drop for Endpoint {
         if let Some(inbox) = self.board.0.borrow_mut().inboxes.get_mut(&self.node) {
             inbox.up = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forgemesh_node::boot;
+    use forgemesh_protocol::canon::Bytes;
+    use forgemesh_protocol::id::JobId;
+    use forgemesh_protocol::keys::SecretKey;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::known::Known;
+    use crate::planted;
+
+    /// Three machines on one board.
+    struct World {
+        board: Switchboard,
+        nodes: Vec<NodeId>,
+        ends: Vec<Endpoint>,
+    }
+
+    impl World {
+        fn new() -> World {
+            let secrets: Vec<SecretKey> = (1..=3).map(|n| SecretKey::from_bytes(&[n; 32])).collect();
+            let nodes: Vec<NodeId> = secrets.iter().map(|secret| secret.public().id()).collect();
+            let genesis = boot::found(&secrets[0], "links".to_owned(), [7; 16], 1).0;
+            let mesh = genesis.mesh_id();
+            let witness = Witness::new(genesis, nodes.clone(), Known::default());
+            let (board, trace) = (Switchboard::new(1), Trace::start());
+            let plug = |(machine, node): (usize, &NodeId)| {
+                let bugs = planted::bugs(None, *node, mesh, Draws::new(1, "bug"));
+                let (trace, witness) = (trace.of(machine), witness.clone());
+                board.plug_in(*node, machine, trace, witness, bugs, Fuse::default())
+            };
+            let ends = nodes.iter().enumerate().map(plug).collect();
+            World { board, nodes, ends }
+        }
+
+        fn send(&mut self, from: usize, to: usize, message: Message) {
+            self.ends[from].send(self.nodes[to], message);
+        }
+
+        /// Who sent the next message that arrives there within a minute, and after how many milliseconds.
+        async fn next(&mut self, at: usize) -> Option<(usize, u64)> {
+            let started = Instant::now();
+            let (from, _) = timeout(Duration::from_secs(60), self.ends[at].next()).await.ok()?;
+            let from = self.nodes.iter().position(|node| *node == from);
+            Some((from.expect("a machine"), started.elapsed().as_millis() as u64))
+        }
+    }
+
+    fn numbered(number: u8) -> Message {
+        Message::Over { job: JobId(Hash([number; 32])) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_narrow_link_takes_the_time_that_its_bytes_need() {
+        let mut world = World::new();
+        let large = Message::Blob { bytes: Bytes(vec![7; 50_000]) };
+        let bytes = letter::encode(&large).len() as u64;
+        // Latency, and timers of whole milliseconds.
+        let besides_ms = 10;
+        world.board.set_weather(Weather { bytes_per_s: 10_000, latency_ms: 1, ..Weather::FAIR });
+        world.send(0, 1, large.clone());
+        world.send(0, 1, large.clone());
+        world.send(0, 2, numbered(1));
+        let (_, small_ms) = world.next(2).await.expect("it arrives");
+        assert!(small_ms < 100, "another link is free: {small_ms} ms");
+        let (_, first_ms) = world.next(1).await.expect("it arrives");
+        let carried_ms = bytes * 1_000 / 10_000;
+        let due_ms = carried_ms..=carried_ms + besides_ms;
+        assert!(
+            due_ms.contains(&(small_ms + first_ms)),
+            "{small_ms} and {first_ms} ms, {carried_ms} are due"
+        );
+        let (_, second_ms) = world.next(1).await.expect("it arrives");
+        assert!(carried_ms.abs_diff(second_ms) <= besides_ms, "it waits for the first: {second_ms} ms");
+        world.board.heal();
+        world.send(0, 1, large);
+        let (_, fair_ms) = world.next(1).await.expect("it arrives");
+        assert!(fair_ms <= bytes * 1_000 / Weather::FAIR.bytes_per_s + 40 + besides_ms, "{fair_ms} ms");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_stops_one_direction_until_it_is_over() {
+        let mut world = World::new();
+        let until = Instant::now() + Duration::from_secs(90);
+        world.board.cut(Cut { from: Side::One(0), to: Side::One(1), until });
+        world.board.cut(Cut { from: Side::All, to: Side::One(2), until });
+        world.send(0, 1, numbered(1));
+        world.send(0, 2, numbered(2));
+        world.send(1, 2, numbered(3));
+        world.send(1, 0, numbered(4));
+        assert_eq!(world.next(0).await.map(|(from, _)| from), Some(1), "the other direction is open");
+        world.send(2, 1, numbered(5));
+        assert_eq!(world.next(1).await.map(|(from, _)| from), Some(2), "who hears nobody is heard");
+        assert_eq!(world.next(2).await, None, "nobody reaches it");
+        assert_eq!(world.board.counts().cut, 3);
+        sleep_until(until).await;
+        world.send(0, 1, numbered(6));
+        assert_eq!(world.next(1).await.map(|(from, _)| from), Some(0));
+        world.send(1, 2, numbered(7));
+        assert_eq!(world.next(2).await.map(|(from, _)| from), Some(1));
+        assert_eq!(world.board.counts().cut, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bad_weather_loses_repeats_and_lets_overtake() {
+        const ALL: u64 = 1_000_000;
+        let mut world = World::new();
+        world.board.set_weather(Weather { loss_ppm: ALL, ..Weather::FAIR });
+        world.send(0, 1, numbered(1));
+        assert_eq!(world.next(1).await, None);
+        world.board.set_weather(Weather { repeat_ppm: ALL, ..Weather::FAIR });
+        world.send(0, 1, numbered(2));
+        assert!(world.next(1).await.is_some() && world.next(1).await.is_some(), "it comes twice");
+        assert_eq!(world.next(1).await, None);
+        world.board.set_weather(Weather { overtake_ppm: ALL, ..Weather::FAIR });
+        (0..20).for_each(|number| world.send(0, 1, numbered(number)));
+        let mut order = Vec::new();
+        for _ in 0..20 {
+            let (_, message) = world.ends[1].next().await;
+            order.push(message);
+        }
+        let sent: Vec<Message> = (0..20).map(numbered).collect();
+        assert_ne!(order, sent, "later ones come first");
+        let counts = world.board.counts();
+        assert_eq!((counts.lost, counts.repeated, counts.overtaken), (1, 1, 20));
     }
 }

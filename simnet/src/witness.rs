@@ -2,6 +2,9 @@
 //! has durably, counts the books as they are written, and has every invariant look at each step. It believes the disks
 //! alone, never what a node says of itself.
 
+mod deliveries;
+#[cfg(test)]
+mod tests;
 mod told;
 
 use std::cell::RefCell;
@@ -27,6 +30,7 @@ use crate::durable::{Durable, Kept, Unreadable};
 use crate::faults::Class;
 use crate::invariants::{self, Invariant, Moment, View};
 use crate::known::{Floor, Known};
+use crate::witness::deliveries::Deliveries;
 
 /// Rows read at a time.
 const PAGE: usize = 1_000;
@@ -68,6 +72,7 @@ struct Seen {
     events: BTreeMap<&'static str, u64>,
     /// What shards came to, by their addresses.
     accumulators: BTreeSet<Hash>,
+    deliveries: Deliveries,
     violation: Option<Violation>,
 }
 
@@ -110,6 +115,7 @@ impl Witness {
             struck: BTreeMap::new(),
             events: BTreeMap::new(),
             accumulators: BTreeSet::new(),
+            deliveries: Deliveries::default(),
             violation: None,
         };
         Witness { seen: Rc::new(RefCell::new(seen)), recorded: Rc::default(), violated: Rc::default() }
@@ -166,6 +172,7 @@ impl Witness {
             Write::PutJob { record, .. } => self.recorded(machine, record),
             Write::PutOutbox { attestation, .. } => self.attested(attestation),
             Write::QuarantineBlob { .. } => self.seen.borrow_mut().count("quarantines"),
+            Write::PutBlob { blob } => self.stored(machine, blob.hash()),
             _ => {}
         }
         let mut seen = self.seen.borrow_mut();

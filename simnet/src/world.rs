@@ -106,13 +106,6 @@ impl Broken {
     }
 }
 
-/// What a client was told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    Accepted(JobId),
-    Refused(String),
-}
-
 /// Runs `scenario` in this thread, in virtual time, and audits the end.
 pub fn run(scenario: &Scenario) -> Result<Report, Broken> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
@@ -127,8 +120,7 @@ struct World {
     machines: Rc<Vec<Machine>>,
     /// Machines, faults and the clock of invariants: none of them ends before the world.
     tasks: JoinSet<Result<(), Broken>>,
-    clients: JoinSet<Result<Answer, Broken>>,
-    answers: Vec<Answer>,
+    clients: JoinSet<Result<(), Broken>>,
     heartbeats: Rc<std::cell::Cell<u64>>,
 }
 
@@ -211,7 +203,7 @@ impl World {
             let client = Client { number, at_ms, cancel_ms, envelope, secret };
             asking.spawn_local(client.ask(Rc::clone(&machines), ground.clone()));
         }
-        Ok(World { ground, machines, tasks, clients: asking, answers: Vec::new(), heartbeats })
+        Ok(World { ground, machines, tasks, clients: asking, heartbeats })
     }
 
     /// Runs the world until `moment` comes, or something is broken.
@@ -225,10 +217,7 @@ impl World {
                 Some(answer) = self.clients.join_next() => {
                     // It may have been all that was missing.
                     self.ground.witness.answered();
-                    answer.map_err(panicked).flatten().map(|answer| {
-                        self.answers.push(answer);
-                        false
-                    })
+                    answer.map_err(panicked).flatten().map(|()| false)
                 }
                 () = &mut moment => Ok(true),
             };
@@ -273,7 +262,7 @@ impl World {
             return Err(Broken::Invariant(violation));
         }
         let jobs = match storages.first() {
-            Some((_, storage)) => jobs(storage)?,
+            Some((_, storage)) => jobs(storage, witness)?,
             None => Vec::new(),
         };
         Ok(self.report(scenario, jobs))
@@ -300,7 +289,6 @@ impl World {
             virtual_ms: self.ground.trace.elapsed_ms(),
             heartbeats: self.heartbeats.get(),
             submitted: scenario.jobs.len() as u64,
-            refused: self.answers.iter().filter(|answer| matches!(answer, Answer::Refused(_))).count() as u64,
             finalized: jobs.iter().filter(|job| job.result_hash.is_some()).count() as u64,
             failed,
             faults,
@@ -388,7 +376,7 @@ async fn probe(machine: Machine, ground: Ground) -> Result<(), Broken> {
 }
 
 /// What the books on the disk say of every job, beside what the oracle knows.
-fn jobs(storage: &Storage) -> Result<Vec<JobReport>, Broken> {
+fn jobs(storage: &Storage, witness: &Witness) -> Result<Vec<JobReport>, Broken> {
     let (mut out, mut before) = (Vec::new(), None);
     loop {
         let page = storage.jobs(before, 100)?;
@@ -408,6 +396,7 @@ fn jobs(storage: &Storage) -> Result<Vec<JobReport>, Broken> {
             let leaves = finished.record.plan.leaves();
             let stopped_early = finished.result.as_ref().is_some_and(|result| result.stop_leaf < leaves);
             let stages = finished.record.runs.len() as u64;
+            let by_liar = witness.knows_a_liar_in(&finished.record);
             let failure = finished.failure;
             out.push(JobReport {
                 job,
@@ -418,6 +407,7 @@ fn jobs(storage: &Storage) -> Result<Vec<JobReport>, Broken> {
                 failure,
                 oracle: oracle.ok(),
                 verification,
+                by_liar,
             });
         }
     }

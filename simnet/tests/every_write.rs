@@ -62,10 +62,14 @@ impl Executor for Now {
     }
 }
 
-/// Commits one batch after the other, once everybody else has had a turn: what is said too early is heard too early.
+/// Commits once everybody else has had a turn: what is said too early is heard too early. First one batch of those that
+/// wait, then up to two, then up to three together, and so on again.
 struct InTurn {
     storage: Arc<Storage>,
     waiting: VecDeque<(u64, Batch)>,
+    commits: usize,
+    /// Written and to be told.
+    stored: VecDeque<u64>,
     /// Says that a batch is durable before it is; the batch.
     hasty: Option<Option<Batch>>,
 }
@@ -76,16 +80,26 @@ impl Store for InTurn {
     }
 
     async fn next(&mut self) -> Result<u64, CommitError> {
+        if let Some(token) = self.stored.pop_front() {
+            return Ok(token);
+        }
         for _ in 0..TURNS {
             tokio::task::yield_now().await;
         }
         if let Some(unwritten) = self.hasty.as_mut().and_then(Option::take) {
             self.storage.commit(&unwritten)?;
         }
-        let Some((token, batch)) = self.waiting.pop_front() else { return pending().await };
+        let several = (1 + self.commits % 3).min(self.waiting.len());
+        let mut group = Batch::new();
+        for (token, batch) in self.waiting.drain(..several) {
+            self.stored.push_back(token);
+            group.append(batch);
+        }
+        let Some(token) = self.stored.pop_front() else { return pending().await };
+        self.commits += 1;
         match &mut self.hasty {
-            Some(unwritten) => *unwritten = Some(batch),
-            None => self.storage.commit(&batch)?,
+            Some(unwritten) => *unwritten = Some(group),
+            None => self.storage.commit(&group)?,
         }
         Ok(token)
     }
@@ -138,6 +152,8 @@ impl World {
                 store: InTurn {
                     storage: storage.clone(),
                     waiting: VecDeque::new(),
+                    commits: 0,
+                    stored: VecDeque::new(),
                     hasty: hasty.then_some(None),
                 },
             };

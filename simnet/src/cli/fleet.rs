@@ -31,6 +31,8 @@ struct Summary {
     aborted: Vec<u64>,
     jobs: u64,
     finalized: u64,
+    /// Failed jobs by code.
+    failed_jobs: BTreeMap<&'static str, u64>,
     /// Jobs that stopped before their budget was used up.
     stopped_early: u64,
     /// Contracts that were finalized under more than one schedule, the schedules of all of them, and the contracts whose
@@ -148,12 +150,13 @@ impl Summary {
     fn add(&mut self, report: &Report) {
         for job in &report.jobs {
             // What a liar got through without verification is no result of the contract.
-            if let Some(result) = job.result_hash.filter(|_| report.liars == 0) {
+            if let Some(result) = job.result_hash.filter(|_| !job.by_liar) {
                 self.results.entry(job.contract).or_default().add(result);
             }
         }
         self.jobs += report.submitted;
         self.finalized += report.finalized;
+        report.failed.iter().for_each(|(code, count)| *self.failed_jobs.entry(code).or_default() += count);
         let stopped = report.jobs.iter().filter(|job| job.stopped_early && job.result_hash.is_some());
         self.stopped_early += stopped.count() as u64;
         self.crashes += report.crashes + report.disk_errors;
@@ -183,6 +186,8 @@ impl Summary {
             self.faults.iter().map(|(class, count)| format!("{} {count}", json(class).replace('"', "")));
         let events = self.events.iter().map(|(name, count)| format!("{name} {count}"));
         let events = events.collect::<Vec<_>>().join(", ");
+        let failed = self.failed_jobs.iter().map(|(code, count)| format!(", {count} {code}"));
+        let failed = failed.collect::<String>();
         let checks = self.checks.iter().map(|(name, count)| format!("{name} {count}"));
         let (faults, checks) = (faults.collect::<Vec<_>>().join(", "), checks.collect::<Vec<_>>().join(", "));
         let aborted = match &self.aborted[..] {
@@ -190,7 +195,7 @@ impl Summary {
             seeds => format!("  aborted  on a rotten page, by the database's engine: seeds {seeds:?}\n"),
         };
         format!(
-            "{} seeds, {} failed, in {:.1} s on {} threads: {:.1} seeds for each second of a core\n  jobs     {}, {} finalized, {} of them stopped early\n  digests  {} contracts under {} schedules, {} with more than one result\n  faults   {faults}\n  events   {events}\n  lives    {} ended early\n  checked  {checks}\n{aborted}  time     {:.1} virtual hours, {:.0} for each hour of a core\n",
+            "{} seeds, {} failed, in {:.1} s on {} threads: {:.1} seeds for each second of a core\n  jobs     {}, {} finalized, {} of them stopped early{failed}\n  digests  {} contracts under {} schedules, {} with more than one result\n  faults   {faults}\n  events   {events}\n  lives    {} ended early\n  checked  {checks}\n{aborted}  time     {:.1} virtual hours, {:.0} for each hour of a core\n",
             self.seeds,
             self.failed,
             self.wall_s,

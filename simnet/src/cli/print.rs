@@ -54,9 +54,6 @@ fn text(report: &Report, wall_s: f64) -> String {
     let mut row = |name: &str, value: String| out.push_str(&format!("  {name:<12} {value}\n"));
     let failed: u64 = report.failed.values().sum();
     let mut jobs = format!("{} submitted, {} finalized", report.submitted, report.finalized);
-    if report.refused > 0 {
-        jobs += &format!(", {} refused", report.refused);
-    }
     if failed > 0 {
         jobs += &format!(", {failed} failed ({})", counts(&report.failed));
     }

@@ -49,9 +49,14 @@ fn is_exhausted(record: &JobRecord, failure: &Failure, view: &View<'_>) -> bool 
     match named(&failure.detail) {
         Some((shard, stage)) => {
             let of_stage = |aside: &&SetAside| aside.batch.attestation.body.stage == stage;
-            let mut aside = record.set_aside.iter().filter(of_stage);
-            view.known.failed_shards.contains(&(record.contract.hash(), stage, shard))
-                || aside.any(|aside| is_lost(view, Some(shard), aside))
+            let counts = |aside: &&SetAside| {
+                aside.reason != Reason::Superseded && aside.batch.credited.contains(&shard)
+            };
+            let aside: Vec<&SetAside> = record.set_aside.iter().filter(of_stage).filter(counts).collect();
+            let of_shard = (record.contract.hash(), stage, shard);
+            let broken = view.known.failed_shards.get(&of_shard).copied().unwrap_or_default();
+            let lost = aside.iter().filter(|aside| is_lost(view, Some(shard), aside)).count();
+            is_explained(broken, lost, aside.len())
         }
         // Batches were set aside too often; without those that disks have lost it would not have been too often.
         None => {
@@ -59,6 +64,12 @@ fn is_exhausted(record: &JobRecord, failure: &Failure, view: &View<'_>) -> bool 
             record.incidents() - explained <= limits::SET_ASIDE
         }
     }
+}
+
+/// Are these all the attempts that a shard gets, and are broken executors or lost blobs among the causes? So often broken
+/// executors have failed it, so many batches with it were set aside, and so many of them for what a disk has lost.
+fn is_explained(broken: usize, lost: usize, set_aside: usize) -> bool {
+    broken + lost > 0 && broken + set_aside >= limits::SHARD_ATTEMPTS as usize
 }
 
 /// Is it so that this batch had the shard, if one is named, and a disk has lost something that it claims? Its agent's, or that
@@ -85,7 +96,15 @@ fn named(detail: &str) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::named;
+    use super::{is_explained, limits, named};
+
+    #[test]
+    fn one_failure_excuses_no_job() {
+        let all = limits::SHARD_ATTEMPTS as usize;
+        assert!(is_explained(all, 0, 0) && is_explained(1, 0, all - 1) && is_explained(0, 1, all));
+        assert!(!is_explained(1, 0, 0) && !is_explained(all - 1, 0, 0) && !is_explained(0, 1, all - 1));
+        assert!(!is_explained(0, 0, all), "nothing that its world has broken");
+    }
 
     #[test]
     fn a_failure_names_its_shard() {

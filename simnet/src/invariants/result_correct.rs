@@ -19,7 +19,7 @@ impl Invariant for ResultCorrect {
         let Some(finished) = view.finished() else { return Ok(false) };
         let Some(result) = &finished.result else { return Ok(false) };
         let record = &finished.record;
-        if record.terms.policy.verify != Verify::Full && !view.known.liars.is_empty() {
+        if record.terms.policy.verify != Verify::Full && view.known.has_lied(record) {
             return Ok(false);
         }
         match memo::result(&record.contract)? {

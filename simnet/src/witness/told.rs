@@ -1,5 +1,6 @@
 //! What clients, faults and ports tell the observer beside the disks.
 
+use forgemesh_consensus::job::JobRecord;
 use forgemesh_node::ports::Done;
 use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon;
@@ -20,9 +21,24 @@ impl Witness {
         self.seen.borrow_mut().known.acknowledged.insert(job);
     }
 
+    /// A client was told that its job is refused for good.
+    pub fn refused(&self, job: JobId, reason: &str) {
+        self.look(Moment::Refused { job, reason });
+    }
+
     /// A client was told that there is no room for its job.
     pub fn refused_for_room(&self) {
         self.seen.borrow_mut().count("refused_for_room");
+    }
+
+    /// A machine has written several batches together.
+    pub fn wrote_together(&self) {
+        self.seen.borrow_mut().count("written_together");
+    }
+
+    /// Is there work of a liar in this job's result?
+    pub fn knows_a_liar_in(&self, record: &JobRecord) -> bool {
+        self.seen.borrow().known.has_lied(record)
     }
 
     /// A submitter asks to cancel its job.
@@ -45,7 +61,7 @@ impl Witness {
 
     /// A healthy shard of this contract's stage failed on a broken executor.
     pub fn failed_shard(&self, contract: Hash, stage: u64, shard: u64) {
-        self.seen.borrow_mut().known.failed_shards.insert((contract, stage, shard));
+        *self.seen.borrow_mut().known.failed_shards.entry((contract, stage, shard)).or_default() += 1;
     }
 
     /// A node's disk has lost this accumulator.
@@ -94,20 +110,42 @@ impl Witness {
     }
 
     /// A machine sends a message.
-    pub fn sent(&self, machine: usize, from: NodeId, message: &Message) {
+    pub fn sent(&self, machine: usize, from: NodeId, to: NodeId, message: &Message) {
         match message {
             Message::Led { term, .. } => self.led(machine, *term, from),
             Message::Lease(offer) => self.led(machine, offer.lease.body.term, offer.lease.key.id()),
             Message::Hello(_) => self.seen.borrow_mut().count("hellos"),
             Message::Attest(attested) => self.told_of(attested),
-            Message::Deliver(delivery) => self.told_of(&delivery.attested),
+            Message::Deliver(delivery) => {
+                let claims = delivery.attested.attestation.body.members;
+                self.seen.borrow_mut().deliveries.sent(to, claims);
+                self.told_of(&delivery.attested);
+            }
+            Message::Fetch { blobs } => {
+                let mut seen = self.seen.borrow_mut();
+                let missed = blobs.iter().filter(|blob| seen.deliveries.is_missed(from, **blob)).count();
+                (0..missed).for_each(|_| seen.count("deliveries_missed"));
+            }
             _ => {}
         }
     }
 
-    /// A node told another, or itself, something that is rarely said.
-    pub fn said(&self, message: &Message) {
+    /// A blob is durable on a machine.
+    pub(super) fn stored(&self, machine: usize, blob: Hash) {
+        let mut seen = self.seen.borrow_mut();
+        let Some(&node) = seen.nodes.get(machine) else { return };
+        if seen.deliveries.is_used(node, blob) {
+            seen.count("deliveries_used");
+        }
+    }
+
+    /// A message that counts has come to a node.
+    pub fn said(&self, to: NodeId, message: &Message) {
         match message {
+            Message::Deliver(delivery) => {
+                let claims = delivery.attested.attestation.body.members;
+                self.seen.borrow_mut().deliveries.arrived(to, claims);
+            }
             Message::ShardFailed { .. } => self.seen.borrow_mut().count("shard_failed"),
             Message::NoBlob { .. } => self.seen.borrow_mut().count("no_blob"),
             _ => {}
