@@ -31,7 +31,7 @@ use crate::admission::{self, AdmissionError};
 use crate::command::{Command, Entry};
 use crate::enrolment::{Change, Enrolment, EnrolmentRefused};
 use crate::job::{Batch, JobRecord, Reason};
-use crate::settle::{self, FinishedJob};
+use crate::settle::{self, Concluded, FinishedJob};
 use crate::shard_set::ShardSet;
 pub use seating::SeatRefused;
 pub use voting::VoteRefused;
@@ -94,7 +94,7 @@ pub struct Hub {
 pub struct Applied {
     pub event: Event,
     /// The job that became final, with its settlement.
-    pub finished: Option<Box<FinishedJob>>,
+    pub concluded: Option<Box<Concluded>>,
 }
 
 /// What happened, for observers and for the roles that wait for it.
@@ -520,10 +520,10 @@ impl Hub {
             prev: self.state.ledger_head,
             at_ms: self.state.now_ms,
         };
-        let finished = settle::settle(job, outcome, &self.charters, at);
+        let concluded = settle::settle(job, outcome, &self.charters, at);
         self.state.ledger_len += 1;
-        self.state.ledger_head = finished.entry.hash();
-        Applied { event: Event::Finished { job: id }, finished: Some(Box::new(finished)) }
+        self.state.ledger_head = concluded.job.entry.hash();
+        Applied { event: Event::Finished { job: id }, concluded: Some(Box::new(concluded)) }
     }
 }
 
@@ -546,7 +546,12 @@ pub enum RestoreError {
 
 impl Applied {
     fn event(event: Event) -> Applied {
-        Applied { event, finished: None }
+        Applied { event, concluded: None }
+    }
+
+    /// The job that became final.
+    pub fn finished(&self) -> Option<&FinishedJob> {
+        self.concluded.as_ref().map(|concluded| &concluded.job)
     }
 }
 

@@ -13,7 +13,7 @@ use forgemesh_protocol::ledger::{ACCOUNTING_VERSION, LedgerEntry, Provider};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::receipt::{
     AttestationRef, BuildDefinition, Builder, Derived, Digests, Independence, Mesh, Metadata, PREDICATE_TYPE,
-    Parameters, Predicate, REDUCTION, ResultSummary, RunDetails, STATEMENT_TYPE, Statement, Subject,
+    Parameters, Predicate, REDUCTION, Receipt, ResultSummary, RunDetails, STATEMENT_TYPE, Statement, Subject,
     Verification,
 };
 use forgemesh_protocol::state::State;
@@ -35,6 +35,13 @@ pub struct FinishedJob {
     /// The version of the charter that was in force: whose signatures its receipt needs.
     #[serde(default, skip_serializing_if = "canon::is_zero")]
     pub charter: u64,
+}
+
+/// A job that has just become final, and the receipt that follows from it, without signatures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Concluded {
+    pub job: FinishedJob,
+    pub receipt: Receipt,
 }
 
 /// Where in the ledger, and when.
@@ -69,13 +76,14 @@ pub(crate) fn settle(
     outcome: Result<FinalResult, Failure>,
     charters: &Charters,
     at: Place,
-) -> FinishedJob {
+) -> Concluded {
     let (result, failure) = match outcome {
         Ok(result) => (Some(result), None),
         Err(failure) => (None, Some(failure)),
     };
     let charter = charters.current().version;
-    let receipt = statement(&record, result.as_ref(), failure.as_ref(), at.at_ms, charters, charter).digest();
+    let (of_result, of_failure) = (result.as_ref(), failure.as_ref());
+    let receipt = statement(&record, of_result, of_failure, at.at_ms, charters, charter).unsigned();
     let entry = LedgerEntry {
         seq: at.seq,
         prev: at.prev,
@@ -83,7 +91,7 @@ pub(crate) fn settle(
         accounting: ACCOUNTING_VERSION,
         job: record.id,
         state: record.state,
-        receipt,
+        receipt: receipt.identity(),
         contract: record.plan.contract,
         result_hash: result.as_ref().map(|result| result.result_hash),
         failure: failure.clone(),
@@ -93,7 +101,7 @@ pub(crate) fn settle(
         providers: if result.is_some() { providers(&record) } else { Vec::new() },
         charge_ucredits: 0,
     };
-    FinishedJob { record, result, failure, entry, charter }
+    Concluded { job: FinishedJob { record, result, failure, entry, charter }, receipt }
 }
 
 /// Who executed how many paths that were verified and count.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::{Gap, Hub, RestoreError};
 use forgemesh_consensus::raft::{self, Committed, Head, Logged, LoggedError, Start, StartError, Timing};
-use forgemesh_consensus::settle::FinishedJob;
+use forgemesh_consensus::settle::Concluded;
 use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon::{self, Bytes, CanonError};
 use forgemesh_protocol::charter::{CharterError, Charters, Seating};
@@ -205,14 +205,15 @@ fn record(
     storage: &Storage,
     hub: &Hub,
     secret: &SecretKey,
-    unrecorded: &[FinishedJob],
+    unrecorded: &[Concluded],
 ) -> Result<(), BootError> {
-    for (next, finished) in (storage.ledger_len()?..).zip(unrecorded) {
+    for (next, concluded) in (storage.ledger_len()?..).zip(unrecorded) {
+        let finished = &concluded.job;
         // Who was brought up to date by a snapshot has gaps: what comes after one is fetched with the rest.
         if finished.entry.seq != next {
             break;
         }
-        let file = signed(finished, hub.charters(), secret);
+        let file = signed(concluded.clone(), hub.charters(), secret);
         let mut batch = shelve(&file);
         let charter = hub.charters().version(finished.charter);
         if charter.is_none_or(|charter| file.receipt.signatures.len() < charter.quorum()) {
@@ -285,7 +286,7 @@ fn replay(
     storage: &Storage,
     node: NodeId,
     genesis: Genesis,
-) -> Result<(Hub, u64, Vec<FinishedJob>), BootError> {
+) -> Result<(Hub, u64, Vec<Concluded>), BootError> {
     let mut hub = match storage.snapshot()? {
         Some((_, bytes)) => {
             let (_, state) = Head::split(&bytes)?;
@@ -313,8 +314,8 @@ fn replay(
             };
             hub.expect(entry.index)?;
             // A rejected entry was rejected when it was first applied: it changes nothing now either.
-            let finished = hub.apply(&entry).ok().and_then(|applied| applied.finished);
-            unrecorded.extend(finished.filter(|job| job.entry.seq >= recorded).map(|job| *job));
+            let concluded = hub.apply(&entry).ok().and_then(|applied| applied.concluded);
+            unrecorded.extend(concluded.filter(|it| it.job.entry.seq >= recorded).map(|it| *it));
         }
     }
 }

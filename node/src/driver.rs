@@ -136,6 +136,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
         let (caller, calls) = mpsc::channel(REQUESTS);
         let (reports, _) = broadcast::channel(REPORTS);
         let (charters, seating) = core.seating();
+        let log_ms = core.hub().map_or(0, |hub| hub.state().now_ms);
         let seated = Seated { charters: Arc::new(charters.clone()), seating: seating.clone() };
         Driver {
             core,
@@ -153,7 +154,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             held: Held::default(),
             heard: BTreeMap::new(),
             seating: watch::channel(Arc::new(seated)).0,
-            log_ms: Arc::default(),
+            log_ms: Arc::new(AtomicU64::new(log_ms)),
             desk: None,
         }
     }

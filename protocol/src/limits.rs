@@ -413,7 +413,7 @@ pub const GOSSIP_FRAME_BYTES: usize = 64 << 10;
 pub const GOSSIP_PER_S: u32 = 64;
 /// And that are taken from one neighbour in a second, whoever their authors are.
 pub const GOSSIP_OF_NEIGHBOUR_PER_S: u32 = 512;
-/// Jobs that a node announces at a time; the others have their turn when these have an answer.
+/// Jobs that a node announces at a time; the others have their turn half a second later.
 pub const ANNOUNCEMENTS: usize = 32;
 /// How long the leader may take to accept a job before its node announces it to all.
 pub const ANNOUNCE_AFTER_MS: u64 = 100;

@@ -265,7 +265,7 @@ pub enum ReceiptError {
 impl Statement {
     /// The digest that is the receipt's identity.
     pub fn digest(&self) -> Hash {
-        Hash::of(Domain::RECEIPT, &canon::to_json(self))
+        self.unsigned().identity()
     }
 
     /// The receipt without a signature.
@@ -277,13 +277,23 @@ impl Statement {
     /// The receipt signed by one key; more signatures may join it.
     pub fn sign(&self, secret: &SecretKey) -> Receipt {
         let mut receipt = self.unsigned();
-        let sig = secret.sign_raw(&receipt.signed_message());
-        receipt.signatures.push(ReceiptSignature { keyid: secret.public().id(), sig });
+        receipt.sign(secret);
         receipt
     }
 }
 
 impl Receipt {
+    /// The digest of what it states.
+    pub fn identity(&self) -> Hash {
+        Hash::of(Domain::RECEIPT, &self.payload.0)
+    }
+
+    /// Adds a key's signature.
+    pub fn sign(&mut self, secret: &SecretKey) {
+        let sig = secret.sign_raw(&self.signed_message());
+        self.signatures.push(ReceiptSignature { keyid: secret.public().id(), sig });
+    }
+
     /// The file, in canonical JSON. The payload is nearly all of it, and is not copied more often than it must be.
     pub fn to_bytes(&self) -> Vec<u8> {
         let payload = crate::base64::encode(&self.payload.0);

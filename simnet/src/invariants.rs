@@ -89,7 +89,7 @@ impl<'a> View<'a> {
     /// The job that became final in this moment.
     pub fn finished(&self) -> Option<&'a FinishedJob> {
         match &self.moment {
-            Moment::Applied { outcome: Ok(applied), .. } => applied.finished.as_deref(),
+            Moment::Applied { outcome: Ok(applied), .. } => applied.finished(),
             _ => None,
         }
     }

@@ -322,7 +322,7 @@ impl Witness {
         let outcome = seen.mirror.apply(&entry);
         seen.remember();
         if let Ok(applied) = &outcome
-            && let Some(finished) = &applied.finished
+            && let Some(finished) = applied.finished()
         {
             finished.record.set_aside.iter().for_each(|aside| seen.count(event(aside.reason)));
         }

@@ -91,7 +91,7 @@ fn the_honest_agent_passes_both() {
 fn a_forgery_of_sixty_thousand_leaves_is_refused_too() {
     let mut rig = Rig::new(Some(Misdeed::ForgedTotal)).expect("a rig");
     rig.run_job(&mix("full").replace("312512", "1875072"), 1).expect("the node goes on");
-    let finished = rig.applied.iter().find_map(|(_, applied)| applied.as_ref().ok()?.finished.clone());
+    let finished = rig.applied.iter().find_map(|(_, applied)| applied.as_ref().ok()?.finished().cloned());
     let finished = finished.expect("the job is final");
     assert_eq!((finished.record.batches.len(), finished.record.set_aside.len()), (0, 1));
     assert_eq!(finished.failure.expect("it is refused").code, FailureCode::VerificationMismatch);

@@ -104,7 +104,7 @@ impl Bench {
         let applied = self.hub.apply(&entry);
         self.log.push(entry);
         match &applied {
-            Ok(applied) => self.finished.extend(applied.finished.clone().map(|job| *job)),
+            Ok(applied) => self.finished.extend(applied.finished().cloned()),
             Err(_) => {
                 let after = self.hub.state();
                 let expected =

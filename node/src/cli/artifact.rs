@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Subcommand;
 use forgemesh_protocol::artifact::{Outline, Outliner, Pin, piece_length, pieces};
@@ -32,6 +33,8 @@ use crate::real::control::request::Request;
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 24 * 3600 * 1000;
+/// How often it is shown that something is still waited for.
+const LOOK: Duration = Duration::from_millis(200);
 /// Blobs that are removed in one batch.
 const BATCH_BLOBS: usize = 10_000;
 /// Pieces of one batch, where no node runs.
@@ -153,7 +156,7 @@ impl Pieces {
 /// A bar for people, of so many bytes.
 fn bar(what: &'static str, length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
-    let style = ProgressStyle::with_template("{msg:8} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec}");
+    let style = ProgressStyle::with_template("{msg:14} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec}");
     if let Ok(style) = style {
         bar.set_style(style.progress_chars("=> "));
     }
@@ -299,6 +302,9 @@ fn get_file(common: &Common, artifact: Hash, path: &Path, part: Part) -> Result<
         let _ = std::fs::remove_file(&unfinished);
     }
     let length = done?;
+    if let Some(to) = part.to.filter(|to| *to > length) {
+        eprintln!("forgemesh: it has {length} bytes; there are none from there up to {to}");
+    }
     if common.json {
         print_json(&json!({
             "artifact": artifact, "path": path.display().to_string(), "bytes": sink.bytes, "from": part.from,
@@ -320,8 +326,12 @@ fn receive<W: Write>(
     let length = match source {
         Source::Node(mut client) => {
             let shown = bar("fetching", part.to.unwrap_or(part.from));
+            // Where it is has to be found out first.
+            shown.set_message("looking for it");
+            shown.enable_steady_tick(LOOK);
             let request = Request::GetArtifact { artifact, from: part.from, to: part.to };
             let answered = client.receive(&request, &mut |bytes| {
+                shown.set_message("fetching");
                 shown.inc(bytes.len() as u64);
                 shown.set_length(shown.length().unwrap_or(0).max(shown.position()));
                 sink.take(bytes)

@@ -143,6 +143,10 @@ pub fn join(common: &Common, args: &JoinArgs) -> Result<(), CliError> {
     let listen = args.listen.iter().map(|text| address::settle_port(text)).collect::<Result<Vec<_>, _>>()?;
     let key = ticket.network_key.as_ref().and_then(|key| <[u8; 32]>::try_from(&key.0[..]).ok());
     let config = Config { listen: listen.clone(), bootstrap: ticket.bootstrap.clone(), ..Config::default() };
+    if !common.json {
+        let (addresses, seconds) = (ticket.bootstrap.join(", "), PATIENCE.as_secs());
+        eprintln!("asking the hub at {addresses}, for {seconds} s at most");
+    }
     admit(&home, &ticket, &config, key, &args.name)?;
     write_files(&home, &listen, &ticket.bootstrap, key)?;
     home.enter(&ticket.genesis, ticket.seating.as_ref())?;

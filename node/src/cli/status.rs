@@ -68,7 +68,11 @@ pub fn status(common: &Common) -> Result<(), CliError> {
             Some(false) => "not reachable from outside",
             None => "reachability unknown",
         };
-        row("network", format!("{} peers connected, {reachable}", network["peers"]));
+        let peers = match network["peers"].as_u64().unwrap_or(0) {
+            1 => "1 peer".to_owned(),
+            peers => format!("{peers} peers"),
+        };
+        row("network", format!("{peers} connected, {reachable}"));
     } else {
         row("network", "none: the node is alone".to_owned());
     }

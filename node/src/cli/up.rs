@@ -163,10 +163,10 @@ fn live(
         };
         driver.run(now_ms, watched).await
     });
+    // With it go the connections; what is being encoded or decoded is wanted by nobody any more.
+    runtime.shutdown_background();
     // The last answers are given before the folder is closed.
     drop(control);
-    // What is being encoded or decoded is wanted by nobody any more.
-    runtime.shutdown_background();
     Ok(ended?)
 }
 

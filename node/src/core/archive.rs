@@ -147,11 +147,10 @@ impl ArchiveRole {
 
     /// Does all of it follow from the record, and has a majority signed that?
     fn is_true(&self, file: &JobFile) -> bool {
-        let statement = file.finished.statement(&self.charters);
-        let payload = forgemesh_protocol::canon::to_json(&statement);
-        file.finished.entry.receipt == statement.digest()
+        let receipt = file.finished.statement(&self.charters).unsigned();
+        file.finished.entry.receipt == receipt.identity()
             && file.finished.entry.job == file.finished.record.id
-            && file.receipt.payload.0 == payload
+            && file.receipt.payload == receipt.payload
             && self.is_signed(file)
     }
 

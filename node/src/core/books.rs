@@ -1,6 +1,6 @@
 //! What a final job adds to the books: its record with the receipt, its ledger entry, the pointers to its artifacts.
 
-use forgemesh_consensus::settle::FinishedJob;
+use forgemesh_consensus::settle::Concluded;
 use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_storage::Batch;
@@ -8,14 +8,13 @@ use forgemesh_storage::Batch;
 use crate::job_file::{JobFile, SWEEP_NAMESPACE, pointer_key};
 
 /// The record with this node's signature under the receipt, if it was admitted to the hub when the job became final.
-pub(crate) fn signed(finished: &FinishedJob, charters: &Charters, secret: &SecretKey) -> JobFile {
-    let statement = finished.statement(charters);
+pub(crate) fn signed(concluded: Concluded, charters: &Charters, secret: &SecretKey) -> JobFile {
+    let Concluded { job: finished, mut receipt } = concluded;
     let charter = charters.version(finished.charter);
-    let receipt = match charter.and_then(|charter| charter.member(&secret.public())) {
-        Some(_) => statement.sign(secret),
-        None => statement.unsigned(),
-    };
-    JobFile { finished: finished.clone(), receipt }
+    if charter.is_some_and(|charter| charter.member(&secret.public()).is_some()) {
+        receipt.sign(secret);
+    }
+    JobFile { finished, receipt }
 }
 
 /// The batch that enters a record.

@@ -99,7 +99,8 @@ struct Waiting {
     clients: Vec<u64>,
     since_ms: u64,
     asked_ms: u64,
-    /// When all are told of it next.
+    /// When all were told of it last, and are next; never of what is no job.
+    announced_ms: u64,
     announce_ms: u64,
 }
 
@@ -139,8 +140,13 @@ impl GatewayRole {
         }
         let (since_ms, asked_ms) = (cx.now.up_ms, cx.now.up_ms);
         // A leader that is known is asked itself; most answer long before the others would have to know.
-        let announce_ms = since_ms + cx.leader.map_or(0, |_| limits::ANNOUNCE_AFTER_MS);
-        let new = Waiting { message: message.clone(), clients: Vec::new(), since_ms, asked_ms, announce_ms };
+        let announce_ms = match matter {
+            Matter::Submission(_) => since_ms + cx.leader.map_or(0, |_| limits::ANNOUNCE_AFTER_MS),
+            _ => u64::MAX,
+        };
+        let clients = Vec::new();
+        let new =
+            Waiting { message: message.clone(), clients, since_ms, asked_ms, announced_ms: 0, announce_ms };
         let waiting = self.waiting.entry(matter).or_insert(new);
         waiting.clients.push(token);
         cx.send_leader(message);
@@ -183,18 +189,31 @@ impl GatewayRole {
             .map(|(matter, _)| *matter)
             .collect();
         late.iter().for_each(|matter| self.reply(cx, matter, &Reply::NoAnswer));
-        let mut untaken = Vec::new();
+        let mut due = Vec::new();
         for (matter, waiting) in &mut self.waiting {
             if up_ms >= waiting.asked_ms + limits::RETRY_MS {
                 waiting.asked_ms = up_ms;
                 cx.send_leader(waiting.message.clone());
             }
             if up_ms >= waiting.announce_ms {
-                waiting.announce_ms = up_ms + limits::RETRY_MS;
-                untaken.push(*matter);
+                due.push((waiting.announced_ms, *matter));
             }
         }
-        announce(cx, untaken);
+        // Of many, those that were not announced yet, or not for longest.
+        due.sort_unstable();
+        for (place, (_, matter)) in due.into_iter().enumerate() {
+            let Some(waiting) = self.waiting.get_mut(&matter) else { continue };
+            if place >= limits::ANNOUNCEMENTS {
+                waiting.announce_ms = up_ms + limits::RETRY_MS / 2;
+                continue;
+            }
+            (waiting.announced_ms, waiting.announce_ms) = (up_ms, up_ms + limits::RETRY_MS);
+            if let Matter::Submission(job) = matter
+                && cx.leader != Some(cx.identity.node)
+            {
+                cx.out.push(Output::Announce(Message::Announced { job }));
+            }
+        }
     }
 
     /// Another leads: it is asked at once.
@@ -212,17 +231,6 @@ impl GatewayRole {
     /// What waits here, and how much may.
     pub fn queues(&self) -> Vec<Queue> {
         vec![Queue::new("gateway: requests", self.waiting.len() as u64, limits::OPEN_JOBS as u64)]
-    }
-}
-
-/// Tells all of jobs for the hub: whoever leads it may not be known here, or not be reached.
-fn announce(cx: &mut Context<'_>, matters: impl IntoIterator<Item = Matter>) {
-    if cx.leader == Some(cx.identity.node) {
-        return;
-    }
-    let job = |matter| if let Matter::Submission(job) = matter { Some(job) } else { None };
-    for job in matters.into_iter().filter_map(job).take(limits::ANNOUNCEMENTS) {
-        cx.out.push(Output::Announce(Message::Announced { job }));
     }
 }
 

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use forgemesh_consensus::command::{Command, Entry};
 use forgemesh_consensus::machine::{Applied, Event, Gap, Hub, Rejected, RestoreError};
 use forgemesh_consensus::raft::Committed;
-use forgemesh_consensus::settle::FinishedJob;
+use forgemesh_consensus::settle::Concluded;
 use forgemesh_consensus::todo::{self, Todo};
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::hash::Hash;
@@ -222,8 +222,8 @@ impl HubRole {
         self.lead_on(cx, &entry.command, &applied);
         let Ok(applied) = applied else { return };
         self.follow(cx, &applied.event);
-        match applied.finished {
-            Some(finished) => self.record(cx, &finished),
+        match applied.concluded {
+            Some(concluded) => self.record(cx, *concluded),
             None => applied.event.job().into_iter().for_each(|job| self.report(cx, job)),
         }
     }
@@ -270,7 +270,8 @@ impl HubRole {
     }
 
     /// Writes a final job into the books: record with receipt, ledger entry, pointers.
-    fn record(&mut self, cx: &mut Context<'_>, finished: &FinishedJob) {
+    fn record(&mut self, cx: &mut Context<'_>, concluded: Concluded) {
+        let finished = &concluded.job;
         let (id, state) = (finished.record.id, finished.record.state);
         if self.lead.is_some() {
             // Those that only held some of it hear of it when they attest it.
@@ -284,7 +285,6 @@ impl HubRole {
             self.members.remove(&attested.digest);
             self.copying.remove(&attested.digest);
         }
-        let mut file = signed(finished, self.machine.charters(), &cx.identity.secret);
         self.unrecorded += 1;
         let progress = Progress {
             job: id,
@@ -296,13 +296,14 @@ impl HubRole {
             recorded: true,
         };
         cx.out.push(Output::Progress(Progress { recorded: false, ..progress.clone() }));
+        let mut file = signed(concluded, self.machine.charters(), &cx.identity.secret);
         let signed = self.sign(cx, &mut file, &progress);
         let mut batch = shelve(&file);
         if !signed {
             batch.put_kv(UNSIGNED_NAMESPACE, &id.to_string(), Vec::new());
         }
         let after = AfterStore::Recorded(signed.then(|| Box::new(progress)));
-        cx.finished.push(Entered::Final { finished: Box::new(finished.clone()), batch, after });
+        cx.finished.push(Entered::Final { finished: Box::new(file.finished), batch, after });
     }
 
     /// A final job is in the books; `progress`, if its receipt is complete.

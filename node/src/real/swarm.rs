@@ -64,7 +64,7 @@ const IDLE: Duration = Duration::from_millis(limits::STREAM_IDLE_MS);
 /// Attempts to reach one peer at once.
 const ATTEMPTS: NonZeroU8 = NonZeroU8::new(8).expect("invariant: 8 is not zero");
 
-/// A running network. Dropping it closes all connections.
+/// A running network. Dropping it closes all connections; where it is a task, once that runs again or its runtime ends.
 pub struct Swarm {
     handle: SwarmHandle,
     deliveries: mpsc::Receiver<Delivery>,
@@ -80,14 +80,17 @@ impl Swarm {
     /// Starts the network on a thread of its own; it listens when this returns, and says where. Waits for that: some tenths
     /// of a second at most.
     pub fn start(config: Config) -> Result<Swarm, SwarmError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(CODERS)
-            .thread_name("forgemesh-coder")
-            .build()
-            .map_err(SwarmError::Thread)?;
         let (report, started) = sync_channel(1);
         let network = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .max_blocking_threads(CODERS)
+                .thread_name("forgemesh-coder")
+                .build();
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(report.send(Err(SwarmError::Thread(error)))),
+            };
             match runtime.block_on(Swarm::open(config)) {
                 Ok((swarm, events)) => {
                     drop(report.send(Ok(swarm)));

@@ -58,7 +58,13 @@ fn what_comes_by_itself_is_neither_announced_nor_fetched_and_strangers_are_not_h
     bench.elect(0);
     bench.run(1_000, Bench::queue_is_empty);
     let job = bench.submit(3, INSURANCE);
+    bench.run(60_000, |bench| bench.logged(|command| matches!(command, Command::Submit { .. })) > 0);
+    let from = bench.id(3);
+    let again = Input::Message { from, message: Message::Announced { job } };
+    bench.hand(0, again.clone());
     bench.run(60_000, |bench| bench.finished(0, &job).is_some());
+    bench.hand(0, again);
+    bench.run(2_000, Bench::queue_is_empty);
     assert!(!announced(&bench) && !fetched(&bench), "it had come");
     let stranger = forgemesh_protocol::keys::SecretKey::from_bytes(&[0x77; 32]).public().id();
     let unknown = forgemesh_protocol::id::JobId(forgemesh_protocol::hash::Hash::blob(b"none"));
@@ -71,6 +77,29 @@ fn what_comes_by_itself_is_neither_announced_nor_fetched_and_strangers_are_not_h
     bench.run(2_000, Bench::queue_is_empty);
     let submitted = bench.sent.iter().filter(|(from, _, m)| *from == 3 && matches!(m, Message::Submit(_)));
     assert_eq!(submitted.count(), 1);
+}
+
+/// Of many that a leader has not taken none is kept back for those that come first.
+#[test]
+fn many_jobs_are_announced_one_part_after_the_other() {
+    let mut bench = Bench::new(3, 1, 1);
+    bench.elect(0);
+    bench.run(1_000, Bench::queue_is_empty);
+    bench.cut = vec![(3, 0)];
+    let envelope = r#"{"op":{"name":"diag","version":1,"profile":"noop.v1"},"args":{"shards":1}}"#;
+    let jobs = 2 * limits::ANNOUNCEMENTS + 1;
+    for _ in 0..jobs {
+        bench.submit(3, envelope);
+    }
+    let all = |bench: &Bench| {
+        let announced = bench.sent.iter().filter_map(|(.., m)| match m {
+            Message::Announced { job } => Some(*job),
+            _ => None,
+        });
+        announced.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    bench.run(limits::RETRY_MS / 4, |bench| all(bench) == limits::ANNOUNCEMENTS);
+    bench.run(2 * limits::RETRY_MS, |bench| all(bench) == jobs);
 }
 
 /// Who says first that it has a job need not have it: the others who say so are asked too.

@@ -22,7 +22,7 @@ impl Invariant for HonestUnblamed {
             return Ok(true);
         }
         // A conviction may end the job in the same step: then its record is the finished one.
-        let finished = applied.finished.as_ref().map(|finished| &finished.record);
+        let finished = applied.finished().map(|finished| &finished.record);
         let record = finished.or_else(|| view.mirror.job(&verdict.job));
         let convicted = record.into_iter().flat_map(|record| &record.convicted);
         match convicted.into_iter().find(|agent| !view.known.liars.contains(agent)) {

@@ -1,5 +1,5 @@
 //! No job that is valid is refused: worlds submit no others, and long before they expire. That there is no room now is no
-//! refusal; the client asks again. Source: consensus/src/admission.rs; design/surfaces.md, "What a refusal says".
+//! refusal; the client asks again. Source: consensus/src/admission.rs; README.md, "A job file".
 
 use super::{Invariant, Moment, View};
 

@@ -191,7 +191,7 @@ impl HubRole {
             self.touched.insert(job);
             self.rejected(cx, job, reason);
         }
-        if let Ok(Applied { finished: Some(finished), .. }) = applied
+        if let Some(finished) = applied.as_ref().ok().and_then(Applied::finished)
             && let Some(lead) = &mut self.lead
         {
             let id = finished.record.id;

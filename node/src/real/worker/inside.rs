@@ -26,7 +26,8 @@ use crate::ports::Done;
 const THREADS: u64 = 1_024;
 /// Bytes of a thread's stack; they come on top of what a worker may have.
 const STACK_BYTES: usize = 2 << 20;
-/// A worker that has had nothing to do for so long keeps nothing for openings: batches are opened within seconds.
+/// A worker that has had nothing to do for so long, or up to twice that, keeps nothing for openings: batches are opened
+/// within seconds.
 const REST: Duration = Duration::from_secs(10);
 /// The share of its memory in which a worker keeps executed shards for openings.
 const KEPT_SHARE: u64 = 4;
@@ -128,16 +129,20 @@ impl Desk {
 
     fn next(&self) -> Option<Asked> {
         let queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = false;
         loop {
             match queued.recv_timeout(REST) {
                 Ok(asked) => {
                     self.busy.fetch_add(1, Ordering::Relaxed);
                     return Some(asked);
                 }
-                Err(RecvTimeoutError::Timeout) if self.busy.load(Ordering::Relaxed) == 0 => {
-                    self.performer.rest();
+                Err(RecvTimeoutError::Timeout) => {
+                    // What another thread has just ended may still be opened.
+                    let was_idle = std::mem::replace(&mut idle, self.busy.load(Ordering::Relaxed) == 0);
+                    if was_idle && idle {
+                        self.performer.rest();
+                    }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
