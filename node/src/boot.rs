@@ -110,7 +110,7 @@ where
     let hub = match beacon {
         Some(beacon) => {
             let (hub, compacted, unrecorded) = replay(storage, node, genesis.clone())?;
-            record(storage, &hub, &identity.secret, &unrecorded)?;
+            record(storage, &hub, &identity.secret, unrecorded)?;
             sweep(storage, &hub, &outbox)?;
             let members = claims(storage, &hub)?;
             let unsigned = unsigned(storage)?;
@@ -196,7 +196,7 @@ pub fn hub(storage: &Storage, secret: &SecretKey) -> Result<Option<Hub>, BootErr
     let Some(genesis) = genesis(storage)? else { return Ok(None) };
     charters(storage, genesis.clone())?.member(&secret.public()).ok_or(BootError::ForeignKey)?;
     let (hub, _, unrecorded) = replay(storage, secret.public().id(), genesis)?;
-    record(storage, &hub, secret, &unrecorded)?;
+    record(storage, &hub, secret, unrecorded)?;
     Ok(Some(hub))
 }
 
@@ -205,15 +205,15 @@ fn record(
     storage: &Storage,
     hub: &Hub,
     secret: &SecretKey,
-    unrecorded: &[Concluded],
+    unrecorded: Vec<Concluded>,
 ) -> Result<(), BootError> {
     for (next, concluded) in (storage.ledger_len()?..).zip(unrecorded) {
-        let finished = &concluded.job;
         // Who was brought up to date by a snapshot has gaps: what comes after one is fetched with the rest.
-        if finished.entry.seq != next {
+        if concluded.job.entry.seq != next {
             break;
         }
-        let file = signed(concluded.clone(), hub.charters(), secret);
+        let file = signed(concluded, hub.charters(), secret);
+        let finished = &file.finished;
         let mut batch = shelve(&file);
         let charter = hub.charters().version(finished.charter);
         if charter.is_none_or(|charter| file.receipt.signatures.len() < charter.quorum()) {

@@ -45,7 +45,7 @@ pub struct Wish {
 }
 
 /// The classes of fault that a seed has if nobody says otherwise.
-pub fn classes(seed: u64) -> Vec<String> {
+fn classes(seed: u64) -> Vec<String> {
     let on = CLASSES.iter().filter(|(_, name, _)| drawing(seed, name).1);
     on.map(|(_, name, _)| (*name).to_owned()).collect()
 }

@@ -310,11 +310,7 @@ impl World {
 
 /// A mesh whose hub members have these keys.
 fn founded(members: &[SecretKey]) -> Genesis {
-    let one = |secret| boot::found(secret, "simnet".to_owned(), [7; 16], limits::BEACON_LINKS).0;
-    let mut alone = members.iter().map(one);
-    let mut genesis = alone.next().expect("invariant: a hub has a member");
-    genesis.hub.extend(alone.flat_map(|genesis| genesis.hub));
-    genesis
+    boot::found_together(members, "simnet".to_owned(), [7; 16], limits::BEACON_LINKS).0
 }
 
 fn panicked(error: tokio::task::JoinError) -> Broken {

@@ -137,6 +137,8 @@ impl Write {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     writes: Vec<Write>,
+    /// Bytes of all of them.
+    size: usize,
 }
 
 impl Batch {
@@ -147,6 +149,7 @@ impl Batch {
 
     /// Adds a write; bounds are checked by `check` and by the commit.
     pub fn push(&mut self, write: Write) -> &mut Batch {
+        self.size += write.size();
         self.writes.push(write);
         self
     }
@@ -246,6 +249,7 @@ impl Batch {
 
     /// Moves the writes of `other` behind those of this batch: group commit.
     pub fn append(&mut self, mut other: Batch) -> &mut Batch {
+        self.size += other.size;
         self.writes.append(&mut other.writes);
         self
     }
@@ -253,7 +257,7 @@ impl Batch {
     /// Whether this batch and `other` may be written together, in at most so many bytes.
     pub fn has_room(&self, other: &Batch, most_bytes: usize) -> bool {
         self.writes.len() + other.writes.len() <= MAX_BATCH_WRITES
-            && self.size() + other.size() <= most_bytes.min(MAX_BATCH_BYTES)
+            && self.size + other.size <= most_bytes.min(MAX_BATCH_BYTES)
     }
 
     /// The writes, in order.
@@ -268,7 +272,7 @@ impl Batch {
 
     /// Bytes that count against `MAX_BATCH_BYTES`.
     pub fn size(&self) -> usize {
-        self.writes.iter().map(Write::size).sum()
+        self.size
     }
 
     /// Checks every bound without touching the disk.
@@ -277,7 +281,7 @@ impl Batch {
     /// `TooLarge` or `Empty`, naming what.
     pub fn check(&self) -> Result<(), CommitError> {
         at_most("writes in a batch", self.writes.len(), MAX_BATCH_WRITES)?;
-        at_most("a batch", self.size(), MAX_BATCH_BYTES)?;
+        at_most("a batch", self.size, MAX_BATCH_BYTES)?;
         self.writes.iter().try_for_each(Write::check)
     }
 
@@ -289,7 +293,8 @@ impl Batch {
 
 impl From<Vec<Write>> for Batch {
     fn from(writes: Vec<Write>) -> Self {
-        Batch { writes }
+        let size = writes.iter().map(Write::size).sum();
+        Batch { writes, size }
     }
 }
 
