@@ -18,11 +18,14 @@ mod fetcher;
 pub mod gateway;
 pub mod hub;
 pub mod idleness;
+mod input;
 mod intake;
 mod keeper;
+mod leader;
 mod leases;
 mod patience;
 pub mod placement;
+mod reach;
 mod reads;
 mod relay;
 mod roster;
@@ -36,7 +39,6 @@ use std::sync::Arc;
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::machine::Hub;
 pub use forgemesh_consensus::machine::Rejected;
-use forgemesh_consensus::raft::Committed;
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_protocol::charter::{Charters, Seating};
 use forgemesh_protocol::genesis::HubMember;
@@ -46,12 +48,15 @@ use forgemesh_protocol::wire::{Attested, Message};
 use forgemesh_storage::Batch;
 
 use crate::job_file::JobFile;
-use crate::ports::{Done, Work};
+use crate::ports::Work;
 use after::{AfterStore, AfterWork};
 use availability::Availability;
 use deliver::{deliver, stored, worked};
+use leader::Leader;
+use reach::Reach;
 
 pub use client::{Asked, EnrolmentCommand, Progress, Queue, Reply, Request};
+pub use input::Input;
 
 /// The two clocks of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,37 +65,6 @@ pub struct Now {
     pub wall_ms: u64,
     /// Milliseconds since the node's start: only ever forward.
     pub up_ms: u64,
-}
-
-/// What happens to a node.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// A client of this node asks for something.
-    Request { token: u64, request: Request },
-    /// A message arrived from another node.
-    Message { from: NodeId, message: Message },
-    /// A batch is durable.
-    Stored { token: u64 },
-    /// A piece of work ended.
-    Worked { ticket: u64, done: Done },
-    /// Entries of the hub's log are committed, in their order.
-    Committed(Vec<Committed>),
-    /// Who leads the hub's log is known, or no longer. A member hears of its own election once all that was committed
-    /// before it has been handed out.
-    Led { term: u64, leader: Option<NodeId> },
-    /// The log before here is too old to be had: this is the state after it.
-    Restored { state: Vec<u8> },
-    /// Another member of the hub gave a sign of life.
-    Heard { from: NodeId },
-    /// The log's members are as this node wanted, or could not be made so.
-    Reseated { done: bool },
-    /// The answer to `Output::Confirm`: this node led after that, and all that had been agreed on are the entries below
-    /// `next`. None if that is not sure.
-    Confirmed { token: u64, next: Option<u64> },
-    /// The disk has too little room for new work, or has room again.
-    DiskLow(bool),
-    /// A deadline passed, or the node has just started.
-    Tick,
 }
 
 /// What a node does.
@@ -159,6 +133,7 @@ pub struct Core {
     identity: Identity,
     seating: seating::SeatingRole,
     leader: Leader,
+    reach: Reach,
     /// None in a node that may not sit in the hub. It rests in one that could and does not.
     hub: Option<hub::HubRole>,
     agent: agent::AgentRole,
@@ -182,6 +157,8 @@ pub(crate) struct Context<'a> {
     pub candidacy: Option<HubMember>,
     /// Who leads them, as far as is known.
     pub leader: Option<NodeId>,
+    /// Who is gone.
+    pub reach: &'a Reach,
     pub now: Now,
     pub tokens: &'a mut Tokens,
     pub out: &'a mut Vec<Output>,
@@ -208,13 +185,6 @@ pub(crate) struct Tokens {
     next: u64,
     stores: BTreeMap<u64, AfterStore>,
     works: BTreeMap<u64, AfterWork>,
-}
-
-/// Who was last heard to lead the hub.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Leader {
-    term: u64,
-    node: Option<NodeId>,
 }
 
 /// A reduction under way, and what it is made from.
@@ -297,6 +267,7 @@ impl Core {
             archive: archive::ArchiveRole::new(recovered.charters.clone(), recovered.ledger, known),
             seating: seating::SeatingRole::new(recovered.charters, recovered.seating, recovered.candidacy),
             leader: Leader::default(),
+            reach: Reach::default(),
             checker: checker::CheckerRole::default(),
             gateway: gateway::GatewayRole::default(),
             keeper: keeper::KeeperRole::new(),
@@ -311,16 +282,26 @@ impl Core {
     /// The one entrance: what follows from `input` at `now_ms` is appended to `out`.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let (mut inbox, mut replies) = (VecDeque::new(), VecDeque::new());
-        let Core { identity, seating, leader, hub, agent, checker, gateway, .. } = self;
+        let Core { identity, seating, leader, reach, hub, agent, checker, gateway, .. } = self;
         let Core { keeper, archive, relay, reads, artifacts, tokens, .. } = self;
         let (node, now_led) = (identity.node, leader.node);
         let (inbox, replies, finished) = (&mut inbox, &mut replies, &mut Vec::new());
+        let mut back = None;
+        match &input {
+            Input::Message { from: node, .. } | Input::Heard { from: node } | Input::Met { node } => {
+                back = reach.met(node).then_some(*node);
+            }
+            Input::Parted { node } => reach.parted(*node, now.up_ms),
+            _ => {}
+        }
+        let gone = reach.tick(now.up_ms);
         let mut cx = Context {
             identity,
             members: seating.members(),
             seating: seating.seating().number,
             candidacy: seating.candidacy().cloned(),
             leader: now_led,
+            reach,
             now,
             tokens,
             out,
@@ -328,6 +309,7 @@ impl Core {
             finished,
             replies,
         };
+        hub.iter_mut().for_each(|hub| hub.reach(&gone, back.as_ref()));
         let (mut reseated, mut followed) = (false, Ok(()));
         match input {
             Input::Request { token, request: Request::Queues } => {
@@ -480,7 +462,7 @@ impl Core {
                 agent.disk_low(low && cx.leader != Some(node));
                 hub.iter_mut().for_each(|hub| hub.disk_low(low));
             }
-            Input::Tick => {}
+            Input::Met { .. } | Input::Parted { .. } | Input::Tick => {}
         }
         if let Err(halted) = followed {
             return cx.out.push(Output::Halt(halted));
@@ -531,6 +513,7 @@ impl Core {
     pub fn next_deadline(&self, now: Now) -> u64 {
         let hub = self.hub.as_ref().map_or(u64::MAX, |hub| hub.next_deadline(now));
         hub.min(self.agent.next_deadline(now))
+            .min(self.reach.next_deadline(now.up_ms))
             .min(self.checker.next_deadline(now))
             .min(self.gateway.next_deadline(now))
             .min(self.keeper.next_deadline(now))
@@ -569,17 +552,5 @@ impl Core {
     /// The mesh the node belongs to.
     pub fn mesh(&self) -> MeshId {
         self.identity.mesh
-    }
-}
-
-impl Leader {
-    /// Notes who leads in `term`; true if that is news.
-    fn follow(&mut self, term: u64, node: Option<NodeId>) -> bool {
-        let news = term > self.term || (term == self.term && self.node.is_none());
-        let lost = node.is_none() && self.node.is_some() && term >= self.term;
-        if news || lost {
-            *self = Leader { term, node };
-        }
-        news || lost
     }
 }

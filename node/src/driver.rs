@@ -22,7 +22,7 @@ use crate::core::hub::Halted;
 use crate::core::{Asked, Core, Input, Now, Output, Progress, Reply, Request};
 use crate::held::Held;
 use crate::log::Log;
-use crate::ports::{Executor, Mesh, Store};
+use crate::ports::{Brought, Executor, Mesh, Store};
 
 /// Requests that wait for the loop.
 const REQUESTS: usize = 256;
@@ -239,8 +239,8 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                     self.replies.insert(self.next_call, answer);
                     Input::Request { token: self.next_call, request }
                 }
-                (from, message) = self.mesh.next() => match message {
-                    Message::Raft { bytes } => {
+                (from, brought) = self.mesh.next() => match brought {
+                    Brought::Message(Message::Raft { bytes }) => {
                         if !self.core.may_replicate(&from) {
                             continue;
                         }
@@ -251,7 +251,9 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                         }
                         Input::Heard { from }
                     }
-                    message => Input::Message { from, message },
+                    Brought::Message(message) => Input::Message { from, message },
+                    Brought::Met => Input::Met { node: from },
+                    Brought::Parted => Input::Parted { node: from },
                 },
                 () = tokio::time::sleep(wait) => Input::Tick,
             };

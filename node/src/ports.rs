@@ -22,14 +22,25 @@ use forgemesh_storage::{Batch, CommitError};
 use crate::artifacts::{Kept, Look, PieceScrub};
 use crate::job_file::JobFile;
 
+/// What comes from another node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Brought {
+    /// A message, or an announcement that it has made.
+    Message(Message),
+    /// There is a connection with it.
+    Met,
+    /// There is none any more, or an attempt to make one has failed: a hint, for it may be there all the same.
+    Parted,
+}
+
 /// Other nodes.
 pub trait Mesh {
     /// Sends a message; it may be lost.
     fn send(&mut self, to: NodeId, message: Message);
     /// Tells all nodes of the mesh; some may not hear it. The message is short.
     fn announce(&mut self, message: Message);
-    /// The next message from another node, or announcement, by who made it.
-    fn next(&mut self) -> impl Future<Output = (NodeId, Message)>;
+    /// What comes next, and from whom.
+    fn next(&mut self) -> impl Future<Output = (NodeId, Brought)>;
     /// Says that this node has these artifacts, where others look for them; a mesh without such a place does nothing.
     fn provide(&mut self, artifacts: Vec<Hash>) {
         drop(artifacts);

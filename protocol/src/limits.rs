@@ -118,6 +118,8 @@ pub const HELLO_BUSY_MS: u64 = 1_000;
 pub const HELLO_IDLE_MS: u64 = 3_000;
 /// An agent that was not heard for so long is taken for gone: what it holds is lent to others.
 pub const SILENCE_MS: u64 = 10_000;
+/// And one to which every connection has ended is, if it is not back after so long.
+pub const PARTED_MS: u64 = 1_000;
 /// An agent that was not heard for so long is forgotten.
 pub const FORGET_MS: u64 = 3_600_000;
 /// A lease that an agent's hello does not name is taken for lost once it is so old.
@@ -413,8 +415,10 @@ pub const GOSSIP_FRAME_BYTES: usize = 64 << 10;
 pub const GOSSIP_PER_S: u32 = 64;
 /// And that are taken from one neighbour in a second, whoever their authors are.
 pub const GOSSIP_OF_NEIGHBOUR_PER_S: u32 = 512;
-/// Jobs that a node announces at a time; the others have their turn half a second later.
+/// Jobs that a node announces in so many milliseconds; the others have their turn after that. It is half of what others pass
+/// on of one author.
 pub const ANNOUNCEMENTS: usize = 32;
+pub const ANNOUNCEMENTS_MS: u64 = 1_000;
 /// How long the leader may take to accept a job before its node announces it to all.
 pub const ANNOUNCE_AFTER_MS: u64 = 100;
 /// Circuits that a relay carries at once, and reservations it grants.

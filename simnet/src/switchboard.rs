@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use forgemesh_node::ports::Mesh;
+use forgemesh_node::ports::{Brought, Mesh};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::wire::Message;
@@ -32,6 +32,8 @@ pub struct Weather {
     pub loss_ppm: u64,
     pub repeat_ppm: u64,
     pub overtake_ppm: u64,
+    /// Parcels in a million with which the link itself breaks: its ends hear so, and that it is there again a while later.
+    pub break_ppm: u64,
     /// Bytes that a link carries in a second.
     pub bytes_per_s: u64,
     /// The latency of each link is drawn from one to this, in milliseconds.
@@ -40,8 +42,14 @@ pub struct Weather {
 
 impl Weather {
     /// Good links: a hundred megabits, up to 40 ms, nothing lost.
-    pub const FAIR: Weather =
-        Weather { loss_ppm: 0, repeat_ppm: 0, overtake_ppm: 0, bytes_per_s: 12_500_000, latency_ms: 40 };
+    pub const FAIR: Weather = Weather {
+        loss_ppm: 0,
+        repeat_ppm: 0,
+        overtake_ppm: 0,
+        break_ppm: 0,
+        bytes_per_s: 12_500_000,
+        latency_ms: 40,
+    };
 }
 
 /// Parcels, and what became of them.
@@ -58,6 +66,8 @@ pub struct Counts {
     pub nobody: u64,
     /// Arrived at a full inbox.
     pub overflowed: u64,
+    /// Ends of links that heard that the other one is away.
+    pub parted: u64,
 }
 
 /// One machine, or all.
@@ -83,7 +93,13 @@ pub struct Cut {
 
 struct Parcel {
     from: NodeId,
-    bytes: Rc<[u8]>,
+    what: What,
+}
+
+enum What {
+    Bytes(Rc<[u8]>),
+    Met,
+    Parted,
 }
 
 #[derive(Default)]
@@ -145,6 +161,7 @@ impl Switchboard {
         let gone = std::mem::replace(&mut inbox.parcels, on_their_way).len() as u64;
         let arrived = Rc::clone(&inbox.arrived);
         board.counts.nobody += gone;
+        board.tell_all(node, || What::Met);
         Endpoint { board: self.clone(), node, machine, arrived, trace, witness, bugs, fuse }
     }
 
@@ -190,9 +207,33 @@ impl Board {
             if self.hits(self.weather.repeat_ppm) {
                 self.counts.repeated += 1;
                 let again = due + Duration::from_millis(self.draws.between(0, 2_000));
-                self.put(to, again, Parcel { from, bytes: Rc::clone(&bytes) });
+                self.put(to, again, Parcel { from, what: What::Bytes(Rc::clone(&bytes)) });
             }
-            self.put(to, due, Parcel { from, bytes });
+            self.put(to, due, Parcel { from, what: What::Bytes(bytes) });
+            if self.hits(self.weather.break_ppm) {
+                self.break_link(from, to, due);
+            }
+        }
+    }
+
+    /// Both ends of a link hear that it is broken, and a while later that it is there again.
+    fn break_link(&mut self, one: NodeId, other: NodeId, at: Instant) {
+        let again = at + Duration::from_millis(self.draws.between(0, 3_000));
+        for (from, to) in [(one, other), (other, one)] {
+            self.put(to, at, Parcel { from, what: What::Parted });
+            self.put(to, again, Parcel { from, what: What::Met });
+        }
+    }
+
+    /// Whoever heard from this node lately hears that it is there, or is not.
+    fn tell_all(&mut self, from: NodeId, what: impl Fn() -> What) {
+        let ends = (from, NodeId(Hash([0; 32])))..=(from, NodeId(Hash([0xff; 32])));
+        let others: Vec<NodeId> = self.links.range(ends).map(|((_, to), _)| *to).collect();
+        for to in others {
+            if self.inboxes.get(&to).is_some_and(|inbox| inbox.up) {
+                let due = self.arrival(from, to, 0, Instant::now());
+                self.put(to, due, Parcel { from, what: what() });
+            }
         }
     }
 
@@ -257,10 +298,22 @@ impl Endpoint {
     }
 
     /// Takes the first parcel and reads it.
-    fn take(&self) -> Option<(NodeId, Message)> {
+    fn take(&self) -> Option<(NodeId, Brought)> {
         let mut board = self.board.0.borrow_mut();
-        let (_, parcel) = board.inboxes.get_mut(&self.node)?.parcels.pop_first()?;
-        let Ok(message) = letter::decode(&parcel.bytes) else {
+        let (_, Parcel { from, what }) = board.inboxes.get_mut(&self.node)?.parcels.pop_first()?;
+        let bytes = match what {
+            What::Bytes(bytes) => bytes,
+            What::Met => {
+                self.trace.step("met", 0, from.0);
+                return Some((from, Brought::Met));
+            }
+            What::Parted => {
+                board.counts.parted += 1;
+                self.trace.step("parted", 0, from.0);
+                return Some((from, Brought::Parted));
+            }
+        };
+        let Ok(message) = letter::decode(&bytes) else {
             // No node of this mesh forges bytes.
             let (machine, what) = (self.machine, "a message of another node");
             self.witness.look(Moment::Unreadable { machine, what });
@@ -268,8 +321,8 @@ impl Endpoint {
         };
         board.counts.delivered += 1;
         self.witness.said(self.node, &message);
-        self.trace.step("delivered", parcel.bytes.len() as u64, Hash::blob(&parcel.bytes));
-        Some((parcel.from, message))
+        self.trace.step("delivered", bytes.len() as u64, Hash::blob(&bytes));
+        Some((from, Brought::Message(message)))
     }
 }
 
@@ -287,7 +340,7 @@ impl Mesh for Endpoint {
             self.board.0.borrow_mut().post(self.node, to, letter::encode(&message));
         }
         if let Some(message) = forged {
-            let parcel = Parcel { from: to, bytes: letter::encode(&message) };
+            let parcel = Parcel { from: to, what: What::Bytes(letter::encode(&message)) };
             self.board.0.borrow_mut().put(self.node, Instant::now(), parcel);
         }
     }
@@ -303,7 +356,7 @@ impl Mesh for Endpoint {
         }
     }
 
-    async fn next(&mut self) -> (NodeId, Message) {
+    async fn next(&mut self) -> (NodeId, Brought) {
         loop {
             match self.due() {
                 None => self.arrived.notified().await,
@@ -326,8 +379,13 @@ impl Mesh for Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        if let Some(inbox) = self.board.0.borrow_mut().inboxes.get_mut(&self.node) {
+        let mut board = self.board.0.borrow_mut();
+        if let Some(inbox) = board.inboxes.get_mut(&self.node) {
             inbox.up = false;
+        }
+        // A process that ends has its connections closed; a machine without power says nothing.
+        if board.draws.between(0, 1) == 1 {
+            board.tell_all(self.node, || What::Parted);
         }
     }
 }
@@ -336,7 +394,7 @@ impl Drop for Endpoint {
 mod tests {
     use forgemesh_node::boot;
     use forgemesh_protocol::canon::Bytes;
-    use forgemesh_protocol::id::JobId;
+    use forgemesh_protocol::id::{JobId, MeshId};
     use forgemesh_protocol::keys::SecretKey;
     use tokio::time::timeout;
 
@@ -347,25 +405,39 @@ mod tests {
     /// Three machines on one board.
     struct World {
         board: Switchboard,
+        witness: Witness,
+        trace: Trace,
         nodes: Vec<NodeId>,
         ends: Vec<Endpoint>,
     }
 
     impl World {
         fn new() -> World {
+            World::of(1)
+        }
+
+        fn of(seed: u64) -> World {
             let secrets: Vec<SecretKey> = (1..=3).map(|n| SecretKey::from_bytes(&[n; 32])).collect();
             let nodes: Vec<NodeId> = secrets.iter().map(|secret| secret.public().id()).collect();
             let genesis = boot::found(&secrets[0], "links".to_owned(), [7; 16], 1).0;
-            let mesh = genesis.mesh_id();
             let witness = Witness::new(genesis, nodes.clone(), Known::default());
-            let (board, trace) = (Switchboard::new(1), Trace::start());
-            let plug = |(machine, node): (usize, &NodeId)| {
-                let bugs = planted::bugs(None, *node, mesh, Draws::new(1, "bug"));
-                let (trace, witness) = (trace.of(machine), witness.clone());
-                board.plug_in(*node, machine, trace, witness, bugs, Fuse::default())
-            };
-            let ends = nodes.iter().enumerate().map(plug).collect();
-            World { board, nodes, ends }
+            let (board, trace) = (Switchboard::new(seed), Trace::start());
+            let mut world = World { board, witness, trace, nodes, ends: Vec::new() };
+            (0..3).for_each(|machine| world.plug(machine));
+            world
+        }
+
+        /// A machine's next life, as the last of the ends.
+        fn plug(&mut self, machine: usize) {
+            let (node, mesh) = (self.nodes[machine], MeshId(Hash::ZERO));
+            let bugs = planted::bugs(None, node, mesh, Draws::new(1, "bug"));
+            let (trace, witness) = (self.trace.of(machine), self.witness.clone());
+            self.ends.push(self.board.plug_in(node, machine, trace, witness, bugs, Fuse::default()));
+        }
+
+        /// What comes next to an end within a minute.
+        async fn heard(&mut self, end: usize) -> Option<Brought> {
+            Some(timeout(Duration::from_secs(60), self.ends[end].next()).await.ok()?.1)
         }
 
         fn send(&mut self, from: usize, to: usize, message: Message) {
@@ -437,7 +509,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn bad_weather_loses_repeats_and_lets_overtake() {
+    async fn bad_weather_loses_repeats_lets_overtake_and_breaks() {
         const ALL: u64 = 1_000_000;
         let mut world = World::new();
         world.board.set_weather(Weather { loss_ppm: ALL, ..Weather::FAIR });
@@ -451,12 +523,39 @@ mod tests {
         (0..20).for_each(|number| world.send(0, 1, numbered(number)));
         let mut order = Vec::new();
         for _ in 0..20 {
-            let (_, message) = world.ends[1].next().await;
-            order.push(message);
+            let (_, brought) = world.ends[1].next().await;
+            order.push(brought);
         }
-        let sent: Vec<Message> = (0..20).map(numbered).collect();
+        let sent: Vec<Brought> = (0..20).map(|number| Brought::Message(numbered(number))).collect();
         assert_ne!(order, sent, "later ones come first");
         let counts = world.board.counts();
         assert_eq!((counts.lost, counts.repeated, counts.overtaken), (1, 1, 20));
+        world.board.set_weather(Weather { break_ppm: ALL, ..Weather::FAIR });
+        world.send(0, 1, numbered(1));
+        world.board.heal();
+        assert_eq!(world.ends[1].next().await.1, Brought::Message(numbered(1)));
+        for end in [1, 0] {
+            let heard = [world.ends[end].next().await.1, world.ends[end].next().await.1];
+            assert_eq!(heard, [Brought::Parted, Brought::Met]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_life_s_end_is_heard_or_not_and_the_next_one_s_beginning_always() {
+        let mut told = 0;
+        for seed in 1..=20 {
+            let mut world = World::of(seed);
+            world.send(0, 1, numbered(1));
+            assert_eq!(world.next(1).await.map(|(from, _)| from), Some(0));
+            drop(world.ends.remove(0));
+            told += match world.heard(0).await {
+                Some(brought) => usize::from(brought == Brought::Parted),
+                None => 0,
+            };
+            world.plug(0);
+            assert_eq!(world.heard(1).await, None, "it has never heard of it");
+            assert_eq!(world.heard(0).await, Some(Brought::Met));
+        }
+        assert!((4..=16).contains(&told), "{told} of 20");
     }
 }

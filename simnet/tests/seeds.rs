@@ -29,6 +29,7 @@ fn every_invariant_holds_under_every_class_of_fault() {
             ("repeated", parcels.repeated),
             ("overtaken", parcels.overtaken),
             ("cut", parcels.cut),
+            ("parted", parcels.parted),
         ] {
             *effects.entry(effect).or_default() += count;
         }

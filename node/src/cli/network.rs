@@ -13,7 +13,7 @@ use forgemesh_protocol::wire::Message;
 
 use super::error::CliError;
 use crate::config::Config;
-use crate::ports::Mesh;
+use crate::ports::{Brought, Mesh};
 use crate::real::mesh::Alone;
 use crate::real::swarm::{self, Swarm, SwarmHandle};
 
@@ -130,7 +130,7 @@ impl Mesh for Network {
         }
     }
 
-    async fn next(&mut self) -> (NodeId, Message) {
+    async fn next(&mut self) -> (NodeId, Brought) {
         match self {
             Network::Alone(alone) => alone.next().await,
             Network::Swarm(swarm) => swarm.next().await,

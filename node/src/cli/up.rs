@@ -37,7 +37,7 @@ use crate::real::control::{Control, told};
 use crate::real::executor::{ThreadPool, Throttle};
 use crate::real::processors::Processors;
 use crate::real::store::StoreThread;
-use crate::real::swarm::{CODERS, SwarmHandle};
+use crate::real::swarm::{self, SwarmHandle};
 
 /// Where a node in the background writes its log, within its data folder.
 pub const LOG_FILE_NAME: &str = "node.log";
@@ -116,11 +116,7 @@ fn live(
         boot::genesis(&home.storage)?.ok_or_else(|| CliError::NoMesh { folder: home.folder.clone() })?;
     let config = Config::read(&home.folder)?.unwrap_or_default();
     let key = network::read_key(&home.folder)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(CODERS)
-        .build()
-        .map_err(CliError::Thread)?;
+    let runtime = swarm::runtime().map_err(CliError::Thread)?;
     let assembled = runtime.block_on(assemble(common, home, &genesis, &config, key));
     let (mut driver, throttle, network) = assembled?;
     let processors = Processors::default();

@@ -125,7 +125,11 @@ impl CheckerRole {
     /// Asks again who has not answered, and gives up who does not answer at all.
     pub fn advance(&mut self, cx: &mut Context<'_>) {
         let now_ms = cx.now.up_ms;
-        let silent = |_: &Hash, check: &mut Check| !check.executing && now_ms >= check.end_ms();
+        let reach = cx.reach;
+        let silent = |_: &Hash, check: &mut Check| {
+            let is_gone = reach.is_gone(&check.challenge.attestation.body.agent);
+            !check.executing && (is_gone || now_ms >= check.end_ms())
+        };
         for (_, check) in self.checks.extract_if(.., silent) {
             judge(cx, &check.challenge, Found::Unopened);
         }

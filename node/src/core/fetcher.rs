@@ -9,6 +9,7 @@ use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::limits;
 
 use super::patience;
+use super::reach::Reach;
 
 /// Blobs asked for in one message.
 const FETCH_BLOBS: usize = 64;
@@ -16,6 +17,8 @@ const FETCH_BLOBS: usize = 64;
 const UNDER_WAY: usize = 256;
 /// How often everyone is asked before a blob is given up.
 const ROUNDS: usize = 8;
+/// And how often everyone who is there must have said in turn that it has none, if one of them is gone.
+const ROUNDS_OF_REST: usize = 2;
 
 /// One blob.
 struct Wanted {
@@ -28,11 +31,40 @@ struct Wanted {
     /// When to ask the next one.
     due_ms: u64,
     asked: bool,
+    /// Answers in vain, since somebody did not answer.
+    refusals: usize,
 }
 
 impl Wanted {
     fn source(&self, ask: usize) -> Option<NodeId> {
         self.sources.get(ask % self.sources.len().max(1)).copied()
+    }
+
+    /// Whom to ask next: who is gone is passed over. None at the end of a round, after which there is a pause.
+    fn turn(&mut self, reach: &Reach, up_ms: u64) -> Option<NodeId> {
+        for _ in 0..self.sources.len() {
+            let source = self.source(self.asks).filter(|source| !reach.is_gone(source));
+            self.asks += 1;
+            if source.is_some() {
+                return source;
+            }
+            if self.is_round_over() {
+                self.due_ms = up_ms + limits::RETRY_MS;
+                break;
+            }
+        }
+        None
+    }
+
+    fn is_round_over(&self) -> bool {
+        self.asks.is_multiple_of(self.sources.len())
+    }
+
+    /// Will nobody have it any more?
+    fn is_lost(&self, reach: &Reach, up_ms: u64) -> bool {
+        let there = self.sources.iter().filter(|source| !reach.is_gone(source)).count();
+        let rest_has_none = there < self.sources.len() && self.refusals >= ROUNDS_OF_REST * there;
+        rest_has_none || (self.asks >= ROUNDS * self.sources.len() && up_ms >= self.due_ms)
     }
 
     /// Was this node asked last, and has not answered?
@@ -55,7 +87,7 @@ pub(crate) struct Fetcher {
 impl Fetcher {
     /// A job needs this blob, and these nodes may have it.
     pub fn want(&mut self, job: JobId, blob: Hash, sources: Vec<NodeId>) {
-        let new = Wanted { jobs: BTreeSet::new(), sources, asks: 0, due_ms: 0, asked: false };
+        let new = Wanted { jobs: BTreeSet::new(), sources, asks: 0, due_ms: 0, asked: false, refusals: 0 };
         self.wanted.entry(blob).or_insert(new).jobs.insert(job);
     }
 
@@ -79,14 +111,13 @@ impl Fetcher {
     /// `from` does not have it: the next one is asked, and after the last one there is a pause.
     pub fn refused(&mut self, from: &NodeId, blob: &Hash, up_ms: u64) {
         if let Some(wanted) = self.wanted.get_mut(blob).filter(|wanted| wanted.awaits(from)) {
-            wanted.asked = false;
-            let round_is_over = wanted.asks % wanted.sources.len() == 0;
-            wanted.due_ms = up_ms + if round_is_over { limits::RETRY_MS } else { 0 };
+            (wanted.asked, wanted.refusals) = (false, wanted.refusals + 1);
+            wanted.due_ms = up_ms + if wanted.is_round_over() { limits::RETRY_MS } else { 0 };
         }
     }
 
     /// What to ask whom.
-    pub fn requests(&mut self, up_ms: u64) -> Vec<(NodeId, Vec<Hash>)> {
+    pub fn requests(&mut self, reach: &Reach, up_ms: u64) -> Vec<(NodeId, Vec<Hash>)> {
         let mut under_way = self.under_way(up_ms).count();
         let mut by_source: BTreeMap<NodeId, Vec<Hash>> = BTreeMap::new();
         for (blob, wanted) in &mut self.wanted {
@@ -94,8 +125,14 @@ impl Fetcher {
                 break;
             }
             let due = up_ms >= wanted.due_ms && wanted.asks < ROUNDS * wanted.sources.len();
-            let Some(source) = wanted.source(wanted.asks).filter(|_| due) else { continue };
-            (wanted.asks, wanted.asked) = (wanted.asks + 1, true);
+            if !due {
+                continue;
+            }
+            if wanted.asked {
+                (wanted.asked, wanted.refusals) = (false, 0);
+            }
+            let Some(source) = wanted.turn(reach, up_ms) else { continue };
+            wanted.asked = true;
             wanted.due_ms = up_ms + wanted.wait_ms();
             by_source.entry(source).or_default().push(*blob);
             under_way += 1;
@@ -108,10 +145,8 @@ impl Fetcher {
     }
 
     /// What nobody has: it is wanted no longer.
-    pub fn gone(&mut self, up_ms: u64) -> Vec<Hash> {
-        let over = |_: &Hash, wanted: &mut Wanted| {
-            wanted.asks >= ROUNDS * wanted.sources.len() && up_ms >= wanted.due_ms
-        };
+    pub fn gone(&mut self, reach: &Reach, up_ms: u64) -> Vec<Hash> {
+        let over = |_: &Hash, wanted: &mut Wanted| wanted.is_lost(reach, up_ms);
         self.wanted.extract_if(.., over).map(|(blob, _)| blob).collect()
     }
 
@@ -130,5 +165,67 @@ impl Fetcher {
         let counts = self.wanted.values().filter(|wanted| !full || wanted.asked);
         let next = counts.map(|wanted| wanted.due_ms).min();
         next.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(up_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(number: u8) -> NodeId {
+        NodeId(Hash([number; 32]))
+    }
+
+    /// A fetcher that wants one blob of three nodes, the first of which is gone.
+    fn with_one_gone() -> (Fetcher, Reach, Hash) {
+        let (mut fetcher, mut reach) = (Fetcher::default(), Reach::default());
+        let blob = Hash::blob(b"wanted");
+        fetcher.want(JobId(Hash::ZERO), blob, vec![node(1), node(2), node(3)]);
+        reach.parted(node(1), 0);
+        assert_eq!(reach.tick(limits::PARTED_MS), [node(1)]);
+        (fetcher, reach, blob)
+    }
+
+    #[test]
+    fn who_is_gone_is_not_asked_and_what_the_others_have_not_is_lost() {
+        let (mut fetcher, reach, blob) = with_one_gone();
+        let mut up_ms = 0;
+        for round in 1..=ROUNDS_OF_REST {
+            for source in [2, 3] {
+                assert!(fetcher.gone(&reach, up_ms).is_empty());
+                assert_eq!(fetcher.requests(&reach, up_ms), [(node(source), vec![blob])], "round {round}");
+                fetcher.refused(&node(source), &blob, up_ms);
+            }
+            assert!(fetcher.requests(&reach, up_ms).is_empty(), "there is a pause");
+            up_ms += limits::RETRY_MS;
+        }
+        assert_eq!(fetcher.gone(&reach, up_ms), [blob]);
+        assert_eq!(fetcher.len(), 0);
+    }
+
+    #[test]
+    fn who_is_there_and_silent_is_asked_as_often_as_ever() {
+        let (mut fetcher, reach, blob) = with_one_gone();
+        let (mut up_ms, mut asked) = (0, 0);
+        while fetcher.gone(&reach, up_ms).is_empty() {
+            for (source, _) in fetcher.requests(&reach, up_ms) {
+                asked += 1;
+                // One says each time that it has none, the other nothing.
+                if source == node(2) {
+                    fetcher.refused(&source, &blob, up_ms);
+                }
+            }
+            up_ms += 10;
+        }
+        assert_eq!(asked, 2 * ROUNDS);
+    }
+
+    #[test]
+    fn once_all_are_gone_it_is_lost() {
+        let (mut fetcher, mut reach, blob) = with_one_gone();
+        assert!(fetcher.gone(&reach, 0).is_empty());
+        [2, 3].into_iter().for_each(|other| reach.parted(node(other), 0));
+        reach.tick(limits::PARTED_MS);
+        assert_eq!(fetcher.gone(&reach, 0), [blob]);
     }
 }

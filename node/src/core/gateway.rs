@@ -99,8 +99,7 @@ struct Waiting {
     clients: Vec<u64>,
     since_ms: u64,
     asked_ms: u64,
-    /// When all were told of it last, and are next; never of what is no job.
-    announced_ms: u64,
+    /// When all are to be told of it; never of what is no job.
     announce_ms: u64,
 }
 
@@ -108,6 +107,35 @@ struct Waiting {
 #[derive(Default)]
 pub(crate) struct GatewayRole {
     waiting: BTreeMap<Matter, Waiting>,
+    announcing: Announcing,
+}
+
+/// How much this node has announced lately: what others hear of one author in a second is bounded.
+#[derive(Default)]
+struct Announcing {
+    since_ms: u64,
+    said: usize,
+    /// This node leads: there is nobody else to tell.
+    is_over: bool,
+}
+
+impl Announcing {
+    /// How many more jobs may be announced now.
+    fn room(&mut self, up_ms: u64) -> usize {
+        if up_ms >= self.since_ms + limits::ANNOUNCEMENTS_MS {
+            (self.since_ms, self.said) = (up_ms, 0);
+        }
+        limits::ANNOUNCEMENTS.saturating_sub(self.said)
+    }
+
+    /// When a job that is due then may be announced.
+    fn due_ms(&self, due_ms: u64) -> u64 {
+        match self.said < limits::ANNOUNCEMENTS {
+            _ if self.is_over => u64::MAX,
+            true => due_ms,
+            false => due_ms.max(self.since_ms + limits::ANNOUNCEMENTS_MS),
+        }
+    }
 }
 
 impl GatewayRole {
@@ -145,8 +173,7 @@ impl GatewayRole {
             _ => u64::MAX,
         };
         let clients = Vec::new();
-        let new =
-            Waiting { message: message.clone(), clients, since_ms, asked_ms, announced_ms: 0, announce_ms };
+        let new = Waiting { message: message.clone(), clients, since_ms, asked_ms, announce_ms };
         let waiting = self.waiting.entry(matter).or_insert(new);
         waiting.clients.push(token);
         cx.send_leader(message);
@@ -189,28 +216,31 @@ impl GatewayRole {
             .map(|(matter, _)| *matter)
             .collect();
         late.iter().for_each(|matter| self.reply(cx, matter, &Reply::NoAnswer));
-        let mut due = Vec::new();
-        for (matter, waiting) in &mut self.waiting {
+        for waiting in self.waiting.values_mut() {
             if up_ms >= waiting.asked_ms + limits::RETRY_MS {
                 waiting.asked_ms = up_ms;
                 cx.send_leader(waiting.message.clone());
             }
-            if up_ms >= waiting.announce_ms {
-                due.push((waiting.announced_ms, *matter));
-            }
         }
-        // Of many, those that were not announced yet, or not for longest.
+        self.announce(cx);
+    }
+
+    /// Tells all of the jobs whose leader has not taken them; of many, those that are due for longest.
+    fn announce(&mut self, cx: &mut Context<'_>) {
+        let up_ms = cx.now.up_ms;
+        self.announcing.is_over = cx.leader == Some(cx.identity.node);
+        let is_due = |waiting: &Waiting| up_ms >= waiting.announce_ms;
+        if self.announcing.is_over || !self.waiting.values().any(is_due) {
+            return;
+        }
+        let due = self.waiting.iter().filter(|(_, waiting)| is_due(waiting));
+        let mut due: Vec<(u64, Matter)> =
+            due.map(|(matter, waiting)| (waiting.announce_ms, *matter)).collect();
         due.sort_unstable();
-        for (place, (_, matter)) in due.into_iter().enumerate() {
-            let Some(waiting) = self.waiting.get_mut(&matter) else { continue };
-            if place >= limits::ANNOUNCEMENTS {
-                waiting.announce_ms = up_ms + limits::RETRY_MS / 2;
-                continue;
-            }
-            (waiting.announced_ms, waiting.announce_ms) = (up_ms, up_ms + limits::RETRY_MS);
-            if let Matter::Submission(job) = matter
-                && cx.leader != Some(cx.identity.node)
-            {
+        for (_, matter) in due.into_iter().take(self.announcing.room(up_ms)) {
+            if let (Matter::Submission(job), Some(waiting)) = (matter, self.waiting.get_mut(&matter)) {
+                waiting.announce_ms = up_ms + limits::RETRY_MS;
+                self.announcing.said += 1;
                 cx.out.push(Output::Announce(Message::Announced { job }));
             }
         }
@@ -223,7 +253,9 @@ impl GatewayRole {
 
     /// In how many milliseconds somebody is to be asked again.
     pub fn next_deadline(&self, now: Now) -> u64 {
-        let due = |waiting: &Waiting| (waiting.asked_ms + limits::RETRY_MS).min(waiting.announce_ms);
+        let due = |waiting: &Waiting| {
+            (waiting.asked_ms + limits::RETRY_MS).min(self.announcing.due_ms(waiting.announce_ms))
+        };
         let next = self.waiting.values().map(due).min();
         next.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(now.up_ms))
     }

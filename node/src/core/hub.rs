@@ -364,6 +364,12 @@ impl HubRole {
         }
     }
 
+    /// Nodes are gone, and one is back: what is lent to those goes to others.
+    pub fn reach(&mut self, gone: &[NodeId], back: Option<&NodeId>) {
+        gone.iter().for_each(|node| self.scheduler.reached(node, false));
+        back.into_iter().for_each(|node| self.scheduler.reached(node, true));
+    }
+
     /// The disk has too little room for new work, or has room again.
     pub fn disk_low(&mut self, low: bool) {
         self.disk_low = low;

@@ -1,7 +1,7 @@
 //! Who may execute a job: every constraint that a node must meet, the same for the scheduler, for whoever asks what a job
 //! waits for, and for an embedded node before it takes one.
 
-use forgemesh_consensus::job::JobRecord;
+use forgemesh_consensus::job::{JobRecord, Reason};
 use forgemesh_protocol::envelope::{Policy, Target};
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
@@ -9,6 +9,15 @@ use forgemesh_protocol::problem::{ProblemCode, Problems};
 use forgemesh_protocol::region::Regions;
 
 use super::roster::Agent;
+
+/// Has the agent left few enough batches of this job unopened, or without their blobs?
+pub(crate) fn is_reliable(job: &JobRecord, agent: &NodeId) -> bool {
+    let of_agent = job.set_aside.iter().filter(|aside| {
+        matches!(aside.reason, Reason::Unopened | Reason::Lost)
+            && aside.batch.attestation.body.agent == *agent
+    });
+    of_agent.count() < limits::UNRELIABLE
+}
 
 /// Something that keeps an agent from a job, whether or not it has room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +73,7 @@ impl Constraint {
     pub fn why(self, job: &JobRecord) -> String {
         match self {
             Constraint::Silent => {
-                format!("were not heard for {} s: see to them", limits::SILENCE_MS / 1_000)
+                format!("are gone, or were not heard for {} s: see to them", limits::SILENCE_MS / 1_000)
             }
             Constraint::Target => match job.terms.policy.target {
                 Target::Gpu => "have no GPU: \"any\" gives the same bits".to_owned(),

@@ -18,6 +18,8 @@ const MILLION: u64 = 1_000_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Agent {
     pub heard_ms: u64,
+    /// No connection to it is left.
+    pub is_gone: bool,
     pub capacity: u64,
     pub backend: String,
     pub accepts: u64,
@@ -36,9 +38,9 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Has it been heard lately?
+    /// Has it been heard lately, and not gone since?
     pub fn is_live(&self, up_ms: u64) -> bool {
-        up_ms.saturating_sub(self.heard_ms) < limits::SILENCE_MS
+        !self.is_gone && up_ms.saturating_sub(self.heard_ms) < limits::SILENCE_MS
     }
 
     /// Does it have the hardware asked for?
@@ -92,6 +94,7 @@ impl Roster {
         let old = self.agents.get(&node);
         let agent = Agent {
             heard_ms: up_ms,
+            is_gone: false,
             capacity: hello.capacity.clamp(1, limits::AGENTS as u64),
             backend: hello.backend.clone(),
             accepts: hello.accepts,
@@ -121,6 +124,12 @@ impl Roster {
         if let Some(agent) = self.agents.get_mut(node) {
             agent.heard_ms = up_ms;
         }
+    }
+
+    /// The agent is gone, or is back; true if it is known.
+    pub fn reached(&mut self, node: &NodeId, is_there: bool) -> bool {
+        let agent = self.agents.get_mut(node);
+        agent.map(|agent| agent.is_gone = !is_there).is_some()
     }
 
     /// The agent's shards took `wall_us` where `estimate_ns` was estimated.

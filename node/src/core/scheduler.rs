@@ -16,7 +16,7 @@ use forgemesh_protocol::wire::{Hello, Holding};
 
 use super::Now;
 use super::leases::{Lending, Lent, held};
-use super::placement::may_execute;
+use super::placement::{is_reliable, may_execute};
 use super::roster::{Agent, Roster};
 
 /// How many times slower than expected an agent may be and still keep its lease.
@@ -153,6 +153,11 @@ impl Scheduler {
     /// An agent gave a sign of life.
     pub fn seen(&mut self, node: &NodeId, up_ms: u64) {
         self.roster.seen(node, up_ms);
+    }
+
+    /// An agent's connection has been away for long, or is there again.
+    pub fn reached(&mut self, node: &NodeId, is_there: bool) {
+        self.dirty |= self.roster.reached(node, is_there);
     }
 
     /// An agent's shards took so long where so much was estimated.
@@ -580,15 +585,6 @@ fn adopt(
         let expires_ms = log_ms + limits::LEASE_MS;
         lent.lend(Lending { agent, shards, lent_ms, fresh_ms, expires_ms, spare: false, recalled_ms: None });
     }
-}
-
-/// Has the agent left few enough batches of this job unopened, or without their blobs?
-pub(crate) fn is_reliable(job: &JobRecord, agent: &NodeId) -> bool {
-    let of_agent = job.set_aside.iter().filter(|aside| {
-        matches!(aside.reason, Reason::Unopened | Reason::Lost)
-            && aside.batch.attestation.body.agent == *agent
-    });
-    of_agent.count() < limits::UNRELIABLE
 }
 
 /// The static estimate of one shard of the job's current stage on one thread, in nanoseconds.

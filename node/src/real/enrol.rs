@@ -8,7 +8,7 @@ use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
 use tokio::time::{Duration, Instant, timeout_at};
 
-use crate::ports::Mesh;
+use crate::ports::{Brought, Mesh};
 
 /// The hub refuses; its words, made safe to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,8 @@ pub async fn enrol<M: Mesh>(mesh: &mut M, hub: &[NodeId], join: &Signed<Join>) -
             mesh.send(*member, Message::Join(Box::new(join.clone())));
         }
         let again = Instant::now() + Duration::from_millis(limits::RETRY_MS);
-        while let Ok((from, message)) = timeout_at(again, mesh.next()).await {
+        while let Ok((from, brought)) = timeout_at(again, mesh.next()).await {
+            let Brought::Message(message) = brought else { continue };
             match message {
                 Message::Joined { join } if join == digest && hub.contains(&from) => return Ok(()),
                 Message::Refused { join, reason } if join == digest && hub.contains(&from) => {
@@ -61,9 +62,9 @@ mod tests {
 
         fn announce(&mut self, _: Message) {}
 
-        async fn next(&mut self) -> (NodeId, Message) {
+        async fn next(&mut self) -> (NodeId, Brought) {
             match (self.asked, self.answers.pop_front()) {
-                (2.., Some(answer)) => answer,
+                (2.., Some((from, message))) => (from, Brought::Message(message)),
                 (_, answer) => {
                     self.answers.extend(answer);
                     std::future::pending().await

@@ -5,7 +5,7 @@ use std::future::pending;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::wire::Message;
 
-use crate::ports::Mesh;
+use crate::ports::{Brought, Mesh};
 
 /// A mesh of one. Messages to others are lost, as the port allows; the core sends none, since it knows of no others.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ impl Mesh for Alone {
 
     fn announce(&mut self, _: Message) {}
 
-    async fn next(&mut self) -> (NodeId, Message) {
+    async fn next(&mut self) -> (NodeId, Brought) {
         pending().await
     }
 }

@@ -41,10 +41,11 @@ use forgemesh_protocol::keys::PublicKey;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
 use libp2p::{Multiaddr, PeerId};
+use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use crate::ports::Mesh;
+use crate::ports::{Brought, Mesh};
 
 pub use conduct::Fault;
 pub use config::{Config, Limits, SwarmError};
@@ -55,14 +56,20 @@ use events::{Command, Ends, EventLoop};
 use lane::{Parcel, body_bytes};
 use reader::{Delivery, Inbox};
 
-/// Threads that encode and decode large messages: the most that a runtime with a network in it may block.
-pub const CODERS: usize = 4;
+/// Threads that encode and decode large messages.
+const CODERS: usize = 4;
 /// How long a start may take: only addresses are looked up.
 const START: Duration = Duration::from_millis(limits::FRAME_MS);
 /// Connections that nobody uses are closed after so long.
 const IDLE: Duration = Duration::from_millis(limits::STREAM_IDLE_MS);
 /// Attempts to reach one peer at once.
 const ATTEMPTS: NonZeroU8 = NonZeroU8::new(8).expect("invariant: 8 is not zero");
+
+/// A runtime of one thread in which a network may run, alone or beside a node's loop.
+pub fn runtime() -> std::io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().max_blocking_threads(CODERS).thread_name("forgemesh-coder").build()
+}
 
 /// A running network. Dropping it closes all connections; where it is a task, once that runs again or its runtime ends.
 pub struct Swarm {
@@ -82,12 +89,7 @@ impl Swarm {
     pub fn start(config: Config) -> Result<Swarm, SwarmError> {
         let (report, started) = sync_channel(1);
         let network = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .max_blocking_threads(CODERS)
-                .thread_name("forgemesh-coder")
-                .build();
-            let runtime = match runtime {
+            let runtime = match runtime() {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(report.send(Err(SwarmError::Thread(error)))),
             };
@@ -178,11 +180,13 @@ impl Mesh for Swarm {
         }
     }
 
-    async fn next(&mut self) -> (NodeId, Message) {
+    async fn next(&mut self) -> (NodeId, Brought) {
         tokio::select! {
             biased;
-            Some(delivery) = self.deliveries.recv() => (delivery.from, delivery.message),
-            Some((node, artifact)) = self.found.recv() => (node, Message::At { artifact, nodes: vec![node] }),
+            Some(delivery) = self.deliveries.recv() => (delivery.from, delivery.brought),
+            Some((node, artifact)) = self.found.recv() => {
+                (node, Brought::Message(Message::At { artifact, nodes: vec![node] }))
+            }
             // The network has ended: nothing comes any more.
             else => pending().await,
         }

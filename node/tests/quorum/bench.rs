@@ -232,6 +232,13 @@ impl Bench {
         }
     }
 
+    /// The others hear that a node's connections have ended.
+    pub fn part(&mut self, node: usize) {
+        let parted = Input::Parted { node: self.id(node) };
+        let others = (0..self.nodes.len()).filter(|other| *other != node);
+        self.queue.extend(others.map(|other| (other, parted.clone())));
+    }
+
     /// A node comes back with its disk; a member also with the log.
     pub fn revive(&mut self, node: usize) {
         let (secret, capacity) = (self.nodes[node].secret.clone(), self.nodes[node].capacity);

@@ -2,6 +2,7 @@
 //! twice.
 
 use forgemesh_consensus::command::Command;
+use forgemesh_protocol::limits;
 use forgemesh_protocol::state::State;
 
 use super::bench::Bench;
@@ -45,6 +46,36 @@ fn the_leader_may_die_at_every_entry() {
         at += 1;
     }
     assert!(at > 6, "there were {at} entries");
+}
+
+/// Those whose connections have ended are waited for a second, not until they are sure to be dead: what they have lent, what
+/// they have not opened, and what only they had is others' work.
+#[test]
+fn nobody_waits_long_for_a_node_that_is_gone() {
+    const JOB: &str =
+        r#"{"op":{"name":"mc","version":1,"profile":"insurance.v1"},"args":{"iterations":600000}}"#;
+    let mut longest_ms = 0;
+    for at in 1.. {
+        let mut bench = Bench::new(3, 1, 1);
+        bench.elect(0);
+        bench.run(1_000, Bench::queue_is_empty);
+        let job = bench.submit(3, JOB);
+        bench.run(60_000, |bench| bench.log.len() >= at || bench.finished(2, &job).is_some());
+        if bench.finished(2, &job).is_some() {
+            assert!(at > 6, "there were {at} entries");
+            break;
+        }
+        bench.kill(0);
+        bench.part(0);
+        bench.elect(1);
+        let begun_ms = bench.now_ms;
+        bench.run(120_000, |bench| (1..3).all(|member| bench.finished(member, &job).is_some()));
+        let took_ms = bench.now_ms - begun_ms;
+        assert!(took_ms < 2 * limits::PARTED_MS, "killed at {at}: {took_ms} ms");
+        longest_ms = longest_ms.max(took_ms);
+        assert_eq!(bench.finished(1, &job).expect("books").finished.record.state, State::Finalized);
+    }
+    assert!(longest_ms >= limits::PARTED_MS, "{longest_ms} ms: nothing was waited for");
 }
 
 #[test]

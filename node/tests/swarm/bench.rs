@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forgemesh_node::ports::Mesh;
+use forgemesh_node::ports::{Brought, Mesh};
 use forgemesh_node::real::swarm::{Config, Status, Swarm, SwarmHandle};
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::hash::Hash;
@@ -36,6 +36,15 @@ pub fn config_from(number: u8, first: &Node) -> Config {
     Config { bootstrap: first.addresses(), ..config(number) }
 }
 
+/// The next message that comes, and from whom.
+pub async fn message(swarm: &mut Swarm) -> (NodeId, Message) {
+    loop {
+        if let (from, Brought::Message(message)) = swarm.next().await {
+            return (from, message);
+        }
+    }
+}
+
 /// A running node.
 pub struct Node {
     pub swarm: Swarm,
@@ -56,7 +65,7 @@ impl Node {
 
     /// The next message.
     pub async fn receive(&mut self) -> (NodeId, Message) {
-        within("a message", self.swarm.next()).await
+        within("a message", message(&mut self.swarm)).await
     }
 
     /// Waits until the network is as wanted.
@@ -89,7 +98,7 @@ pub async fn reach(from: &mut Node, to: &mut Node, message: Message) {
     loop {
         assert!(begun.elapsed() < LIMIT, "{message:?} did not arrive within {LIMIT:?}");
         from.swarm.send(to.id, message.clone());
-        let is_it = async { while to.swarm.next().await != (from.id, message.clone()) {} };
+        let is_it = async { while self::message(&mut to.swarm).await != (from.id, message.clone()) {} };
         if timeout(AGAIN, is_it).await.is_ok() {
             return;
         }

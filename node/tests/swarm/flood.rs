@@ -13,7 +13,7 @@ use libp2p::futures::AsyncWriteExt;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::bench::{Node, config, config_from, large, small, within};
+use super::bench::{Node, config, config_from, large, message, small, within};
 use super::hostile::{Hostile, frame};
 
 /// How many seconds' worth of what it may send each of them has ready at once.
@@ -50,7 +50,7 @@ impl Server {
         let (address, id, handle) = (node.addresses().remove(0), node.id, node.handle.clone());
         let task = tokio::spawn(async move {
             loop {
-                let (from, message) = node.swarm.next().await;
+                let (from, message) = message(&mut node.swarm).await;
                 if from == served {
                     node.swarm.send(from, message);
                 }
@@ -66,7 +66,7 @@ async fn ask(honest: &mut Node, server: NodeId, number: u64) -> Duration {
     let answered = async {
         loop {
             honest.swarm.send(server, small(number));
-            let answer = async { while honest.swarm.next().await.1 != small(number) {} };
+            let answer = async { while message(&mut honest.swarm).await.1 != small(number) {} };
             if timeout(AGAIN, answer).await.is_ok() {
                 return;
             }

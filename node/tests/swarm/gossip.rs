@@ -8,7 +8,7 @@ use forgemesh_protocol::id::JobId;
 use forgemesh_protocol::wire::Message;
 use tokio::time::timeout;
 
-use super::bench::{Node, config, config_from, small, until, within};
+use super::bench::{Node, config, config_from, message, small, until, within};
 
 /// An announcement that can be told from others.
 fn announced(number: u64) -> Message {
@@ -19,7 +19,7 @@ fn announced(number: u64) -> Message {
 async fn arrives(first: &Node, others: &mut [Node], wanted: &Message) -> bool {
     let found = async {
         for node in others {
-            while node.swarm.next().await != (first.id, wanted.clone()) {}
+            while message(&mut node.swarm).await != (first.id, wanted.clone()) {}
         }
     };
     timeout(Duration::from_secs(3), found).await.is_ok()
@@ -82,7 +82,7 @@ async fn who_announces_anything_else_is_heard_no_more() {
     (0..10).for_each(|number| first.swarm.announce(announced(2_000_000 + number)));
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(heard(&others[0]), before);
-    while let Ok((_, message)) = timeout(Duration::from_millis(10), others[0].swarm.next()).await {
+    while let Ok((_, message)) = timeout(Duration::from_millis(10), message(&mut others[0].swarm)).await {
         assert!(matches!(message, Message::Announced { .. }), "{message:?}");
     }
 }

@@ -7,7 +7,7 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::wire::Message;
 use tokio::time::timeout;
 
-use super::bench::{Node, config, config_from, within};
+use super::bench::{Node, config, config_from, message, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_an_artifact_is_found_through_a_third() {
@@ -21,7 +21,7 @@ async fn who_has_an_artifact_is_found_through_a_third() {
     let found = async {
         loop {
             a.swarm.seek(artifact);
-            if let Ok(found) = timeout(Duration::from_secs(1), a.swarm.next()).await {
+            if let Ok(found) = timeout(Duration::from_secs(1), message(&mut a.swarm)).await {
                 return found;
             }
         }

@@ -68,7 +68,7 @@ fn text(report: &Report, wall_s: f64) -> String {
     row(
         "messages",
         format!(
-            "{} sent, {} delivered, {} lost, {} repeated, {} overtaken, {} cut off, {} found nobody, {} found no room",
+            "{} sent, {} delivered, {} lost, {} repeated, {} overtaken, {} cut off, {} found nobody, {} found no room, {} connections gone",
             parcels.sent,
             parcels.delivered,
             parcels.lost,
@@ -76,7 +76,8 @@ fn text(report: &Report, wall_s: f64) -> String {
             parcels.overtaken,
             parcels.cut,
             parcels.nobody,
-            parcels.overflowed
+            parcels.overflowed,
+            parcels.parted
         ),
     );
     row("checked", counts(&report.checks));

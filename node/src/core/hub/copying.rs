@@ -113,7 +113,7 @@ impl HubRole {
 
     /// Asks for what is wanted, and gives up what nobody has.
     pub(super) fn fetch(&mut self, cx: &mut Context<'_>) {
-        for blob in self.fetcher.gone(cx.now.up_ms) {
+        for blob in self.fetcher.gone(cx.reach, cx.now.up_ms) {
             self.lacks_for_ever(cx, &blob);
             let waits = |(batch, copying): (&Hash, &Copying)| (copying.members == blob).then_some(*batch);
             let batches: Vec<Hash> = self.copying.iter().filter_map(waits).collect();
@@ -124,7 +124,7 @@ impl HubRole {
                 }
             }
         }
-        for (node, blobs) in self.fetcher.requests(cx.now.up_ms) {
+        for (node, blobs) in self.fetcher.requests(cx.reach, cx.now.up_ms) {
             cx.send(node, Message::Fetch { blobs });
         }
     }

@@ -361,7 +361,7 @@ impl HubRole {
         let agent = batch.attestation.body.agent;
         let own = self.node;
         let others = cx.members.iter().copied().filter(|member| *member != own && *member != agent);
-        let mut checkers: Vec<NodeId> = others.collect();
+        let mut checkers: Vec<NodeId> = others.filter(|member| !cx.reach.is_gone(member)).collect();
         if agent == own {
             checkers.push(own);
         } else {
@@ -390,7 +390,10 @@ impl HubRole {
     /// Asks again for the checks of which nothing was heard.
     fn check_again(&mut self, cx: &mut Context<'_>) {
         let Some(lead) = &mut self.lead else { return };
-        let due = |(batch, checking): (&Hash, &Checking)| (cx.now.up_ms >= checking.due_ms).then_some(*batch);
+        let due = |(batch, checking): (&Hash, &Checking)| {
+            let is_gone = cx.reach.is_gone(&checking.checker);
+            (is_gone || cx.now.up_ms >= checking.due_ms).then_some(*batch)
+        };
         let machine = &self.machine;
         lead.checking.retain(|batch, checking| {
             machine.job(&checking.job).is_some_and(|job| job.awaits_verdict(batch))
@@ -486,6 +489,7 @@ impl HubRole {
         let log_ms = self.log_time(cx);
         let Some(lead) = &mut self.lead else { return };
         let waited = cx.now.up_ms >= lead.since_ms + limits::SETTLE_MS;
+        lead.unheard.retain(|agent| !cx.reach.is_gone(agent));
         // Who was known before this member led has spoken; who was not, as after a restart, may still come.
         let all_spoke = lead.unheard.is_empty() && self.scheduler.agents() > 1;
         if (waited || all_spoke) && !lead.settling.is_empty() {

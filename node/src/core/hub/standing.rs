@@ -9,9 +9,9 @@ use forgemesh_protocol::state::State;
 
 use super::HubRole;
 use crate::core::Now;
+use crate::core::placement::is_reliable;
 use crate::core::placement::{Constraint, may_execute};
 use crate::core::roster::Agent;
-use crate::core::scheduler::is_reliable;
 use crate::core::status::{AgentStatus, HubStatus, OpenJob, Reason};
 
 impl HubRole {

@@ -34,6 +34,7 @@ use super::peers::Peers;
 use super::providers::{Hint, Providers};
 use super::reader::{Inbox, Reader};
 use super::{address, identity, streams};
+use crate::ports::Brought;
 
 /// How often what waits is looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -349,6 +350,7 @@ impl EventLoop {
         self.board.link_up(peer, connection, link, known.is_kept);
         self.board.known(self.peers.len());
         if let Some(node) = identity::node_of(&peer) {
+            self.inbox.hear(node, Brought::Met);
             let best = self.swarm.behaviour().streams.best(&peer);
             self.outboxes.prefer(&node, best);
             self.serve(node);
@@ -356,9 +358,12 @@ impl EventLoop {
     }
 
     fn disconnected(&mut self, peer: PeerId, connection: ConnectionId) {
-        self.peers.disconnected(&peer, Instant::now());
+        let is_last = self.peers.disconnected(&peer, Instant::now());
         self.board.link_down(peer, connection);
         if let Some(node) = identity::node_of(&peer) {
+            if is_last {
+                self.inbox.hear(node, Brought::Parted);
+            }
             let best = self.swarm.behaviour().streams.best(&peer);
             self.outboxes.prefer(&node, best);
             if self.outboxes.awaited().contains(&node) {
@@ -371,6 +376,9 @@ impl EventLoop {
         self.counters.failed_dials.fetch_add(1, Ordering::Relaxed);
         if let Some(peer) = peer {
             self.peers.dial_failed(&peer, Instant::now());
+            if let Some(node) = identity::node_of(&peer).filter(|node| !self.is_connected(node)) {
+                self.inbox.hear(node, Brought::Parted);
+            }
         }
         self.board.failure(reason);
     }
@@ -442,7 +450,7 @@ impl EventLoop {
                 gossip.report_message_validation_result(&message_id, &propagation_source, verdict);
                 if let Some((from, message)) = announcement.filter(|_| is_heard) {
                     self.counters.announcements.fetch_add(1, Ordering::Relaxed);
-                    self.inbox.hear(from, message);
+                    self.inbox.hear(from, Brought::Message(message));
                 }
             }
             gossipsub::Event::Subscribed { .. } | gossipsub::Event::Unsubscribed { .. } => {

@@ -17,16 +17,17 @@ use tokio::time::{Instant, timeout_at};
 use super::conduct::{Fault, Intake, Place};
 use super::counters::Counters;
 use super::frame::FrameDecoder;
+use crate::ports::Brought;
 
 /// Bytes read at once.
 const CHUNK: usize = 16 << 10;
 
-/// A message for the node, with the room it takes until it is taken.
+/// What comes from another node, with the room it takes until it is taken.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub from: NodeId,
-    pub message: Message,
-    /// None, of an announcement: its author has no more than a few a second.
+    pub brought: Brought,
+    /// None, of an announcement and of signs of life: of these no more than a few come in a second.
     _room: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
 }
 
@@ -41,9 +42,9 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Hands the node an announcement.
-    pub fn hear(&self, from: NodeId, message: Message) {
-        self.deliver(Delivery { from, message, _room: None });
+    /// Hands the node an announcement, or that another one is there or is not.
+    pub fn hear(&self, from: NodeId, brought: Brought) {
+        self.deliver(Delivery { from, brought, _room: None });
     }
 
     fn deliver(&self, delivery: Delivery) {
@@ -116,7 +117,8 @@ impl Reader {
         let Some(message) = decode(body).await else { return self.fault(Fault::Message).await };
         counters.received.fetch_add(1, Ordering::Relaxed);
         let Ok(share) = self.intake.share.clone().acquire_owned().await else { return };
-        let delivery = Delivery { from: self.node, message, _room: Some((share, large)) };
+        let brought = Brought::Message(message);
+        let delivery = Delivery { from: self.node, brought, _room: Some((share, large)) };
         self.inbox.deliver(delivery);
     }
 
