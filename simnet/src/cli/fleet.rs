@@ -18,6 +18,8 @@ use crate::{crew, failure};
 
 /// Failing seeds that are shortened; of the others the whole is named.
 const SHORTENED: usize = 5;
+/// Failing seeds that the summary names.
+const NAMED: usize = 20;
 
 /// What came of all seeds.
 #[derive(Debug, Default, Serialize)]
@@ -111,8 +113,7 @@ pub fn run_seeds(arguments: &Arguments, seeds: Seeds) -> bool {
     bar.finish_and_clear();
     summary.close(started.elapsed().as_secs_f64());
     if let Some(bug) = arguments.bug_name() {
-        let (unharmed, all) = (summary.seeds - summary.failed, summary.seeds);
-        eprintln!("bug {bug} did no harm at {unharmed} of {all} seeds; PLANTED.md says which seeds");
+        eprintln!("{}", summary.of_bug(bug));
     }
     broken.sort_by_key(|(seed, _)| *seed);
     summary.failed_seeds = broken.iter().map(|(seed, _)| *seed).collect();
@@ -181,7 +182,51 @@ impl Summary {
         self.virtual_hours_per_cpu_hour = self.virtual_hours * 3_600.0 / cpu_s;
     }
 
+    /// Seeds that ran to their end, with every promise kept.
+    fn held(&self) -> u64 {
+        self.seeds - self.failed - self.aborted.len() as u64
+    }
+
+    /// Was a planted bug caught?
+    fn of_bug(&self, bug: &str) -> String {
+        let (failed, all, held) = (self.failed, self.seeds, self.held());
+        format!(
+            "bug {bug} was caught at {failed} of {all} seeds; {held} held in spite of it (PLANTED.md says which seeds catch it)"
+        )
+    }
+
+    /// What came of all seeds, and what was done in those that held: of a seed that failed nothing more is counted.
     fn text(&self) -> String {
+        let (held, failed) = (self.held(), self.failed);
+        let which = match &self.failed_seeds[..] {
+            [] => String::new(),
+            seeds if seeds.len() <= NAMED => format!(" ({})", listed(seeds)),
+            seeds => format!(" ({}, …)", listed(&seeds[..NAMED])),
+        };
+        let aborted = match &self.aborted[..] {
+            [] => String::new(),
+            seeds => {
+                format!(
+                    ", {} ended on a rotten page by the database's engine ({})",
+                    seeds.len(),
+                    listed(seeds)
+                )
+            }
+        };
+        let pace = format!(
+            "in {:.1} s on {} threads: {:.1} seeds for each second of a core",
+            self.wall_s, self.threads, self.seeds_per_cpu_s
+        );
+        let head =
+            format!("{} seeds ran: {held} held, {failed} failed{which}{aborted}, {pace}\n", self.seeds);
+        match held {
+            0 => head,
+            _ if held == self.seeds => head + &self.figures(),
+            _ => format!("{head}  in the {held} that held:\n{}", self.figures()),
+        }
+    }
+
+    fn figures(&self) -> String {
         let faults =
             self.faults.iter().map(|(class, count)| format!("{} {count}", json(class).replace('"', "")));
         let events = self.events.iter().map(|(name, count)| format!("{name} {count}"));
@@ -190,17 +235,8 @@ impl Summary {
         let failed = failed.collect::<String>();
         let checks = self.checks.iter().map(|(name, count)| format!("{name} {count}"));
         let (faults, checks) = (faults.collect::<Vec<_>>().join(", "), checks.collect::<Vec<_>>().join(", "));
-        let aborted = match &self.aborted[..] {
-            [] => String::new(),
-            seeds => format!("  aborted  on a rotten page, by the database's engine: seeds {seeds:?}\n"),
-        };
         format!(
-            "{} seeds, {} failed, in {:.1} s on {} threads: {:.1} seeds for each second of a core\n  jobs     {}, {} finalized, {} of them stopped early{failed}\n  digests  {} contracts under {} schedules, {} with more than one result\n  faults   {faults}\n  events   {events}\n  lives    {} ended early\n  checked  {checks}\n{aborted}  time     {:.1} virtual hours, {:.0} for each hour of a core\n",
-            self.seeds,
-            self.failed,
-            self.wall_s,
-            self.threads,
-            self.seeds_per_cpu_s,
+            "  jobs     {}, {} finalized, {} of them stopped early{failed}\n  digests  {} contracts under {} schedules, {} with more than one result\n  faults   {faults}\n  events   {events}\n  lives    {} ended early\n  checked  {checks}\n  time     {:.1} virtual hours, {:.0} for each hour of a core\n",
             self.jobs,
             self.finalized,
             self.stopped_early,
@@ -214,9 +250,39 @@ impl Summary {
     }
 }
 
+fn listed(seeds: &[u64]) -> String {
+    seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::is_too_many;
+    use super::{Summary, is_too_many};
+
+    #[test]
+    fn a_summary_says_how_many_ran_held_and_failed() {
+        let of = |seeds, failed_seeds: &[u64], aborted: &[u64]| Summary {
+            seeds,
+            failed: failed_seeds.len() as u64,
+            failed_seeds: failed_seeds.to_vec(),
+            aborted: aborted.to_vec(),
+            ..Summary::default()
+        };
+        let all = of(6, &[], &[]).text();
+        assert!(all.starts_with("6 seeds ran: 6 held, 0 failed, in ") && !all.contains("that held"), "{all}");
+        let some = of(6, &[2, 5], &[3]);
+        let text = some.text();
+        let head = "6 seeds ran: 3 held, 2 failed (2, 5), 1 ended on a rotten page by the database's engine (3), in ";
+        assert!(text.starts_with(head) && text.contains("\n  in the 3 that held:\n  jobs "), "{text}");
+        assert!(
+            some.of_bug("moth").starts_with("bug moth was caught at 2 of 6 seeds; 3 held in spite of it")
+        );
+        // Nothing is said of the jobs of seeds of which nothing is known.
+        let none = of(2, &[1, 2], &[]).text();
+        assert!(
+            none.starts_with("2 seeds ran: 0 held, 2 failed (1, 2), in ") && !none.contains("jobs"),
+            "{none}"
+        );
+    }
 
     #[test]
     fn few_worlds_may_be_ended_by_a_rotten_page() {
