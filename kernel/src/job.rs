@@ -7,7 +7,7 @@ use forgemesh_protocol::attestation::Claim;
 use forgemesh_protocol::canon::{self, Bytes};
 use forgemesh_protocol::challenge::MismatchKind;
 use forgemesh_protocol::contract::{Contract, Convergence, ResultBody, Work, replay_key};
-use forgemesh_protocol::envelope::{Envelope, SeedMode, Terms, canonical_json};
+use forgemesh_protocol::envelope::{Envelope, SeedMode, Terms, asked_for, canonical_json};
 use forgemesh_protocol::failure::Failure;
 use forgemesh_protocol::hash::{Domain, Hash, Hasher};
 use forgemesh_protocol::json::Json;
@@ -74,10 +74,22 @@ pub struct ShardRun {
     tree: Tree,
 }
 
+/// What is wrong with an envelope, and what would still be wrong with its arguments once that is mended.
+fn of_args_too(bytes: &[u8], mut problems: Problems) -> Problems {
+    if let Ok(json) = Json::parse(bytes)
+        && let Some((op, args)) = asked_for(&json)
+        && let Err(more) = registry::require(&op).and_then(|profile| profile.read(args))
+    {
+        problems.extend(more);
+    }
+    problems
+}
+
 impl Job {
     /// Reads a job and its terms from a JSON envelope.
     pub fn read(bytes: &[u8]) -> Result<(Job, Terms), Problems> {
-        let envelope = Envelope::read(Json::parse(bytes)?)?;
+        let envelope =
+            Envelope::read(Json::parse(bytes)?).map_err(|problems| of_args_too(bytes, problems))?;
         let profile = registry::require(&envelope.op)?;
         let prepared = profile.read(&envelope.args)?;
         let contract = Contract { op: envelope.op, args: Bytes(prepared.args_bytes()), seed: envelope.seed };

@@ -343,6 +343,17 @@ impl Envelope {
     }
 }
 
+/// What an envelope that is refused asks for, as far as that can be read: its arguments are judged all the same, so that a
+/// person mends a file in one go.
+pub fn asked_for(json: &Json) -> Option<(Op, &Json)> {
+    let Json::Map(entries) = json else { return None };
+    let field = |name: &str| entries.iter().find(|(key, _)| key == name).map(|(_, value)| value);
+    let mut problems = Problems::default();
+    let op = OP.read(field("op")?, "$.op", &mut problems);
+    let args = field("args").filter(|args| matches!(args, Json::Map(_)))?;
+    problems.into_result(serde_json::from_value(Value::Object(op)).ok()?).ok().map(|op| (op, args))
+}
+
 /// The canonical JSON of an envelope whose arguments the profile has made canonical (RFC 8785).
 pub fn canonical_json(op: &Op, args: &Value, seed: &Seed, terms: &Terms) -> Value {
     serde_json::json!({

@@ -102,6 +102,12 @@ impl Problems {
         problems
     }
 
+    /// Notes what else is wrong with the same input, within the same bound.
+    pub fn extend(&mut self, others: Problems) {
+        let room = limits::PROBLEMS.saturating_sub(self.0.len());
+        self.0.extend(others.0.into_iter().take(room));
+    }
+
     /// Is there nothing wrong?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

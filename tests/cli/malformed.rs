@@ -122,6 +122,22 @@ fn a_bad_envelope_on_standard_input_is_refused_too() {
 }
 
 #[test]
+fn all_that_is_wrong_is_named_at_once() {
+    let node = Node::new();
+    let job = json!({
+        "op": {"name": "mc", "version": 1, "profile": "insurance.v1"}, "colour": 1, "shape": 2,
+        "args": {"iteration": 5, "years": 7, "cat_prob": 2}, "policy": {"verify": "twice"},
+    });
+    let job = node.file("job.json", job.to_string());
+    let error = node.forgemesh(&["run", path(&job), "--json"]).error(2, "refused");
+    let problems = error["problems"].as_array().expect("a list");
+    let paths: Vec<&str> = problems.iter().filter_map(|problem| problem["path"].as_str()).collect();
+    let all =
+        ["$.colour", "$.shape", "$.policy.verify", "$.args.iteration", "$.args.years", "$.args.cat_prob"];
+    assert_eq!(paths, all);
+}
+
+#[test]
 fn bad_words_on_the_command_line_are_refused() {
     let node = Node::new();
     for (args, code) in [
