@@ -265,3 +265,13 @@ fn an_output_folder_that_cannot_be_written_is_named_before_anything_is_executed(
     let jobs = node.ok(&["job", "ls", "--json"]).json();
     assert_eq!(jobs["jobs"], json!([]));
 }
+
+/// One value is one bar, and not the class of the histogram in which it lies.
+#[test]
+fn a_constant_loss_is_drawn_as_one_value() {
+    let node = Node::new();
+    let constant = ["claim_freq=0", "cat_prob=1", "cat_sig=0", "iterations=2000"];
+    node.ok(&[&["run", "mc@1/insurance.v1", "--out", "out"], &constant[..]].concat());
+    let svg = std::fs::read_to_string(node.path("out").join("loss.svg")).expect("it was written");
+    assert!(svg.contains("100.0 % at 22,026") && !svg.contains(" wide<"), "{svg}");
+}

@@ -144,12 +144,15 @@ pub fn picture(view: &JobView, result: &Value) -> Option<String> {
     let mut bins: Vec<Bin> = bins.iter().map(bin).collect::<Option<_>>()?;
     let count = bins.iter().map(|bin| bin.count).sum();
     split_cap(view, output, &mut bins, count);
+    let mean = output["mean"].as_f64()?;
+    if is_constant(output) {
+        bins = vec![Bin { lower: mean, upper: mean, count }];
+    }
     let record = &view.file.finished.record;
     let hash = view.file.finished.result.as_ref()?.result_hash.short();
     let title = format!("{}: distribution of the loss", record.contract.op);
     let subtitle = format!("{} paths, result {hash}, job {}", number(count as f64), record.id.0.short());
     let marks = marks(output);
-    let mean = output["mean"].as_f64()?;
     let picture =
         Picture { title: &title, subtitle: &subtitle, unit: "loss", bins: &bins, marks: &marks, mean, count };
     Some(picture::svg(&picture))
@@ -164,6 +167,11 @@ fn marks(output: &Value) -> Vec<Mark> {
         Some(Mark { label: name.trim_end_matches("_loss").to_owned(), value: output[name].as_f64()? })
     });
     listed.chain(named).collect()
+}
+
+/// Has every path the same outcome? It is one point then, and no class of the distribution.
+fn is_constant(output: &Value) -> bool {
+    ["std", "prediction_error"].iter().any(|name| output[*name].as_f64() == Some(0.0))
 }
 
 /// Years that reached the aggregate limit are one point of the distribution, not a class of it.

@@ -2,7 +2,7 @@
 //!
 //! It must never change what a bin holds: bins are split in proportion to their overlap with a bar.
 
-use super::canvas::{Align, Canvas};
+use super::canvas::{self, Align, Canvas};
 use super::marks::{self, MarkLine};
 use super::tally::{Piece, Tally, widened};
 use super::{ATOM, AXIS, BODY, Frame, GRID, MUTED, PLOT_BOTTOM, number};
@@ -10,6 +10,9 @@ use super::{ATOM, AXIS, BODY, Frame, GRID, MUTED, PLOT_BOTTOM, number};
 /// Most bars between the ends of the window.
 const MAX_BARS: f64 = 110.0;
 const ATOM_WIDTH: f64 = 6.0;
+const LABEL_SIZE: f64 = 11.0;
+/// Least room between two labels of an axis.
+const LABEL_GAP: f64 = 8.0;
 
 /// The window of values on show and the bars in it, in scaled units.
 #[derive(Debug)]
@@ -59,8 +62,12 @@ impl Density {
             self.atom_bar(canvas, frame, atom);
         }
         frame.value_axis(canvas, (self.lo, self.hi));
-        let width = number::plain(self.bar_width);
-        let note = format!("% of outcomes per bar, each {width} wide");
+        let note = if self.bars.is_empty() {
+            // Single values alone: their bars have no width.
+            "% of outcomes".to_owned()
+        } else {
+            format!("% of outcomes per bar, each {} wide", number::plain(self.bar_width))
+        };
         canvas.text(frame.left + 96.0, super::PANEL_TITLE_Y, 11.0, MUTED, Align::Left, &note);
     }
 
@@ -219,11 +226,26 @@ impl Frame {
     /// The base line with round values below it.
     pub(super) fn value_axis(&self, canvas: &mut Canvas, window: (f64, f64)) {
         canvas.line((self.left, PLOT_BOTTOM), (self.right, PLOT_BOTTOM), AXIS, 1.2, "");
-        let (ticks, decimals) = number::ticks(window.0, window.1, 7.0);
-        for tick in ticks {
+        for (tick, label) in self.labels(window) {
             let x = self.x(tick, window);
             canvas.line((x, PLOT_BOTTOM), (x, PLOT_BOTTOM + 5.0), AXIS, 1.2, "");
-            canvas.text(x, PLOT_BOTTOM + 18.0, 11.0, MUTED, Align::Middle, &number::grouped(tick, decimals));
+            canvas.text(x, PLOT_BOTTOM + 18.0, LABEL_SIZE, MUTED, Align::Middle, &label);
         }
+    }
+
+    /// Round values with their texts: as many as stand apart from one another.
+    pub(super) fn labels(&self, window: (f64, f64)) -> Vec<(f64, String)> {
+        let of = |wanted: u8| -> Vec<(f64, String)> {
+            let (ticks, decimals) = number::ticks(window.0, window.1, f64::from(wanted));
+            ticks.into_iter().map(|tick| (tick, number::grouped(tick, decimals))).collect()
+        };
+        let apart = |labels: &Vec<(f64, String)>| {
+            let half = |text: &str| canvas::width(text, LABEL_SIZE) / 2.0;
+            labels.windows(2).all(|pair| {
+                let gap = self.x(pair[1].0, window) - self.x(pair[0].0, window);
+                gap >= half(&pair[0].1) + half(&pair[1].1) + LABEL_GAP
+            })
+        };
+        (2..=7).rev().map(of).find(apart).unwrap_or_else(|| of(1))
     }
 }

@@ -235,3 +235,18 @@ fn labels_do_not_cover_one_another() {
         }
     }
 }
+
+#[test]
+fn labels_of_an_axis_stand_apart() {
+    let frame = Frame { left: 700.0, right: 1124.0, top: 0.0, label_limit: 1192.0 };
+    for (lo, hi) in [(0.0, 9e6), (5_000_000.0, 5_000_003.5), (-9_999_999.25, -9_999_998.0), (0.0, 1.0)] {
+        let labels = frame.labels((lo, hi));
+        assert!(labels.len() > 1, "{labels:?}");
+        for pair in labels.windows(2) {
+            let [(left, before), (right, after)] = pair else { continue };
+            let between = frame.x(*right, (lo, hi)) - frame.x(*left, (lo, hi));
+            let text = (canvas::width(before, 11.0) + canvas::width(after, 11.0)) / 2.0;
+            assert!(between >= text + 8.0, "{labels:?}");
+        }
+    }
+}
