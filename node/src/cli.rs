@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 verification failed. Every error names its cure.
 
 mod address;
+mod argument;
 mod artifact;
 mod cancel;
 mod client;

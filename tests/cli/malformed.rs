@@ -147,6 +147,7 @@ fn bad_words_on_the_command_line_are_refused() {
         (vec!["run", "mc@1/insurance.v1", "iterations=5", "iterations=6"], "usage"),
         (vec!["run", "mc@1/insurance.v9"], "refused"),
         (vec!["run", "mc@1/insurance.v1", "--verify", "twice"], "refused"),
+        (vec!["run", "mc@1/insurance.v1", "iterations=many"], "usage"),
         (vec!["run", "mc@1/insurance.v1", "iterations=-5"], "refused"),
         (vec!["run", "mc@1/insurance.v1", "iteration=5"], "refused"),
         (vec!["op", "schema", "mc"], "usage"),

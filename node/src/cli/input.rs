@@ -13,6 +13,7 @@ use forgemesh_protocol::region::{Region, Regions};
 use forgemesh_protocol::submission::Offer;
 use serde_json::{Value, json};
 
+use super::argument::{self, value_of};
 use super::error::CliError;
 use crate::core::placement::{self, Capabilities};
 
@@ -70,8 +71,8 @@ impl JobInput {
             if !keys.insert(key) {
                 return Err(CliError::Usage(format!("{key} is given twice; keep one of them")));
             }
-            let value = value_of(value);
-            set(&mut envelope, "args", key, value);
+            argument::check(&envelope["op"], key, value)?;
+            set(&mut envelope, "args", key, value_of(value));
         }
         if let Some(seed) = &self.seed {
             envelope["seed"] = json!({"mode": "explicit", "value": seed});
@@ -99,11 +100,6 @@ impl JobInput {
     }
 }
 
-/// JSON if it is JSON, else a text.
-fn value_of(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
-}
-
 /// For `a.b=1` the form that works, `'a={"b":1}'`, as a shell takes it.
 fn written_whole(key: &str, value: &str) -> Option<String> {
     let (argument, fields) = key.split_once('.')?;
@@ -111,7 +107,7 @@ fn written_whole(key: &str, value: &str) -> Option<String> {
         return None;
     }
     let object = fields.rsplit('.').fold(value_of(value), |inner, field| json!({ field: inner }));
-    Some(format!("'{argument}={object}'"))
+    Some(argument::written_out(argument, &object))
 }
 
 fn set(envelope: &mut Value, object: &str, key: &str, value: Value) {
