@@ -10,6 +10,7 @@ mod dev;
 mod doctor;
 mod embedded;
 mod error;
+mod hint;
 mod home;
 mod init;
 mod input;
@@ -20,12 +21,14 @@ mod nodes;
 mod op;
 mod plan;
 mod progress;
+mod refusal;
 mod render;
 mod reopen;
 mod replay;
 mod run;
 mod service;
 mod source;
+mod span;
 mod status;
 mod submit;
 mod ticket;
@@ -40,6 +43,7 @@ use clap::{Args, Parser, Subcommand};
 
 use self::error::CliError;
 use crate::real::worker;
+use crate::stderr;
 
 /// A compute mesh whose answers can be checked: bit-identical results, with evidence that anyone can verify offline.
 #[derive(Parser)]
@@ -123,6 +127,10 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let common = cli.common;
+    // Who verifies or replays asks no node.
+    if !matches!(cli.command, Command::Verify(_) | Command::Replay(_)) {
+        hint::remember(&common);
+    }
     let result = match cli.command {
         Command::Init(args) => init::init(&common, &args),
         Command::Join(args) => init::join(&common, &args),
@@ -155,6 +163,11 @@ fn print(text: &str) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
+}
+
+/// Says something beside the answer, on standard error.
+fn say(text: &str) {
+    stderr::say(&format!("forgemesh: {}", hint::whole(text)));
 }
 
 /// Prints one JSON object.

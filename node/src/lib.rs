@@ -1,6 +1,9 @@
 //! The node: one sans-I/O core, one event loop, three ports. With default features off there is no command line, no
 //! picture and no network here: that is what the simulator builds.
 
+// A reader that has gone away must not end the process: what is for people goes through `cli` or `stderr`.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod artifacts;
 pub mod blobs;
 pub mod boot;
@@ -27,4 +30,6 @@ pub mod prepared;
 pub mod real;
 pub mod reduce;
 pub mod reducers;
+#[cfg(feature = "cli")]
+mod stderr;
 pub mod stop;

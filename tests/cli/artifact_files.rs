@@ -1,6 +1,8 @@
 //! `forgemesh artifact`: what is put comes back, whole and in part, from a running node and from a closed folder; what is
 //! wrong is refused with its cure; and what nothing needs goes, and nothing else.
 
+use std::process::Stdio;
+
 use forgemesh_protocol::hash::Hash;
 use forgemesh_storage::{Batch, Storage};
 use serde_json::{Value, json};
@@ -77,6 +79,29 @@ fn what_is_put_comes_back_from_a_closed_folder() {
     let node = Node::new();
     node.init(&[]);
     comes_back(&node, "closed");
+}
+
+/// As in `forgemesh … | head`: neither a panic nor an error, on standard output or on standard error.
+#[test]
+fn a_reader_that_has_gone_away_ends_a_command_quietly() {
+    let node = Node::new();
+    node.init(&[]);
+    let address = put(&node, "file", &bytes(1 << 20));
+    for (args, code) in [
+        (vec!["artifact", "get", &address], 0),
+        (vec!["artifact", "ls"], 0),
+        (vec!["op", "schema", "mc@1/reserve.v1"], 0),
+        (vec!["job", "show", "0000"], 2),
+    ] {
+        let mut command = node.command(&args);
+        let mut ended = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        drop(ended.stdout.take());
+        if code != 0 {
+            drop(ended.stderr.take());
+        }
+        let ended = ended.wait_with_output().expect("it ends");
+        assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(code), ""));
+    }
 }
 
 #[test]

@@ -28,8 +28,10 @@ fn an_interrupted_job_is_unfinished_to_people() {
     let shown = node.ok(&["job", "show", &id]).text();
     assert!(listed.contains("unfinished") && !listed.contains("running"), "{listed}");
     assert!(shown.starts_with(&format!("job {id}\nmc@1/insurance.v1  unfinished\n")), "{shown}");
-    for command in ["forgemesh job resume", &format!("forgemesh job cancel {}", &id[..8])] {
-        assert!(shown.contains(command), "{shown}");
+    let home = node.home();
+    let forgemesh = |words: &str| format!("forgemesh --home {} job {words}", home.display());
+    for command in [forgemesh("resume"), forgemesh(&format!("cancel {}", &id[..8]))] {
+        assert!(shown.contains(&command), "{shown}");
     }
     // Programs are told the state itself.
     let state = node.ok(&["job", "show", &id, "--json"]).json()["state"].clone();

@@ -43,8 +43,16 @@ fn a_node_without_a_mesh_does_not_start() {
     {
         let args = [args, &["--json"]].concat();
         let error = node.forgemesh(&args).error(1, "no_node");
-        assert!(error["message"].as_str().is_some_and(|text| text.contains("forgemesh up")), "{error}");
+        let message = error["message"].as_str().expect("a text");
+        let at = |command: &str| message.find(command).unwrap_or_else(|| panic!("{command}: {message}"));
+        assert!(at("forgemesh init") < at("forgemesh join") && at("forgemesh join") < at("forgemesh up"));
     }
+    // What people are told to run is for the folder that they named, or for the node.
+    let (home, socket) = (node.home(), node.home().join("control.sock"));
+    let said = node.forgemesh(&["status"]).stderr;
+    assert!(said.contains(&format!("`forgemesh --home {} init`", home.display())), "{said}");
+    let said = node.forgemesh(&["status", "--node", path(&socket)]).stderr;
+    assert!(said.contains(&format!("`forgemesh --home {} up`", home.display())), "{said}");
 }
 
 #[test]
@@ -69,6 +77,11 @@ fn jobs_of_a_running_node_come_to_the_bits_of_an_embedded_run() {
     let run = node.ok(&["run", path(&file), "--json", "--out", "here"]).json();
     assert_eq!(run["result_hash"], expected["result_hash"]);
     assert_ne!(run["job_id"], job["job_id"]);
+    // Each says how to have the files in its own words.
+    let told = node.ok(&["run", path(&file)]).text();
+    assert!(told.contains("(or run with --out DIR)"), "{told}");
+    let told = node.ok(&["job", "submit", path(&file), "--wait"]).text();
+    assert!(told.contains("(or submit with --wait --out DIR)"), "{told}");
     node.ok(&["verify", "there/receipt.json", "--mesh", status["mesh"].as_str().expect("a mesh")]);
     for name in ["result.json", "loss.svg"] {
         let read = |node: &Node, out: &str| std::fs::read(node.path(out).join(name)).expect("a file");

@@ -29,6 +29,17 @@ fn tickets_are_listed_and_revoked() {
     for minutes in ["0", "100000"] {
         node.forgemesh(&["ticket", "create", "--minutes", minutes, "--json"]).error(2, "usage");
     }
+    // People see which ticket is which, and how long it is good for.
+    let made_text = node.ok(&["ticket", "create", "--minutes", "90"]).text();
+    let listed = node.ok(&["ticket", "ls"]).text();
+    let newest = listed.lines().next().expect("a line");
+    let words = ["open", "made", "good for another 89 min"];
+    assert!(words.iter().all(|word| newest.contains(word)), "{listed}");
+    assert!(
+        made_text.contains(&format!("ticket {} is good for one node, for 90 min", &newest[..8])),
+        "{made_text}"
+    );
+    assert!(listed.contains(&format!("{}  revoked  made ", &id[..8])), "{listed}");
     // What is in the log is there after a restart.
     assert_eq!(running.down(&node), Some(0));
     let _running = node.up();
@@ -39,6 +50,19 @@ fn tickets_are_listed_and_revoked() {
     let error = other.forgemesh(&["join", line, "--json"]).error(1, "not_admitted");
     assert!(error["message"].as_str().is_some_and(|text| text.contains("revoked")), "{error}");
     other.forgemesh(&["up", "--json"]).error(2, "no_mesh");
+}
+
+#[test]
+fn a_hub_that_is_down_is_named_soon() {
+    let (node, other) = (Node::new(), Node::new());
+    let made = node.init(&[]);
+    let begun = std::time::Instant::now();
+    let error = other.forgemesh(&["join", made["ticket"].as_str().expect("a line"), "--json"]);
+    let error = error.error(1, "hub_unreachable");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    let words = ["nobody listens at ", made["addresses"][0].as_str().expect("an address"), "forgemesh up"];
+    let message = error["message"].as_str().expect("a text");
+    assert!(words.iter().all(|word| message.contains(word)), "{message}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Addresses: where a new node listens, and which of its addresses a ticket names.
 
-use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 use forgemesh_protocol::limits;
 
@@ -44,4 +44,13 @@ pub fn reachable(status: &Status) -> Vec<String> {
     let mut chosen = if elsewhere.is_empty() { all } else { elsewhere };
     chosen.truncate(limits::BOOTSTRAP);
     chosen
+}
+
+/// The TCP socket of a multiaddr text that begins with an IP address.
+pub fn socket_of(text: &str) -> Option<SocketAddr> {
+    let mut parts = text.split('/').skip(1);
+    let (kind, ip, protocol, port) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let ip: IpAddr = ip.parse().ok()?;
+    let right = matches!(kind, "ip4" | "ip6") && protocol == "tcp";
+    right.then_some(SocketAddr::new(ip, port.parse().ok()?))
 }

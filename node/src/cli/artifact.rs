@@ -3,7 +3,7 @@
 //! Files are read and written a piece at a time. Must never leave a file under its name that is not whole.
 
 use std::fs::File;
-use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -25,7 +25,7 @@ use super::embedded::now_ms;
 use super::error::CliError;
 use super::home::Home;
 use super::source::Source;
-use super::{Common, print, print_json};
+use super::{Common, hint, print, print_json, say};
 use crate::artifacts::{self, Kept};
 use crate::boot;
 use crate::garbage;
@@ -112,7 +112,13 @@ pub fn artifact(common: &Common, command: ArtifactCommand) -> Result<(), CliErro
                 }
                 None => {
                     let mut to = Sink::new(std::io::stdout().lock(), Path::new("standard output"));
-                    receive(Source::open(common)?, address, part, &mut to).map(|_| ())
+                    match receive(Source::open(common)?, address, part, &mut to) {
+                        // A reader that has gone away has what it wanted.
+                        Err(CliError::Write { source, .. }) if source.kind() == ErrorKind::BrokenPipe => {
+                            Ok(())
+                        }
+                        got => got.map(|_| ()),
+                    }
                 }
             }
         }
@@ -155,13 +161,35 @@ impl Pieces {
 
 /// A bar for people, of so many bytes.
 fn bar(what: &'static str, length: u64) -> ProgressBar {
-    let bar = ProgressBar::new(length);
-    let style = ProgressStyle::with_template("{msg:14} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec}");
-    if let Ok(style) = style {
-        bar.set_style(style.progress_chars("=> "));
-    }
+    let bar = ProgressBar::new(length).with_style(bar_style());
     bar.set_message(what);
     bar
+}
+
+fn bar_style() -> ProgressStyle {
+    ProgressStyle::with_template("{msg:14} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec}")
+        .map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
+}
+
+/// What is shown of an artifact on its way: that it is looked for, and a bar once its length is known.
+struct Finding(ProgressBar);
+
+impl Finding {
+    fn new() -> Finding {
+        let shown = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg:14} {bytes}") {
+            shown.set_style(style);
+        }
+        shown.set_message("looking for it");
+        shown.enable_steady_tick(LOOK);
+        Finding(shown)
+    }
+
+    fn found(&self, length: u64) {
+        self.0.set_length(length);
+        self.0.set_style(bar_style());
+        self.0.set_message("fetching");
+    }
 }
 
 fn put(common: &Common, path: &Path, until_ms: u64) -> Result<(), CliError> {
@@ -303,7 +331,7 @@ fn get_file(common: &Common, artifact: Hash, path: &Path, part: Part) -> Result<
     }
     let length = done?;
     if let Some(to) = part.to.filter(|to| *to > length) {
-        eprintln!("forgemesh: it has {length} bytes; there are none from there up to {to}");
+        say(&format!("it has {length} bytes; there are none from there up to {to}"));
     }
     if common.json {
         print_json(&json!({
@@ -325,18 +353,19 @@ fn receive<W: Write>(
 ) -> Result<u64, CliError> {
     let length = match source {
         Source::Node(mut client) => {
-            let shown = bar("fetching", part.to.unwrap_or(part.from));
-            // Where it is has to be found out first.
-            shown.set_message("looking for it");
-            shown.enable_steady_tick(LOOK);
+            let shown = Finding::new();
             let request = Request::GetArtifact { artifact, from: part.from, to: part.to };
-            let answered = client.receive(&request, &mut |bytes| {
-                shown.set_message("fetching");
-                shown.inc(bytes.len() as u64);
-                shown.set_length(shown.length().unwrap_or(0).max(shown.position()));
+            let mut found = |event: &Value| {
+                if let Some(length) = event["length"].as_u64() {
+                    let to = part.to.map_or(length, |to| to.min(length));
+                    shown.found(to.saturating_sub(part.from));
+                }
+            };
+            let answered = client.receive(&request, &mut found, &mut |bytes| {
+                shown.0.inc(bytes.len() as u64);
                 sink.take(bytes)
             })?;
-            shown.finish_and_clear();
+            shown.0.finish_and_clear();
             answered["length"].as_u64().ok_or(CliError::Hung)?
         }
         Source::Folder(home) => {
@@ -377,7 +406,7 @@ fn list(common: &Common, source: Source) -> Result<(), CliError> {
     }
     let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
     if rows.is_empty() {
-        print("no artifacts here; `forgemesh artifact put FILE` makes one");
+        hint::print_whole("no artifacts here; `forgemesh artifact put FILE` makes one");
     }
     for row in rows {
         let (bytes, here) = (row["bytes"].as_u64().unwrap_or(0), row["here"].as_u64().unwrap_or(0));

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use forgemesh_protocol::limits;
 use serde_json::Value;
 
-use super::Common;
 use super::error::CliError;
 use super::home;
 use super::lookup::AS_LAST_KNOWN;
+use super::{Common, say};
 use crate::real::control::SOCKET_FILE_NAME;
 use crate::real::control::request::Request;
 
@@ -45,7 +45,14 @@ impl Client {
     pub fn require(common: &Common) -> Result<Client, CliError> {
         match Client::find(common)? {
             Some(client) => Ok(client),
-            None => Err(CliError::NoNode { folder: home::folder(common)? }),
+            None => {
+                let folder = home::folder(common)?;
+                Err(if home::may_have_mesh(&folder) {
+                    CliError::NoNode { folder }
+                } else {
+                    CliError::NoNodeNorMesh { folder }
+                })
+            }
         }
     }
 
@@ -88,9 +95,10 @@ impl Client {
     pub fn receive(
         &mut self,
         request: &Request,
+        event: &mut impl FnMut(&Value),
         part: &mut impl FnMut(&[u8]) -> Result<(), CliError>,
     ) -> Result<Value, CliError> {
-        self.converse(request, &mut |_| {}, part)
+        self.converse(request, event, part)
     }
 
     fn converse(
@@ -115,7 +123,7 @@ impl Client {
             } else if value.get("ok").is_some() {
                 let value = value["ok"].take();
                 if value["current"] == Value::Bool(false) {
-                    eprintln!("forgemesh: {AS_LAST_KNOWN}");
+                    say(AS_LAST_KNOWN);
                 }
                 return Ok(value);
             } else if value.get("error").is_some() {

@@ -306,7 +306,7 @@ impl Desk {
         let (which, note) = self.which(name).await?;
         let job = match which {
             Which::Open(job) => job,
-            Which::Final(job) => return Err(CliError::Final(job)),
+            Which::Final(job) => return Err(self.ended(job)?),
             Which::Refused(_) => return Err(CliError::NoJob(name.to_owned())),
         };
         match self.handle.request(Ask::Pending(job)).await? {
@@ -315,9 +315,18 @@ impl Desk {
                 let reasons: Vec<Value> = reasons.iter().map(reason).collect();
                 plain(json!({ "job_id": job, "reasons": reasons, "current": note.is_none() }))
             }
-            Reply::Pending(None) => Err(CliError::Final(job)),
+            Reply::Pending(None) => Err(self.ended(job)?),
             other => Err(unexpected(other)),
         }
+    }
+
+    /// That a job waits for nothing any more, and how it ended as far as the books have it.
+    fn ended(&self, job: JobId) -> Result<CliError, CliError> {
+        let view = JobView::read(&self.storage, &job)?;
+        Ok(match view.map(|view| view.file.finished.record.state) {
+            Some(state) => CliError::Ended { job, state },
+            None => CliError::Final(job),
+        })
     }
 
     async fn cancel(&self, name: &str) -> Result<Answer, CliError> {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::embedded::now_ms;
 use super::error::CliError;
-use super::{Common, home, network, print, print_json};
+use super::{Common, address, hint, home, network, print, print_json};
 use crate::boot;
 use crate::config::Config;
 use crate::real::control::request::Request;
@@ -107,7 +107,7 @@ fn report(common: &Common, checks: &[Check]) -> Result<(), CliError> {
         for check in checks {
             print(&format!("{:<8} {:<12} {}", word(check.verdict), check.name, check.found));
             if !check.fix.is_empty() {
-                print(&format!("{:<8} {:<12} fix: {}", "", "", check.fix));
+                hint::print_whole(&format!("{:<8} {:<12} fix: {}", "", "", check.fix));
             }
         }
     }
@@ -207,7 +207,7 @@ fn listens(config: &Config, status: &Option<Value>) -> Check {
         return Check::pass(NAME, "nowhere: it reaches others, nobody reaches it");
     }
     let Some(status) = status else {
-        let used = config.listen.iter().filter_map(|text| socket_of(text));
+        let used = config.listen.iter().filter_map(|text| address::socket_of(text));
         let taken = used.filter(|at| std::net::TcpListener::bind(at).is_err()).map(|at| at.to_string());
         return match taken.collect::<Vec<_>>().join(", ") {
             taken if taken.is_empty() => Check::pass(NAME, config.listen.join(", ")),
@@ -245,7 +245,8 @@ fn hub(common: &Common, config: &Config, status: &Option<Value>) -> Check {
     if member {
         return Check::pass(NAME, "this node is a hub member");
     }
-    let sockets: Vec<SocketAddr> = config.bootstrap.iter().filter_map(|text| socket_of(text)).collect();
+    let sockets: Vec<SocketAddr> =
+        config.bootstrap.iter().filter_map(|text| address::socket_of(text)).collect();
     if sockets.is_empty() {
         let fix = "name one under bootstrap in config.toml";
         return Check::new(NAME, Verdict::Unknown, "no TCP address of a hub member is known", fix);
@@ -354,13 +355,4 @@ fn gaps_fix() -> &'static str {
     } else {
         "run the node on Linux, or under a user of its own that may read and reach nothing else"
     }
-}
-
-/// The TCP socket of a multiaddr text that begins with an IP address.
-fn socket_of(text: &str) -> Option<SocketAddr> {
-    let mut parts = text.split('/').skip(1);
-    let (kind, ip, protocol, port) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let ip: std::net::IpAddr = ip.parse().ok()?;
-    let right = matches!(kind, "ip4" | "ip6") && protocol == "tcp";
-    right.then_some(SocketAddr::new(ip, port.parse().ok()?))
 }

@@ -7,12 +7,15 @@ use forgemesh_protocol::failure::Failure;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::problem::Problems;
+use forgemesh_protocol::state::State;
 use forgemesh_storage::CommitError;
 use serde_json::{Value, json};
 
+use super::hint;
 use crate::boot::BootError;
 use crate::driver::DriverError;
 use crate::real::worker::inside::WorkerError;
+use crate::stderr;
 
 /// Every error of the command line; each message names its cure.
 #[derive(Debug, thiserror::Error)]
@@ -77,10 +80,10 @@ pub enum CliError {
     NoJob(String),
     #[error("\"{0}\" matches more than one job; give more digits of the id")]
     ManyJobs(String),
-    #[error(
-        "job {0} is final: it waits for nothing, and there is nothing to cancel; `forgemesh job show` says how it ended"
-    )]
+    #[error("job {0} is finished: there is nothing to cancel; `forgemesh job show {short}` says how it ended", short = .0.0.short())]
     Final(JobId),
+    #[error("job {job} is finished ({}) and waits for nothing; {}", state.as_str(), ended(job, *state))]
+    Ended { job: JobId, state: State },
     #[error("job {0} is not final yet; `forgemesh job resume` finishes it")]
     NotFinal(JobId),
     #[error(
@@ -113,6 +116,11 @@ pub enum CliError {
     Node(Value),
     #[error("no node runs on {}; start one with `forgemesh up`", folder.display())]
     NoNode { folder: PathBuf },
+    #[error(
+        "no node runs on {}, which belongs to no mesh yet; `forgemesh init` makes one, `forgemesh join TICKET` joins one, and `forgemesh up` starts its node then",
+        folder.display()
+    )]
+    NoNodeNorMesh { folder: PathBuf },
     #[error("cannot reach the node at {}: {source}; it is its owner's alone", path.display())]
     Socket { path: PathBuf, source: std::io::Error },
     #[error("the node ended in the middle of an answer; `forgemesh status` says whether it runs")]
@@ -147,9 +155,13 @@ pub enum CliError {
     #[error("the hub does not admit this node: {0}")]
     NotAdmitted(String),
     #[error(
-        "no hub member answers at {addresses}{failure}; see that it runs, that no firewall stands between, and that the ticket is of this network"
+        "no hub member answers at {0}; see that it runs, that no firewall stands between, and that the ticket is of this network"
     )]
-    HubUnreachable { addresses: String, failure: String },
+    HubUnreachable(String),
+    #[error(
+        "nobody listens at {0}; is the node up there? Start it there with `forgemesh up`, and if it has moved, make a new ticket on it"
+    )]
+    NobodyListens(String),
     #[error("no ticket, or more than one, begins with \"{0}\"; `forgemesh ticket ls` lists them")]
     NoTicket(String),
     #[error("no node, or more than one, is called \"{0}\"; `forgemesh node ls` lists them")]
@@ -158,12 +170,25 @@ pub enum CliError {
         "node {0} does not stand for the hub; write `stand = true` in its config.toml and start it again"
     )]
     NoCandidate(NodeId),
-    #[error("{failed} checks failed; each names its fix")]
+    #[error("{}", match failed { 1 => "1 check failed; it names its fix".to_owned(), _ => format!("{failed} checks failed; each names its fix") })]
     Unwell { failed: usize, json: bool },
     #[error("{0}")]
     Ticket(#[from] forgemesh_protocol::ticket::TicketError),
     #[error("replay of {what} FAILED: {detail}")]
     ReplayDiffers { what: String, detail: String },
+}
+
+/// Where to look at a job that has ended.
+fn ended(job: &JobId, state: State) -> String {
+    let job = job.0.short();
+    match state {
+        State::Finalized => {
+            format!(
+                "`forgemesh job result {job}` shows its result, `forgemesh job receipt {job}` its receipt"
+            )
+        }
+        _ => format!("`forgemesh job show {job}` says why, `forgemesh job receipt {job}` shows its receipt"),
+    }
 }
 
 /// What the system said, in words for people.
@@ -206,7 +231,7 @@ impl CliError {
     fn code(&self) -> &str {
         match self {
             CliError::Node(error) => error["code"].as_str().unwrap_or("node"),
-            CliError::NoNode { .. } => "no_node",
+            CliError::NoNode { .. } | CliError::NoNodeNorMesh { .. } => "no_node",
             CliError::Socket { .. } | CliError::Hung => "node_unreachable",
             CliError::Config(_) => "config",
             CliError::Control(_) => "control",
@@ -219,7 +244,8 @@ impl CliError {
             CliError::LooseKey { .. } | CliError::NetworkKey { .. } => "network_key",
             CliError::NotAdmitted(_) => "not_admitted",
             CliError::ForeignUnit { .. } | CliError::Systemd { .. } | CliError::Unit(_) => "service",
-            CliError::HubUnreachable { .. } | CliError::NoAnswer | CliError::Busy => "hub_unreachable",
+            CliError::HubUnreachable(_) | CliError::NobodyListens(_) => "hub_unreachable",
+            CliError::NoAnswer | CliError::Busy => "hub_unreachable",
             CliError::NoSuchNode(_) => "no_such_node",
             CliError::NoCandidate(_) => "no_candidate",
             CliError::Unwell { .. } => "unwell",
@@ -238,7 +264,7 @@ impl CliError {
             CliError::Interrupted(_) => "interrupted",
             CliError::NoJob(_) | CliError::ManyJobs(_) => "no_such_job",
             CliError::NotFinal(_) => "not_final",
-            CliError::Final(_) => "already_final",
+            CliError::Final(_) | CliError::Ended { .. } => "already_final",
             CliError::NoArtifact { .. } | CliError::Bundle(_) => "no_artifact",
             CliError::NoSuchArtifact(_) | CliError::NotInFolder(_) => "no_such_artifact",
             CliError::NotOfArtifact(_) | CliError::FileChanged { .. } => "artifact_differs",
@@ -271,6 +297,17 @@ impl CliError {
         error
     }
 
+    /// Do the commands that it names belong on another machine, or in another folder?
+    fn is_of_others(&self) -> bool {
+        matches!(
+            self,
+            CliError::Ticket(_)
+                | CliError::Config(_)
+                | CliError::NobodyListens(_)
+                | CliError::HubUnreachable(_)
+        )
+    }
+
     /// Says what went wrong, as text or as one JSON object, and gives the exit code.
     pub fn report(&self, as_json: bool) -> ExitCode {
         if matches!(self, CliError::Unwell { json: true, .. }) {
@@ -286,7 +323,11 @@ impl CliError {
             value["error"] = error;
             super::print_json(&value);
         } else {
-            eprintln!("forgemesh: {self}");
+            let text = self.to_string();
+            stderr::say(&format!(
+                "forgemesh: {}",
+                if self.is_of_others() { text } else { hint::whole(&text) }
+            ));
         }
         ExitCode::from(self.exit_code())
     }

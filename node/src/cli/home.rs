@@ -1,6 +1,6 @@
 //! Where the node lives: its data folder, its key, its instruction set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use etcetera::BaseStrategy as _;
@@ -9,7 +9,7 @@ use forgemesh_protocol::canon;
 use forgemesh_protocol::charter::Seating;
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::keys::SecretKey;
-use forgemesh_storage::{Batch, KeyFile, MetaKey, Storage};
+use forgemesh_storage::{Batch, DATABASE_FILE_NAME, KeyFile, MetaKey, Storage};
 
 use super::Common;
 use super::error::CliError;
@@ -77,6 +77,11 @@ pub fn open_existing(common: &Common) -> Result<Home, CliError> {
         return Err(CliError::Usage(text));
     }
     open(common)
+}
+
+/// May a folder belong to a mesh? It is not opened: a node that is just starting would find it in use.
+pub fn may_have_mesh(folder: &Path) -> bool {
+    folder.join(DATABASE_FILE_NAME).exists()
 }
 
 /// The instruction set asked for by `FORGEMESH_ISA`, else the best one here.

@@ -14,14 +14,14 @@ use forgemesh_protocol::limits;
 use forgemesh_protocol::ticket::{Ticket, TicketError};
 use forgemesh_storage::{Batch, MetaKey};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::client::Client;
 use super::embedded::{self, now_ms, unexpected};
 use super::error::CliError;
 use super::home::{self, Home};
 use super::ticket::{LIFETIME_MINUTES, print_ticket};
-use super::{Common, address, network, print, print_json};
+use super::{Common, address, hint, network, print, print_json, refusal, say};
 use crate::boot;
 use crate::config::{CONFIG_FILE_NAME, Config};
 use crate::core::{EnrolmentCommand, Reply, Request};
@@ -110,8 +110,8 @@ pub fn init(common: &Common, args: &InitArgs) -> Result<(), CliError> {
     }
     print(&format!("mesh {} ({})", genesis.mesh_id(), args.name));
     print(&format!("node {}", home.secret.public().id()));
-    print("start it with `forgemesh up`; a first ticket for another node:\n");
-    print_ticket(&line, LIFETIME_MINUTES, &addresses);
+    hint::print_whole("start it with `forgemesh up`; a first ticket for another node:\n");
+    print_ticket(&line, &id.to_string(), LIFETIME_MINUTES, &addresses);
     Ok(())
 }
 
@@ -145,7 +145,7 @@ pub fn join(common: &Common, args: &JoinArgs) -> Result<(), CliError> {
     let config = Config { listen: listen.clone(), bootstrap: ticket.bootstrap.clone(), ..Config::default() };
     if !common.json {
         let (addresses, seconds) = (ticket.bootstrap.join(", "), PATIENCE.as_secs());
-        eprintln!("asking the hub at {addresses}, for {seconds} s at most");
+        say(&format!("asking the hub at {addresses}, for {seconds} s at most"));
     }
     admit(&home, &ticket, &config, key, &args.name)?;
     write_files(&home, &listen, &ticket.bootstrap, key)?;
@@ -158,7 +158,8 @@ pub fn join(common: &Common, args: &JoinArgs) -> Result<(), CliError> {
         }));
         return Ok(());
     }
-    print(&format!("joined mesh {mesh} ({name}) as node {node}\nstart it with `forgemesh up`"));
+    print(&format!("joined mesh {mesh} ({name}) as node {node}"));
+    hint::print_whole("start it with `forgemesh up`");
     Ok(())
 }
 
@@ -184,17 +185,16 @@ fn admit(
     let mut swarm = Swarm::start(network::config(&home.secret, &charters, config, key))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Thread)?;
-    let answer = runtime.block_on(async { timeout(PATIENCE, enrol(&mut swarm, &hub, &join)).await });
-    match answer {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(NotAdmitted(reason))) => Err(CliError::NotAdmitted(reason)),
-        Err(_) => {
-            let addresses = ticket.bootstrap.join(", ");
-            let failure =
-                swarm.handle().status().last_failure.map_or(String::new(), |why| format!(" ({why})"));
-            Err(CliError::HubUnreachable { addresses, failure })
+    let addresses = || ticket.bootstrap.join(", ");
+    runtime.block_on(async {
+        tokio::select! {
+            answer = enrol(&mut swarm, &hub, &join) => {
+                answer.map_err(|NotAdmitted(reason)| CliError::NotAdmitted(reason))
+            }
+            () = refusal::of_all(&ticket.bootstrap) => Err(CliError::NobodyListens(addresses())),
+            () = sleep(PATIENCE) => Err(CliError::HubUnreachable(addresses())),
         }
-    }
+    })
 }
 
 /// A data folder that belongs to no mesh yet.

@@ -14,7 +14,7 @@ use super::progress::ProgressMode;
 use super::reopen::surviving_io_errors;
 use super::source::{Found, Source};
 use super::submit::{self, SubmitArgs};
-use super::{Common, cancel, embedded, print, print_json, render, view};
+use super::{Common, cancel, embedded, hint, print, print_json, render, view};
 
 /// What to do with jobs.
 #[derive(Subcommand)]
@@ -97,7 +97,7 @@ pub fn receipt(common: &Common, command: &ReceiptCommand) -> Result<(), CliError
     if common.json {
         print_json(&json!({"job_id": view.id(), "path": path.display().to_string(), "bytes": bytes.len()}));
     } else {
-        print(&format!(
+        hint::print_whole(&format!(
             "{} ({} bytes); check it with `forgemesh verify {}`",
             path.display(),
             bytes.len(),
@@ -114,7 +114,7 @@ fn list(common: &Common) -> Result<(), CliError> {
         return Ok(());
     }
     if jobs.is_empty() {
-        print("no jobs yet; try `forgemesh run mc@1/insurance.v1`");
+        hint::print_whole("no jobs yet; try `forgemesh run mc@1/insurance.v1`");
     }
     for job in &jobs {
         let text = |key: &str| job[key].as_str().unwrap_or_default().to_owned();
@@ -160,7 +160,8 @@ fn show(common: &Common, name: &str) -> Result<(), CliError> {
         Found::Final(view) if common.json => print_json(&view.json(None)?),
         Found::Final(view) => {
             print(&format!("job {}", view.id()));
-            print(&render::text(&view, &format!("forgemesh job receipt {}", view.id().0.short())));
+            let receipt = hint::command(&format!("job receipt {}", view.id().0.short()));
+            print(&render::text(&view, &receipt));
         }
         Found::Open(record) if common.json => print_json(&view::open_job(&record)),
         Found::Open(record) => {

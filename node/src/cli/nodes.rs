@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::error::CliError;
 use super::submit::print_reasons;
-use super::{Common, home, print, print_json};
+use super::{Common, hint, home, print, print_json};
 use crate::real::control::request::Request;
 
 /// What to do with nodes.
@@ -128,7 +128,7 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
                 true => "they take their seats as soon as they follow the log; `forgemesh node ls` shows it",
                 false => "run the same command on another hub member",
             };
-            print(&format!("{} seats; {consents} of {needed} consents; {next}", value["seats"]));
+            hint::print_whole(&format!("{} seats; {consents} of {needed} consents; {next}", value["seats"]));
         }
         NodeCommand::Expel { .. } => {
             print(&format!("expelled {}", value["expelled"].as_str().unwrap_or_default()))

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::core::Progress;
+use crate::stderr;
 
 /// What to show on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -79,7 +80,7 @@ impl Display {
             if let (Some(line), Some(fields)) = (line.as_object_mut(), fields.as_object()) {
                 line.extend(fields.clone());
             }
-            eprintln!("{line}");
+            stderr::say(&line.to_string());
         }
     }
 }

@@ -5,6 +5,7 @@ use forgemesh_protocol::envelope::{BillingMode, Verify};
 use forgemesh_protocol::json::printable;
 use serde_json::Value;
 
+use super::hint;
 use super::view::JobView;
 use crate::picture::{self, Bin, Mark, Picture};
 use crate::stop;
@@ -91,11 +92,11 @@ pub fn unfinished(record: &JobRecord, runs: bool) -> String {
     lines.push(row("contract_hash", record.plan.contract.to_string()));
     if runs {
         lines.push(row("state", record.state.as_str().to_owned()));
-        lines.push(row("waits for", format!("forgemesh job why-pending {short}")));
+        lines.push(row("waits for", hint::command(&format!("job why-pending {short}"))));
     } else {
-        lines.push(row("finish it", "forgemesh job resume (or run the same file again)".to_owned()));
+        lines.push(row("finish it", format!("{} (or run the same file again)", hint::command("job resume"))));
     }
-    lines.push(row("give it up", format!("forgemesh job cancel {short}")));
+    lines.push(row("give it up", hint::command(&format!("job cancel {short}"))));
     lines.join("\n")
 }
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use forgemesh_storage::{KeyFileError, OpenError, Storage};
 
-use super::Common;
 use super::error::CliError;
 use super::home::{self, Home};
+use super::{Common, say};
 use crate::config::ConfigError;
 use crate::outage::Outage;
 use crate::real::control::ControlError;
@@ -36,7 +36,7 @@ pub fn surviving_io_errors<T>(
         match work(&home) {
             Ok(done) => return Ok((home, done)),
             Err(error) if outage(&error, Some(&home.storage)) == Some(Outage::Disk) => {
-                eprintln!("forgemesh: {error}");
+                say(&error.to_string());
                 drop(home);
                 home = open_again(common)?;
             }
@@ -79,7 +79,7 @@ pub fn living_on(
             // A thread of the last life still holds it, or another command looks at it for a moment.
             Err(error) if is_in_use(&error) && was_up.get() => {
                 if !std::mem::replace(&mut waits, true) {
-                    eprintln!("forgemesh: {error}; the node waits for it");
+                    say(&format!("{error}; the node waits for it"));
                 }
                 if pause(PAUSE) {
                     return Ok(());
@@ -96,9 +96,12 @@ pub fn living_on(
         let again = format!("the node opens its data folder again in {wait:?}");
         match outage {
             Outage::Full => {
-                eprintln!("forgemesh: the disk is full, what was accepted is kept: free some space; {again}");
+                say(&format!("the disk is full, what was accepted is kept: free some space; {again}"));
             }
-            Outage::Disk => eprintln!("forgemesh: {error}\nforgemesh: {again}"),
+            Outage::Disk => {
+                say(&error.to_string());
+                say(&again);
+            }
         }
         if pause(wait) {
             return Ok(());

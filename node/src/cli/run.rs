@@ -21,7 +21,7 @@ use super::home::{self, Home};
 use super::input::{self, JobInput};
 use super::progress::{Display, ProgressMode};
 use super::reopen::surviving_io_errors;
-use super::submit;
+use super::submit::{self, Wanted};
 use super::view::JobView;
 use super::{Common, print};
 use crate::core::{Reply, Request};
@@ -43,15 +43,17 @@ pub struct RunArgs {
 /// Runs the job, or goes on with the same job if it was interrupted.
 pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
     let (envelope, offer) = (args.input.envelope()?, args.input.offer()?);
+    let for_files = "run with --out DIR";
+    let wanted = Wanted { out: args.out, progress: args.progress, for_files };
     if let Some(client) = Client::find(common)? {
-        return submit::run_there(common, client, &envelope, offer, args.out, args.progress);
+        return submit::run_there(common, client, &envelope, offer, &wanted);
     }
     let home = home::open(common)?;
     let (job, terms) = match input::admit(&envelope, &offer) {
         Ok(admitted) => admitted,
         Err(problems) => return Err(refuse(&home.storage, &envelope, problems)),
     };
-    if let Some(folder) = &args.out {
+    if let Some(folder) = &wanted.out {
         let failed = |source| CliError::Write { path: folder.clone(), source };
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
@@ -62,7 +64,11 @@ pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
         expires_ms: 0,
     };
     let mut display = Display::new(
-        if common.json && args.progress == ProgressMode::Auto { ProgressMode::None } else { args.progress },
+        if common.json && wanted.progress == ProgressMode::Auto {
+            ProgressMode::None
+        } else {
+            wanted.progress
+        },
         job.plan().leaves(),
     );
     let mut accepted = None;
@@ -72,7 +78,7 @@ pub fn run(common: &Common, args: RunArgs) -> Result<(), CliError> {
     display.finish();
     let (home, id) = done?;
     let view = JobView::read(&home.storage, &id)?.ok_or(CliError::NoJob(id.to_string()))?;
-    submit::show(common, &view, args.out.as_deref())
+    submit::show(common, &view, &wanted)
 }
 
 /// One life of the node: until the job is in the books.

@@ -7,12 +7,12 @@ use forgemesh_protocol::envelope::ArtifactKind;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Common;
 use super::client::{Answered, Client};
 use super::error::CliError;
 use super::home::{self, Home};
 use super::lookup::{self, Which};
 use super::view::{self, JobView};
+use super::{Common, say};
 use crate::boot;
 use crate::bundle;
 use crate::job_file::JobFile;
@@ -81,7 +81,7 @@ impl Source {
         let mut open = open_jobs(home)?;
         let names: Vec<_> = open.iter().map(|job| (job.id, job.terms.ctx.job_id.clone())).collect();
         let (which, note) = lookup::which(&home.storage, &names, name)?;
-        note.iter().for_each(|note| tell(note));
+        note.iter().for_each(|note| say(note));
         match which {
             Which::Refused(value) => Ok(Found::Refused(value)),
             Which::Open(id) => {
@@ -113,11 +113,6 @@ impl Source {
     }
 }
 
-/// Says something beside the answer.
-fn tell(note: &str) {
-    eprintln!("forgemesh: {note}");
-}
-
 fn list(answered: Answered, name: &str) -> Vec<Value> {
     let Answered { mut value, .. } = answered;
     match value[name].take() {
@@ -139,7 +134,7 @@ pub fn open_jobs(home: &Home) -> Result<Vec<JobRecord>, CliError> {
 fn fetched(answered: Answered) -> Result<Found, CliError> {
     let Answered { value, attached } = answered;
     let fetched: Fetched = serde_json::from_value(value).map_err(|_| CliError::Hung)?;
-    fetched.note.iter().for_each(|note| tell(note));
+    fetched.note.iter().for_each(|note| say(note));
     let mut rest = &attached[..];
     let mut take = |length: usize| -> Result<&[u8], CliError> {
         let (head, tail) = rest.split_at_checked(length).ok_or(CliError::Hung)?;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::error::CliError;
+use super::span::span;
 use super::{Common, print, print_json};
 use crate::real::control::request::Request;
 
@@ -31,7 +32,12 @@ pub fn status(common: &Common) -> Result<(), CliError> {
     );
     row(
         "running",
-        format!("{}, process {}, version {}", span(&value["up_ms"]), value["pid"], text(&value["version"])),
+        format!(
+            "for {}, process {}, version {}",
+            span(value["up_ms"].as_u64().unwrap_or(0)),
+            value["pid"],
+            text(&value["version"])
+        ),
     );
     row(
         "work",
@@ -83,14 +89,5 @@ fn heard(ago_ms: &Value) -> String {
     match ago_ms.as_u64() {
         Some(ms) => format!("heard {} s ago", ms / 1_000),
         None => "not heard yet".to_owned(),
-    }
-}
-
-fn span(ms: &Value) -> String {
-    let seconds = ms.as_u64().unwrap_or(0) / 1_000;
-    match seconds {
-        0..120 => format!("for {seconds} s"),
-        120..7_200 => format!("for {} min", seconds / 60),
-        _ => format!("for {} h", seconds / 3_600),
     }
 }

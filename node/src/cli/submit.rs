@@ -1,6 +1,6 @@
 //! `forgemesh job submit`, `watch` and `why-pending`: jobs of a node that runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use forgemesh_protocol::id::JobId;
@@ -13,7 +13,7 @@ use super::input::JobInput;
 use super::progress::{Display, ProgressMode};
 use super::source::{Found, Source};
 use super::view::JobView;
-use super::{Common, print, print_json, render};
+use super::{Common, hint, print, print_json, render};
 use crate::bundle::RECEIPT;
 use crate::core::Progress;
 use crate::real::control::request::Request;
@@ -39,16 +39,27 @@ pub fn submit(common: &Common, args: SubmitArgs) -> Result<(), CliError> {
     let mut client = Client::require(common)?;
     let (envelope, offer) = (args.input.envelope()?, args.input.offer()?);
     if args.wait {
-        return run_there(common, client, &envelope, offer, args.out, args.progress);
+        let for_files = "submit with --wait --out DIR";
+        let wanted = Wanted { out: args.out, progress: args.progress, for_files };
+        return run_there(common, client, &envelope, offer, &wanted);
     }
     let value = hand_in(&mut client, &envelope, offer)?;
     if common.json {
         print_json(&value);
     } else {
         let id = value["job_id"].as_str().unwrap_or_default();
-        print(&format!("accepted {id}\nsee it with `forgemesh job watch {}`", &id[..id.len().min(8)]));
+        print(&format!("accepted {id}"));
+        hint::print_whole(&format!("see it with `forgemesh job watch {}`", &id[..id.len().min(8)]));
     }
     Ok(())
+}
+
+/// What the user wants to see of a job, and have of it.
+pub struct Wanted {
+    pub out: Option<PathBuf>,
+    pub progress: ProgressMode,
+    /// What to do to have the files, too.
+    pub for_files: &'static str,
 }
 
 /// Has the running node execute a job, and shows its result.
@@ -57,10 +68,9 @@ pub fn run_there(
     mut client: Client,
     envelope: &[u8],
     offer: Offer,
-    out: Option<PathBuf>,
-    progress: ProgressMode,
+    wanted: &Wanted,
 ) -> Result<(), CliError> {
-    if let Some(folder) = &out {
+    if let Some(folder) = &wanted.out {
         let failed = |source| CliError::Write { path: folder.clone(), source };
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
@@ -69,9 +79,9 @@ pub fn run_there(
     if !common.json {
         print(&format!("accepted {id}"));
     }
-    follow(common, &mut client, &id, progress)?;
+    follow(common, &mut client, &id, wanted.progress)?;
     match Source::Node(client).find(&id)? {
-        Found::Final(view) => show(common, &view, out.as_deref()),
+        Found::Final(view) => show(common, &view, wanted),
         Found::Open(record) => Err(CliError::NotFinal(record.id)),
         Found::Refused(_) => Err(CliError::NoJob(id)),
     }
@@ -120,18 +130,21 @@ fn step(event: &Value) -> Option<Progress> {
 }
 
 /// Prints a final job and writes its files.
-pub fn show(common: &Common, view: &JobView, out: Option<&Path>) -> Result<(), CliError> {
-    if let Some(folder) = out {
+pub fn show(common: &Common, view: &JobView, wanted: &Wanted) -> Result<(), CliError> {
+    if let Some(folder) = &wanted.out {
         view.write(folder)?;
     }
-    let receipt = out.map(|folder| folder.join(RECEIPT));
+    let receipt = wanted.out.as_ref().map(|folder| folder.join(RECEIPT));
     let failure = view.file.finished.failure.clone();
     if common.json && failure.is_none() {
         print_json(&view.json(receipt.as_deref())?);
     } else if failure.is_none() {
         let place = match &receipt {
             Some(path) => path.display().to_string(),
-            None => format!("forgemesh job receipt {} (or run with --out DIR)", view.id().0.short()),
+            None => {
+                let command = hint::command(&format!("job receipt {}", view.id().0.short()));
+                format!("{command} (or {})", wanted.for_files)
+            }
         };
         print(&render::text(view, &place));
     }
@@ -173,7 +186,7 @@ pub fn print_reasons(value: &Value) {
         print("  nothing keeps it: it goes on");
     }
     for reason in reasons {
-        print(&format!("  {}", reason["text"].as_str().unwrap_or_default()));
+        hint::print_whole(&format!("  {}", reason["text"].as_str().unwrap_or_default()));
     }
 }
 

@@ -31,6 +31,7 @@ use self::frame::{Answered, Asked, FRAME_BYTES, Gap, Outcome, Piece, Shape};
 use self::process::Process;
 use super::executor::Compute;
 use crate::ports::Done;
+use crate::stderr;
 
 /// Both sides must be of the same version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -216,7 +217,7 @@ impl Shared {
             if state.closed {
                 return state.waiting.clear();
             }
-            eprintln!("the worker is gone: {reason}; another is started");
+            stderr::say(&format!("the worker is gone: {reason}; another is started"));
             let waiting = std::mem::take(&mut state.waiting);
             let alone = waiting.len() == 1;
             for (_, sender) in waiting.into_values() {
@@ -299,7 +300,9 @@ impl Shared {
 /// Says in the log what the system would not take from the worker.
 fn tell(gaps: &[Gap]) {
     for gap in gaps {
-        eprintln!("the worker is not confined as it should be: {gap}; `forgemesh doctor` says more");
+        stderr::say(&format!(
+            "the worker is not confined as it should be: {gap}; `forgemesh doctor` says more"
+        ));
     }
 }
 

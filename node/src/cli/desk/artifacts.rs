@@ -92,7 +92,7 @@ impl Desk {
     ) -> Result<Value, CliError> {
         let to = to.unwrap_or(u64::MAX);
         let sent = async {
-            let mut at = from;
+            let (mut at, mut told) = (from, false);
             loop {
                 let window = at..at.saturating_add(WINDOW).min(to);
                 let length = match self.is_here(&artifact, &window)? {
@@ -100,6 +100,10 @@ impl Desk {
                     None => self.have(artifact, window.clone()).await?,
                 };
                 within(length, from)?;
+                if !told && out.event(&json!({ "length": length })).await.is_err() {
+                    return Ok(length);
+                }
+                told = true;
                 for index in pieces_of(length, &window) {
                     let first = index * limits::PIECE_BYTES as u64;
                     let part = first.max(at)..(first + limits::PIECE_BYTES as u64).min(window.end);

@@ -51,7 +51,7 @@ fn refuse_calls() -> Vec<Gap> {
         gaps.push(Gap::Rights);
     }
     if let Err(error) = super::filter::install() {
-        eprintln!("{error}");
+        crate::stderr::say(&error.to_string());
         gaps.push(Gap::Calls);
     }
     gaps

@@ -14,6 +14,7 @@ use forgemesh_kernel::backend::Isa;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::frame::{self, FIRST_BYTES, FrameError, Ready, Start};
+use crate::stderr;
 
 /// Bytes of what one worker says that reach the node's log, and of one line of it.
 const SAID_BYTES: u64 = 64 << 10;
@@ -145,7 +146,7 @@ fn listen(stderr: ChildStderr, echo: bool) -> String {
             continue;
         }
         if echo {
-            eprintln!("worker: {text}");
+            stderr::say(&format!("worker: {text}"));
         }
         last = text;
     }
