@@ -5,6 +5,7 @@
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
+use forgemesh_kernel::registry;
 use forgemesh_protocol::envelope::BillingMode;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
@@ -189,6 +190,12 @@ impl Config {
         }
     }
 
+    /// Those of `ops` that this version does not know, for people: a later one may.
+    pub fn foreign_ops(&self) -> String {
+        let foreign = self.ops.iter().filter(|op| registry::require(op).is_err());
+        foreign.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     /// Is this a time at which the node takes work?
     pub fn is_open(&self, now_ms: u64) -> bool {
         let minute = (now_ms / 60_000 % u64::from(MINUTES_A_DAY)) as u32;
@@ -200,19 +207,20 @@ impl Config {
         self.hours.is_empty() || self.hours.iter().any(within)
     }
 
-    /// The text of a new node's file.
-    pub fn template(listen: &[String], bootstrap: &[String]) -> String {
+    /// The text of a new node's file; with `threads` of that many.
+    pub fn template(listen: &[String], bootstrap: &[String], threads: Option<u16>) -> String {
         let list = |texts: &[String]| {
             let quoted: Vec<String> = texts.iter().map(|text| format!("\"{text}\"")).collect();
             format!("[{}]", quoted.join(", "))
         };
+        let threads = threads.map_or("# threads = 4".to_owned(), |threads| format!("threads = {threads}"));
         format!(
             "# Settings of this node; `forgemesh up` reads them when it starts.\n\n\
              # Where other nodes reach it. None: it reaches others, and nobody reaches it.\n\
              listen = {}\n\
              # Hub members of the mesh, to find the others by.\n\
              bootstrap = {}\n\n\
-             # threads = 4                        # threads that compute; all cores without it\n\
+             {threads:<36} # threads that compute; all cores without it\n\
              # memory_mib = 4096                  # memory of the process that computes; half the machine's without it\n\
              # ops = [\"mc@1/reserve.v1\"]          # operations that it executes; all without it\n\
              # hours_utc = [\"20:00-06:00\"]        # when it takes work; always without it\n\
@@ -302,7 +310,7 @@ mod tests {
     #[test]
     fn the_template_is_read_with_and_without_its_comments() {
         let (listen, bootstrap) = ("/ip4/0.0.0.0/tcp/4610", "/ip4/192.0.2.1/tcp/4610/p2p/12D3KooW");
-        let text = Config::template(&[listen.to_owned()], &[bootstrap.to_owned()]);
+        let text = Config::template(&[listen.to_owned()], &[bootstrap.to_owned()], None);
         let read = parse(&text).expect("it is read");
         let expected = Config {
             listen: vec![listen.to_owned()],
@@ -320,6 +328,8 @@ mod tests {
         assert_eq!((all.idle_only, all.private, all.billing.len()), (true, true, 1));
         assert_eq!(all.region.map(String::from).as_deref(), Some("eu-west"));
         assert_eq!(all.memory_mib, Some(4096));
+        let few = Config::template(&[], &[], Some(1));
+        assert_eq!(parse(&few).expect("it is read").threads, Some(1), "{few}");
     }
 
     #[test]
@@ -347,6 +357,12 @@ mod tests {
             assert!(refused(&format!("hours_utc = [\"{hours}\"]")).contains("UTC"), "{hours}");
         }
         assert!(refused(&format!("hours_utc = [{}]", "\"01:00-02:00\",".repeat(25))).contains("at most 24"));
+    }
+
+    #[test]
+    fn operations_of_another_version_are_told_apart() {
+        let config = parse("ops = [\"mc@1/reserve.v1\", \"mc@9/reserve.v9\", \"mc@1/resrve.v1\"]");
+        assert_eq!(config.expect("it is read").foreign_ops(), "mc@9/reserve.v9, mc@1/resrve.v1");
     }
 
     #[test]

@@ -57,7 +57,12 @@ fn each_thing_that_is_wrong_has_its_fix() {
     let (_, verdict, fix) = check(&node, "folder");
     assert!(verdict == "warn" && fix.starts_with("chmod 700"), "{verdict}: {fix}");
     loosen("", 0o700);
+    std::fs::write(node.home().join("config.toml"), "ops = [\"mc@9/later.v9\"]\n").expect("our file");
+    let (code, verdict, fix) = check(&node, "settings");
+    assert!((code, verdict.as_str()) == (0, "warn") && fix.contains("forgemesh op ls"), "{fix}");
     std::fs::write(node.home().join("config.toml"), "threads = 0\n").expect("our file");
+    let said = node.forgemesh(&["doctor"]).stderr;
+    assert_eq!(said, "forgemesh: 1 check failed; it names its fix\n");
     assert_eq!(check(&node, "settings").1, "fail");
     // A port that somebody else has.
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a socket");

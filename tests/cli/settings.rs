@@ -58,7 +58,17 @@ fn a_node_confined_to_other_operations_leaves_a_job_pending_and_says_why() {
     assert_eq!((&limits["capacity"], &limits["threads"], &limits["ops"]), (&json!(2), &json!(2), &json!([])));
     let watched = node.ok(&["job", "watch", id, "--json"]).json();
     assert_eq!(watched["state"], json!("finalized"));
-    node.forgemesh(&["job", "why-pending", id, "--json"]).error(1, "already_final");
+    let error = node.forgemesh(&["job", "why-pending", id, "--json"]).error(1, "already_final");
+    let message = error["message"].as_str().expect("a text");
+    assert!(
+        ["finalized", "job result", "job receipt"].iter().all(|word| message.contains(word)),
+        "{message}"
+    );
+    // Threads that the operator has taken away are not counted.
+    node.ok(&["node", "limits", "--compute", "1"]);
+    let found = node.ok(&["doctor"]).text();
+    assert!(found.contains("threads      1 of "), "{found}");
+    node.forgemesh(&["node", "limits", "--op", "mc@9/later.v9", "--json"]).error(2, "refused");
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn run(common: &Common, dir: &Path, count: u8, hub: u8) -> Result<(), CliError> 
         return Err(CliError::Runs { folder: folder.clone() });
     }
     if !folders.iter().all(|folder| folder.join(CONFIG_FILE_NAME).exists()) {
-        found(common, &folders, usize::from(hub))?;
+        found(common, &folders, usize::from(hub), share(common, count))?;
     }
     let mut nodes = Vec::new();
     let at_once = home::threads(common);
@@ -120,7 +120,7 @@ fn run(common: &Common, dir: &Path, count: u8, hub: u8) -> Result<(), CliError> 
 }
 
 /// Makes a mesh of which the first nodes are the hub, and all the data folders.
-fn found(common: &Common, folders: &[PathBuf], hub: usize) -> Result<(), CliError> {
+fn found(common: &Common, folders: &[PathBuf], hub: usize, threads: u16) -> Result<(), CliError> {
     let open =
         |folder: &PathBuf| home::open(&Common { home: Some(folder.clone()), node: None, ..common.clone() });
     let homes = folders.iter().map(open).collect::<Result<Vec<Home>, _>>()?;
@@ -144,8 +144,9 @@ fn found(common: &Common, folders: &[PathBuf], hub: usize) -> Result<(), CliErro
         let others = addresses.iter().enumerate().filter(|(j, _)| *j != i);
         let bootstrap: Vec<String> = others.flat_map(|(_, addresses)| addresses.clone()).collect();
         let path = home.folder.join(CONFIG_FILE_NAME);
-        std::fs::write(&path, Config::template(std::slice::from_ref(listen), &bootstrap))
-            .map_err(|source| CliError::Write { path, source })?;
+        // For whoever starts one of them by hand, too.
+        let settings = Config::template(std::slice::from_ref(listen), &bootstrap, Some(threads));
+        std::fs::write(&path, settings).map_err(|source| CliError::Write { path, source })?;
         match beacons.get(i) {
             Some(beacon) => place(home, &genesis, beacon.checkpoint_bytes())?,
             None => home.enter(&genesis, None)?,
@@ -161,15 +162,18 @@ fn place(home: &Home, genesis: &Genesis, beacon: Vec<u8>) -> Result<(), CliError
     Ok(home.storage.commit(&batch)?)
 }
 
+/// How many threads each of so many nodes has: they share the cores.
+fn share(common: &Common, count: u8) -> u16 {
+    u16::try_from(home::threads(common) / usize::from(count)).unwrap_or(u16::MAX).clamp(1, 1024)
+}
+
 /// Starts the node of a folder; its log is beside it.
 fn start(common: &Common, folder: &Path, count: u8) -> Result<Node, CliError> {
     let path = folder.join(up::LOG_FILE_NAME);
     let log = File::create(&path).map_err(|source| CliError::Write { path, source })?;
     let program = std::env::current_exe().map_err(CliError::Thread)?;
-    // The cores are shared by all of them.
-    let share = (home::threads(common) / usize::from(count)).max(1);
     let mut command = Command::new(program);
-    command.arg("--home").arg(folder).arg("--threads").arg(share.to_string()).arg("up");
+    command.arg("--home").arg(folder).arg("--threads").arg(share(common, count).to_string()).arg("up");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     // Ctrl-C reaches this process alone; it stops the others in order.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);

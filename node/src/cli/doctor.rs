@@ -71,7 +71,7 @@ pub fn doctor(common: &Common) -> Result<(), CliError> {
     let mut checks = vec![data_folder(&folder), key(&folder), network_key(&folder)];
     let config = Config::read(&folder);
     checks.push(match &config {
-        Ok(Some(_)) => Check::pass("settings", "config.toml is read"),
+        Ok(Some(config)) => settings(config),
         Ok(None) => {
             Check::new("settings", Verdict::Warn, "no config.toml", "`forgemesh init` or `forgemesh join`")
         }
@@ -85,7 +85,7 @@ pub fn doctor(common: &Common) -> Result<(), CliError> {
     checks.push(hub(common, &config, &status));
     checks.push(hello(&status));
     checks.push(instructions());
-    checks.push(threads(common, &config));
+    checks.push(threads(common, &config, &status));
     if config.idle_only {
         checks.push(processors());
     }
@@ -113,6 +113,22 @@ fn report(common: &Common, checks: &[Check]) -> Result<(), CliError> {
     }
     let failed = checks.iter().filter(|check| check.verdict == Verdict::Fail).count();
     if failed > 0 { Err(CliError::Unwell { failed, json: common.json }) } else { Ok(()) }
+}
+
+fn settings(config: &Config) -> Check {
+    const NAME: &str = "settings";
+    match config.foreign_ops() {
+        ops if ops.is_empty() => Check::pass(NAME, "config.toml is read"),
+        ops => {
+            let found = format!("ops in config.toml names what this version does not execute: {ops}");
+            Check::new(
+                NAME,
+                Verdict::Warn,
+                found,
+                "see `forgemesh op ls`; mend that line, or install a newer version",
+            )
+        }
+    }
 }
 
 fn data_folder(folder: &Path) -> Check {
@@ -305,10 +321,12 @@ fn instructions() -> Check {
     }
 }
 
-fn threads(common: &Common, config: &Config) -> Check {
+fn threads(common: &Common, config: &Config, status: &Option<Value>) -> Check {
     const NAME: &str = "threads";
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let wanted = common.threads.or(config.threads).map_or(cores, usize::from);
+    // A node that runs knows what it was started with, and what its operator has said since.
+    let used = status.as_ref().and_then(|status| usize::try_from(status["capacity"].as_u64()?).ok());
+    let wanted = used.or(common.threads.or(config.threads).map(usize::from)).unwrap_or(cores);
     if wanted > cores {
         let found = format!("{wanted} on {cores} cores");
         return Check::new(NAME, Verdict::Warn, found, format!("threads = {cores} in config.toml"));

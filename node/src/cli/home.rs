@@ -11,8 +11,8 @@ use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_storage::{Batch, DATABASE_FILE_NAME, KeyFile, MetaKey, Storage};
 
-use super::Common;
 use super::error::CliError;
+use super::{Common, say};
 use crate::config::Config;
 use crate::real::executor::ThreadPool;
 use crate::real::worker::{Launch, Worker, memory};
@@ -103,6 +103,11 @@ pub fn launch(common: &Common, config: &Config) -> Result<Launch, CliError> {
 
 /// The executor of a node on this data folder, with its worker.
 pub fn executor(common: &Common, home: &Home, config: &Config) -> Result<ThreadPool, CliError> {
+    let foreign = config.foreign_ops();
+    if !foreign.is_empty() {
+        let text = "ops in config.toml names what this version does not execute";
+        say(&format!("{text}: {foreign}; `forgemesh op ls` lists what it does"));
+    }
     let launch = launch(common, config)?;
     let (threads, isa) = (launch.threads, launch.isa);
     let worker = Worker::start(launch).map_err(CliError::Thread)?;

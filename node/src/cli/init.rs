@@ -227,7 +227,7 @@ fn write_files(
         network::write_key(&home.folder, &key)?;
     }
     let path = home.folder.join(CONFIG_FILE_NAME);
-    std::fs::write(&path, Config::template(listen, bootstrap))
+    std::fs::write(&path, Config::template(listen, bootstrap, None))
         .map_err(|source| CliError::Write { path, source })
 }
 

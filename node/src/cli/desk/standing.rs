@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use forgemesh_kernel::registry;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::op::Op;
 use serde_json::{Value, json};
@@ -161,8 +162,12 @@ impl Desk {
         threads: Option<u16>,
         ops: Option<Vec<String>>,
     ) -> Result<Answer, CliError> {
-        let read =
-            |op: &String| op.parse::<Op>().map_err(|error| CliError::Usage(format!("\"{op}\": {error}")));
+        let read = |text: &String| {
+            let op = text.parse::<Op>().map_err(|error| CliError::Usage(format!("\"{text}\": {error}")))?;
+            // A later version is started anew, with a file that may name what it knows.
+            registry::require(&op).map_err(|problems| CliError::Refused { problems, record: None })?;
+            Ok::<_, CliError>(op)
+        };
         let ops: Option<Vec<Op>> = ops.map(|ops| ops.iter().map(read).collect()).transpose()?;
         {
             let mut operator = self.operator();
