@@ -177,7 +177,7 @@ struct Finding(ProgressBar);
 impl Finding {
     fn new() -> Finding {
         let shown = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg:14} {bytes}") {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             shown.set_style(style);
         }
         shown.set_message("looking for it");
