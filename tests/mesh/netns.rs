@@ -6,12 +6,14 @@
 //! the machine itself: all that is changed lies within the namespaces.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// What is needed, and in which package it comes.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 6] = [
     ("ip", "iproute2"),
+    ("ss", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
@@ -19,6 +21,10 @@ const TOOLS: [(&str, &str); 5] = [
 ];
 /// Where the hosts of the internet are: a network of documentation (RFC 5737), four addresses to each line.
 const PUBLIC: &str = "198.51.100";
+/// Likewise of IPv6 (RFC 3849): a network to each line.
+const PUBLIC_6: &str = "2001:db8:0";
+/// What is there where the kernel has IPv6.
+const IPV6: &str = "/proc/sys/net/ipv6/conf/all";
 /// Where the hosts behind every NAT are: all of them use the same addresses, as at home.
 const BEHIND: &str = "192.168.1";
 /// A namespace's own end of its line.
@@ -83,6 +89,12 @@ impl Place {
 
     fn forward(&self) {
         self.feed("tee /proc/sys/net/ipv4/ip_forward", "1");
+    }
+
+    /// Gives this end of a line an address of IPv6, used at once though nobody has looked whether another has it.
+    fn add_ipv6(&self, line: &str, address: &str) {
+        self.feed(&format!("tee {IPV6}/disable_ipv6"), "0");
+        self.run(&format!("ip address add {address}/64 dev {line} nodad"));
     }
 }
 
@@ -154,6 +166,15 @@ pub struct Host {
     address: String,
 }
 
+/// What a NAT makes of a port behind it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    /// The same port, whoever is talked to: two such NATs can be talked through by who dials at the same moment.
+    Kept,
+    /// Another one for each connection.
+    Drawn,
+}
+
 impl Internet {
     /// A router without lines. None, after saying so, where this user may not make namespaces; what is missing on a
     /// machine where it may is a failure.
@@ -185,17 +206,44 @@ impl Internet {
         Host { place, nat: None, line, address }
     }
 
+    /// Gives a machine without a NAT an address of IPv6 too, and says it; none where the kernel has no IPv6.
+    pub fn add_ipv6(&self, host: &Host) -> Option<String> {
+        if !Path::new(IPV6).exists() {
+            return None;
+        }
+        let network = format!("{PUBLIC_6}:{}:", host.line.trim_start_matches("line"));
+        let (here, there) = (format!("{network}:1"), format!("{network}:2"));
+        self.router.add_ipv6(&host.line, &here);
+        self.router.feed(&format!("tee {IPV6}/forwarding"), "1");
+        host.place.add_ipv6(LINE, &there);
+        host.place.run(&format!("ip -6 route add default via {here}"));
+        Some(there)
+    }
+
     /// A machine that others see as its NAT, which lets in only what answers.
     pub fn host_behind_nat(&mut self) -> Host {
+        self.behind(Ports::Kept)
+    }
+
+    /// One behind a NAT through which nobody can be dialled, however cleverly.
+    pub fn host_behind_hard_nat(&mut self) -> Host {
+        self.behind(Ports::Drawn)
+    }
+
+    fn behind(&mut self, ports: Ports) -> Host {
         let (place, nat) = (place(), place());
         let (line, address) = self.attach(&nat);
         nat.forward();
         nat.connect("home", &format!("{BEHIND}.1"), &place, &format!("{BEHIND}.2"));
+        let how = if ports == Ports::Kept { "" } else { "fully-random" };
+        // What comes unasked is dropped without a word, as RFC 5382 wants it: a refusal would end what the other side of a
+        // hole is about to open.
+        let only_answers = format!("iifname {LINE} ct state established,related accept\niifname {LINE} drop");
         nat.filter(&format!(
             "table ip nat {{\n\
-             chain out {{\ntype nat hook postrouting priority srcnat;\noifname {LINE} masquerade\n}}\n\
-             chain through {{\ntype filter hook forward priority filter;\n\
-             iifname {LINE} ct state established,related accept\niifname {LINE} drop\n}}\n}}\n"
+             chain out {{\ntype nat hook postrouting priority srcnat;\noifname {LINE} masquerade {how}\n}}\n\
+             chain in {{\ntype filter hook input priority filter;\n{only_answers}\n}}\n\
+             chain through {{\ntype filter hook forward priority filter;\n{only_answers}\n}}\n}}\n"
         ));
         Host { place, nat: Some(nat), line, address }
     }

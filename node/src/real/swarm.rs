@@ -19,6 +19,7 @@ mod handle;
 mod identity;
 mod lane;
 mod listeners;
+mod misleading;
 mod outboxes;
 mod peers;
 mod providers;
@@ -227,6 +228,8 @@ fn set_up(config: &Config, checked: config::Checked, ends: Ends) -> Result<Event
     let keypair = identity::keypair(&config.secret);
     let own = keypair.public().to_peer_id();
     let (transport, circuits) = transport::build(config, &keypair)?;
+    let misleading = misleading::Misleading::default();
+    let transport = misleading.avoided_by(transport);
     let mut peers = peers::Peers::new(own);
     config.known.iter().filter_map(identity::peer_of).for_each(|peer| peers.keep(peer, None));
     checked.bootstrap.iter().for_each(|(peer, address)| peers.keep(*peer, Some(address.clone())));
@@ -241,5 +244,5 @@ fn set_up(config: &Config, checked: config::Checked, ends: Ends) -> Result<Event
         .with_dial_concurrency_factor(ATTEMPTS);
     let mut swarm = libp2p::Swarm::new(transport, protocols, own, settings);
     checked.external.into_iter().for_each(|address| swarm.add_external_address(address));
-    EventLoop::new(config, checked.listen, swarm, peers, ends)
+    EventLoop::new(config, checked.listen, swarm, (peers, misleading), ends)
 }

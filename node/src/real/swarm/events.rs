@@ -13,7 +13,7 @@ use libp2p::core::ConnectedPoint;
 use libp2p::futures::StreamExt;
 use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, autonat, identify, kad, mdns, ping};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -29,6 +29,7 @@ use super::gossip::{self, Hearing};
 use super::handle::{Link, Route, Status};
 use super::lane::Parcel;
 use super::listeners::Listeners;
+use super::misleading::Misleading;
 use super::outboxes::Outboxes;
 use super::peers::Peers;
 use super::providers::{Hint, Providers};
@@ -81,6 +82,7 @@ pub(super) struct EventLoop {
     is_private: bool,
     is_relay: bool,
     peers: Peers,
+    misleading: Misleading,
     conduct: Conduct,
     directory: Directory,
     providers: Providers,
@@ -97,7 +99,7 @@ impl EventLoop {
         config: &Config,
         listen: Vec<Multiaddr>,
         mut swarm: libp2p::Swarm<Protocols>,
-        peers: Peers,
+        (peers, misleading): (Peers, Misleading),
         ends: Ends,
     ) -> Result<Self, SwarmError> {
         let counters = ends.inbox.counters.clone();
@@ -114,6 +116,7 @@ impl EventLoop {
             is_private: config.pre_shared_key.is_some(),
             is_relay: config.relay,
             peers,
+            misleading,
             conduct: Conduct::new(config.limits),
             directory: Directory::new(config.secret.public().id()),
             providers: Providers::default(),
@@ -252,6 +255,9 @@ impl EventLoop {
             SwarmEvent::Dialing { .. } => drop(self.counters.dials.fetch_add(1, Ordering::Relaxed)),
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
                 self.dial_failed(peer_id, &error.to_string());
+                if let DialError::WrongPeerId { address, .. } = error {
+                    self.misleading.note(address, Instant::now());
+                }
                 if let Some(node) = peer_id.as_ref().and_then(identity::node_of)
                     && !self.is_connected(&node)
                     && self.outboxes.awaited().contains(&node)
