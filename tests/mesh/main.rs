@@ -13,6 +13,7 @@ mod flood;
 mod holes;
 mod lines;
 mod netns;
+mod outsiders;
 mod pair;
 mod promotion;
 mod quorum;
