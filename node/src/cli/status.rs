@@ -78,7 +78,11 @@ pub fn status(common: &Common) -> Result<(), CliError> {
             1 => "1 peer".to_owned(),
             peers => format!("{peers} peers"),
         };
-        row("network", format!("{peers} connected, {reachable}"));
+        let relayed = match network["relayed"].as_u64().unwrap_or(0) {
+            0 => String::new(),
+            relayed => format!(", {relayed} of them through a relay alone"),
+        };
+        row("network", format!("{peers} connected{relayed}, {reachable}"));
     } else {
         row("network", "none: the node is alone".to_owned());
     }

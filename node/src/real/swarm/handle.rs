@@ -42,6 +42,13 @@ pub struct PeerStatus {
     pub is_kept: bool,
 }
 
+impl PeerStatus {
+    /// Whether it is reached through relays alone.
+    pub fn is_relayed(&self) -> bool {
+        self.links.iter().all(|link| link.route == Route::Relayed)
+    }
+}
+
 /// The network as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -78,6 +85,11 @@ impl Status {
             last_fault: None,
             counts: Counts::default(),
         }
+    }
+
+    /// The number of connected nodes that are reached through relays alone.
+    pub fn relayed(&self) -> usize {
+        self.peers.values().filter(|peer| peer.is_relayed()).count()
     }
 }
 
