@@ -47,7 +47,7 @@ pub struct Admitted {
     /// Log time, and the index of the entry.
     pub at_ms: u64,
     pub index: u64,
-    /// The invitation that it used.
+    /// The invitation that it used; none, all zero, of a founder that was dismissed.
     pub invitation: Hash,
 }
 
@@ -197,6 +197,13 @@ impl Enrolment {
             self.nodes.insert(node, Admitted { key, name, at_ms: now_ms, index, invitation });
         }
         Ok(Change::Admitted(node))
+    }
+
+    /// A key that the hub has dismissed stays in the mesh, as any node that was admitted, until it is expelled.
+    pub(crate) fn keep(&mut self, key: PublicKey, now_ms: u64, index: u64) {
+        let (name, invitation) = ("once of the hub".to_owned(), Hash::ZERO);
+        let new = Admitted { key, name, at_ms: now_ms, index, invitation };
+        self.nodes.entry(key.id()).or_insert(new);
     }
 
     /// Removes a node. Its ticket stays used.

@@ -320,7 +320,7 @@ impl Hub {
             }
             Command::Expel { expulsion } => self.enrolment(|e, charters, _| e.expel(expulsion, charters)),
             Command::Consent { charter } => self.consent(charter),
-            Command::Seat { charter, seated } => self.seat(charter, seated),
+            Command::Seat { charter, seated } => self.seat(charter, seated, entry.index),
         }
     }
 

@@ -56,7 +56,12 @@ impl Hub {
         Ok(Applied::event(Event::Consented { count: count as u64 }))
     }
 
-    pub(super) fn seat(&mut self, charter: &Hash, seated: &[NodeId]) -> Result<Applied, Rejected> {
+    pub(super) fn seat(
+        &mut self,
+        charter: &Hash,
+        seated: &[NodeId],
+        index: u64,
+    ) -> Result<Applied, Rejected> {
         let current = self.charters.current();
         let amendment = match self.agreed() {
             _ if current.digest() == *charter => None,
@@ -71,7 +76,14 @@ impl Hub {
             return Err(SeatRefused::Same.into());
         }
         if let Some(amendment) = amendment {
+            let before = current.admitted.clone();
             self.charters.amend(amendment.clone()).map_err(SeatRefused::Charter)?;
+            let dismissed =
+                before.iter().filter(|member| self.charters.current().member(&member.key).is_none());
+            let (enrolment, now_ms) = (&mut self.state.enrolment, self.state.now_ms);
+            if !self.charters.genesis().parameters.open {
+                dismissed.for_each(|member| enrolment.keep(member.key, now_ms, index));
+            }
             self.state.seating.amendments.push(amendment);
             self.state.consents.clear();
         }

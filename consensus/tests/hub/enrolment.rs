@@ -5,11 +5,12 @@ use forgemesh_consensus::command::Command;
 use forgemesh_consensus::enrolment::{Change, EnrolmentRefused};
 use forgemesh_consensus::machine::{Event, Hub, Rejected};
 use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::charter::Charter;
 use forgemesh_protocol::enrolment::{Expulsion, Invitation, Join, Withdrawal, secret_digest};
 use forgemesh_protocol::genesis::Parameters;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{MeshId, NodeId};
-use forgemesh_protocol::keys::{KeyError, SecretKey, Signed};
+use forgemesh_protocol::keys::{KeyError, SecretKey, Signable, Signed};
 use forgemesh_protocol::limits;
 
 use super::bench::{Bench, mix};
@@ -60,6 +61,37 @@ fn refused(bench: &mut Bench, command: Command) -> EnrolmentRefused {
         Rejected::Enrolment(reason) => reason,
         other => panic!("refused as an enrolment, not {other:?}"),
     }
+}
+
+/// A founder that the hub dismisses goes on as a node like any other: it is not a stranger all at once, and may be expelled.
+#[test]
+fn who_is_dismissed_stays_until_it_is_expelled() {
+    let mut bench = Bench::with(2, Parameters { open: false, ..Parameters::default() });
+    let keys = bench.members.clone();
+    let current = bench.hub.charters().current().clone();
+    let charter = Charter {
+        version: 1,
+        previous: current.digest(),
+        seats: 1,
+        admitted: vec![current.admitted[0].clone()],
+    };
+    let consents = keys.iter().map(|by| Signed::new(charter.clone(), bench.hub.mesh(), by));
+    for charter in consents.collect::<Vec<_>>() {
+        bench.accept(Command::Consent { charter });
+    }
+    let (stays, leaves) = (keys[0].public().id(), keys[1].public().id());
+    assert!(bench.hub.state().enrolment.nodes.is_empty());
+    bench.accept(Command::Seat { charter: charter.digest(), seated: vec![stays] });
+    assert!(bench.hub.charters().current().node(&leaves).is_none() && bench.hub.admits(&leaves));
+    assert_eq!(
+        bench.hub.state().enrolment.nodes.keys().collect::<Vec<_>>(),
+        [&leaves],
+        "the other is of the hub"
+    );
+    let admitted = bench.hub.state().enrolment.nodes[&leaves].index;
+    let expulsion = Signed::new(Expulsion { node: leaves, admitted }, bench.hub.mesh(), &keys[0]);
+    bench.accept(Command::Expel { expulsion });
+    assert!(!bench.hub.admits(&leaves));
 }
 
 #[test]
