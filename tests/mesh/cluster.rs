@@ -63,6 +63,21 @@ impl Cluster {
         assert!(process.wait().expect("it ends").success());
     }
 
+    /// From the next start on every node begins with one address alone, that of the first one.
+    pub fn know_only_the_first(&self) {
+        let path = |node: usize| self.folder(node).join("config.toml");
+        let read = |node: usize| -> toml::Table {
+            std::fs::read_to_string(path(node)).expect("it was written").parse().expect("TOML")
+        };
+        let first = read(self.count)["bootstrap"][0].clone();
+        for node in 1..=self.count {
+            let mut config = read(node);
+            let known = if node == 1 { Vec::new() } else { vec![first.clone()] };
+            config.insert("bootstrap".to_owned(), known.into());
+            std::fs::write(path(node), config.to_string()).expect("its own");
+        }
+    }
+
     /// A node's data folder.
     pub fn folder(&self, node: usize) -> PathBuf {
         self.dir().join(format!("n{node}"))
