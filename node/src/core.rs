@@ -32,6 +32,7 @@ mod roster;
 mod scheduler;
 mod seating;
 pub mod status;
+mod vouching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -97,6 +98,8 @@ pub enum Output {
     Provide(Vec<forgemesh_protocol::hash::Hash>),
     /// Look there for an artifact.
     Seek(forgemesh_protocol::hash::Hash),
+    /// Tell the network that a connected node belongs to the mesh, or does not.
+    Vouch { node: NodeId, belongs: bool },
     /// Tell observers that others sit in the hub; `told`: another node said so, not this one's own log.
     Seated { charters: Arc<Charters>, seating: Seating, told: bool },
     /// End: this node cannot follow the hub's log any further.
@@ -143,6 +146,7 @@ pub struct Core {
     archive: archive::ArchiveRole,
     relay: relay::RelayRole,
     reads: reads::ReadsRole,
+    vouching: vouching::VouchingRole,
     artifacts: artifacts::ArtifactsRole,
     tokens: Tokens,
 }
@@ -265,6 +269,7 @@ impl Core {
             agent: agent::AgentRole::new(head, recovered.outbox, capacity, backend),
             hub: recovered.hub.map(|(hub, found)| hub::HubRole::new(hub, found, node)),
             archive: archive::ArchiveRole::new(recovered.charters.clone(), recovered.ledger, known),
+            vouching: vouching::VouchingRole::new(&recovered.charters),
             seating: seating::SeatingRole::new(recovered.charters, recovered.seating, recovered.candidacy),
             leader: Leader::default(),
             reach: Reach::default(),
@@ -283,7 +288,7 @@ impl Core {
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let (mut inbox, mut replies) = (VecDeque::new(), VecDeque::new());
         let Core { identity, seating, leader, reach, hub, agent, checker, gateway, .. } = self;
-        let Core { keeper, archive, relay, reads, artifacts, tokens, .. } = self;
+        let Core { keeper, archive, relay, reads, vouching, artifacts, tokens, .. } = self;
         let (node, now_led) = (identity.node, leader.node);
         let (inbox, replies, finished) = (&mut inbox, &mut replies, &mut Vec::new());
         let mut back = None;
@@ -321,6 +326,7 @@ impl Core {
                 queues.extend(relay.queues());
                 queues.extend(reads.queues());
                 queues.extend(artifacts.queues());
+                queues.extend(vouching.queues());
                 queues.push(Queue::new("node: batches being stored", cx.tokens.stores.len() as u64, STORES));
                 cx.out.push(Output::Reply { token, reply: Reply::Queues(queues) });
             }
@@ -380,7 +386,17 @@ impl Core {
             Input::Message { from, message: Message::Seating(told) } => {
                 reseated = seating.told(&mut cx, &from, *told);
             }
+            Input::Message { from, message: Message::Belongs { node } } => {
+                let hub = hub.as_ref().filter(|hub| cx.sits() && hub.machine().admits(&from));
+                hub.into_iter().for_each(|hub| vouching.asked(&mut cx, hub, from, node));
+            }
+            Input::Message { from, message: Message::Belonging { node, belongs } } => {
+                if cx.members.contains(&from) {
+                    vouching.answered(&mut cx, node, belongs);
+                }
+            }
             Input::Message { from, message: Message::Led { term, books } } if cx.members.contains(&from) => {
+                vouching.heard_leader();
                 archive.told(books);
                 seating.heard_leader(now.up_ms);
                 if leader.follow(term, Some(from)) {
@@ -400,6 +416,8 @@ impl Core {
                     archive.arrived(&mut cx, &file);
                 }
             }
+            Input::Message { from, message: Message::Outline { .. } | Message::Piece { .. } }
+                if !vouching.serves(&from) => {}
             Input::Message { from, message } => {
                 let known = match &message {
                     Message::Hello(hello) => Some(hello.seating),
@@ -419,6 +437,7 @@ impl Core {
             }
             Input::Reseated { done } => hub.iter_mut().for_each(|hub| hub.reseated(&mut cx, done)),
             Input::Committed(entries) => {
+                vouching.committed(&entries);
                 let mut hub = hub.iter_mut();
                 followed = hub.try_for_each(|hub| hub.committed(&mut cx, &entries));
             }
@@ -462,7 +481,9 @@ impl Core {
                 agent.disk_low(low && cx.leader != Some(node));
                 hub.iter_mut().for_each(|hub| hub.disk_low(low));
             }
-            Input::Met { .. } | Input::Parted { .. } | Input::Tick => {}
+            Input::Met { node } => vouching.met(node),
+            Input::Parted { node } => vouching.parted(&node),
+            Input::Tick => {}
         }
         if let Err(halted) = followed {
             return cx.out.push(Output::Halt(halted));
@@ -493,6 +514,9 @@ impl Core {
             }
             agent.advance(&mut cx);
             checker.advance(&mut cx);
+            if vouching.is_out() {
+                gateway.turned_away(&mut cx);
+            }
             gateway.advance(&mut cx);
             keeper.advance(&mut cx);
             archive.advance(&mut cx);
@@ -503,6 +527,7 @@ impl Core {
                 hub.advance(&mut cx);
             }
             reads.advance(&mut cx, hub.as_ref(), archive);
+            vouching.advance(&mut cx, hub.as_ref());
             if cx.inbox.is_empty() && cx.replies.is_empty() && cx.finished.is_empty() {
                 break;
             }
@@ -521,6 +546,7 @@ impl Core {
             .min(self.relay.next_deadline(now))
             .min(self.reads.next_deadline(now))
             .min(self.artifacts.next_deadline(now))
+            .min(self.vouching.next_deadline(now))
             .min(self.seating.next_deadline(now.up_ms))
     }
 

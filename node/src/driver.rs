@@ -354,6 +354,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             Output::Announce(message) => self.mesh.announce(message),
             Output::Provide(artifacts) => self.mesh.provide(artifacts),
             Output::Seek(artifact) => self.mesh.seek(artifact),
+            Output::Vouch { node, belongs } => self.mesh.vouch(node, belongs),
             Output::Seated { charters, seating, .. } => {
                 self.seating.send_replace(Arc::new(Seated { charters, seating }));
             }

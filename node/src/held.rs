@@ -96,7 +96,7 @@ impl Held {
 fn leaves(output: &Output) -> bool {
     match output {
         Output::Reply { .. } | Output::Send { .. } | Output::Announce(_) | Output::Provide(_) => true,
-        Output::Progress(_) | Output::Asked(_) | Output::Seated { .. } => true,
+        Output::Progress(_) | Output::Asked(_) | Output::Seated { .. } | Output::Vouch { .. } => true,
         Output::Seek(_) | Output::Propose(_) | Output::Confirm { .. } | Output::Snapshot { .. } => false,
         Output::Store { .. } | Output::Work { .. } | Output::Reseat { .. } | Output::Halt(_) => false,
     }

@@ -39,6 +39,11 @@ pub trait Mesh {
     fn send(&mut self, to: NodeId, message: Message);
     /// Tells all nodes of the mesh; some may not hear it. The message is short.
     fn announce(&mut self, message: Message);
+    /// Says whether a connected node belongs to the mesh, where not everybody may; a mesh that lets nobody else connect does
+    /// nothing.
+    fn vouch(&mut self, node: NodeId, belongs: bool) {
+        let _ = (node, belongs);
+    }
     /// What comes next, and from whom.
     fn next(&mut self) -> impl Future<Output = (NodeId, Brought)>;
     /// Says that this node has these artifacts, where others look for them; a mesh without such a place does nothing.

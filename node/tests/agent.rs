@@ -125,6 +125,7 @@ impl Rig {
                     | Output::Asked(_)
                     | Output::Provide(_)
                     | Output::Seek(_)
+                    | Output::Vouch { .. }
                     | Output::Propose(_)
                     | Output::Snapshot { .. }
                     | Output::Reseat { .. }

@@ -12,5 +12,6 @@ mod quorum {
     mod reads;
     mod seats;
     mod unfit;
+    mod vouching;
     mod work;
 }

@@ -355,7 +355,9 @@ pub const SMALL_MESSAGE_BYTES: usize = 64 << 10;
 pub const MESH_COMMANDS: usize = 4_096;
 /// Messages from others that the node has not taken yet; further ones are lost.
 pub const MESH_INBOX: usize = 4_096;
-/// How many of them may be one peer's; then nothing more is read from it.
+/// Nodes that came or went of which the node has not heard yet; further ones it finds out otherwise.
+pub const MESH_PRESENCE: usize = 1_024;
+/// How many messages may be one peer's; then nothing more is read from it.
 pub const MESH_INBOX_PER_PEER: usize = 256;
 /// Bytes of all large messages that are being received or were not taken yet.
 pub const MESH_INBOX_BYTES: usize = 2 * MESSAGE_BYTES;
@@ -411,6 +413,12 @@ pub const REFRESH_MS: u64 = 300_000;
 pub const GOSSIP_BYTES: usize = 1 << 10;
 /// Bytes of a frame of announcements, and of lists of those that others may lack.
 pub const GOSSIP_FRAME_BYTES: usize = 64 << 10;
+/// How often a node asks the hub whether a node that it is connected with still belongs to the mesh, and how often where it
+/// does not belong.
+pub const VOUCH_MS: u64 = 60_000;
+pub const VOUCH_AGAIN_MS: u64 = 5_000;
+/// A connected node that does not belong is disconnected after so long; until then it may show a ticket.
+pub const STRANGER_MS: u64 = 10_000;
 /// Announcements of one author that are passed on in a second; further ones are lost.
 pub const GOSSIP_PER_S: u32 = 64;
 /// And that are taken from one neighbour in a second, whoever their authors are.

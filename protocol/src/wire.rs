@@ -227,6 +227,15 @@ pub enum Message {
         artifact: Hash,
         sources: Vec<NodeId>,
     },
+    /// Node to leader: I am connected with this node; does it belong to the mesh?
+    Belongs {
+        node: NodeId,
+    },
+    /// The answer; and, unasked, to a node that does not.
+    Belonging {
+        node: NodeId,
+        belongs: bool,
+    },
 }
 
 impl Message {

@@ -251,6 +251,8 @@ fn lines() -> Vec<String> {
         message("keep", Message::Keep { artifact, sources: vec![agent] }),
         plain("genesis_replication", &copied, copied.mesh_id().0),
         message("deliver", Message::Deliver(Box::new(delivery))),
+        message("belongs", Message::Belongs { node: agent }),
+        message("belonging", Message::Belonging { node: agent, belongs: false }),
     ]
 }
 

@@ -163,6 +163,8 @@ fn messages() -> Vec<Message> {
         Message::Keeping { after: Some(Hash([9; 32])) },
         Message::Kept(Box::new(page)),
         Message::Keep { artifact: Hash([9; 32]), sources: vec![NodeId(Hash([2; 32])); 3] },
+        Message::Belongs { node: NodeId(Hash([2; 32])) },
+        Message::Belonging { node: NodeId(Hash([2; 32])), belongs: true },
         Message::Seating(Box::new(seating())),
         Message::Consent(Box::new(signed("charter"))),
         Message::Raft { bytes: Bytes(vec![1; 600]) },

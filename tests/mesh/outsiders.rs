@@ -9,10 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use forgemesh_kernel::job::Job;
-use forgemesh_node::ports::Mesh;
+use forgemesh_node::ports::{Brought, Mesh};
 use forgemesh_node::real::swarm::{Config, Swarm, node_at};
 use forgemesh_protocol::canon::{self, Bytes};
 use forgemesh_protocol::enrolment::Invitation;
+use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::keys::{SecretKey, Signed};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::submission::{Offer, Submission};
@@ -180,6 +181,15 @@ impl Outsider {
         assert_eq!(network["peers"], json!(0), "{network}");
         assert_ne!(network["last_failure"], json!(null), "it has not tried: {network}");
         self.ends_untold();
+    }
+
+    /// It was told that it does not belong, and has learnt of no job.
+    fn ends_turned_away(self) {
+        let refused = Ended::of(self.submits.wait_with_output().expect("a child of ours"));
+        let error = refused.error(1, "rejected");
+        assert!(text(&error["message"]).contains("does not belong to the mesh"), "{error}");
+        assert_eq!(self.runs.down(&self.node), Some(0));
+        assert_eq!(self.node.ok(&["job", "ls", "--json"]).json()["jobs"], json!([]));
     }
 
     /// No hub member answers it, and it has learnt of no job.
@@ -443,16 +453,17 @@ impl Talker {
         Talker { swarm: Swarm::start(config).expect("it starts"), secret, runtime }
     }
 
-    /// Says each of these to the hub, and hears what comes in answer for a while. Announcements are no answers: the ids of
-    /// jobs that are announced reach whoever has the key.
+    /// Says each of these to the hub, and hears what comes for a while; whether it belongs is no news of the mesh.
     fn say(&mut self, ticket: &Ticket, said: Vec<Message>) -> Vec<Message> {
         let hub = node_at(&ticket.bootstrap[0]).expect("whose it is");
         said.into_iter().for_each(|message| self.swarm.send(hub, message));
         let mut heard = Vec::new();
         self.runtime.block_on(async {
             let end = tokio::time::Instant::now() + ANSWER;
-            while let Ok((_, message)) = tokio::time::timeout_at(end, self.swarm.next()).await {
-                if !matches!(message, Message::Announced { .. }) {
+            while let Ok((_, brought)) = tokio::time::timeout_at(end, self.swarm.next()).await {
+                if let Brought::Message(message) = brought
+                    && !matches!(message, Message::Belonging { .. })
+                {
                     heard.push(message);
                 }
             }
@@ -461,7 +472,7 @@ impl Talker {
     }
 
     /// All questions to which a hub has an answer that says something of the mesh, and a job.
-    fn ask(&mut self, ticket: &Ticket) -> Vec<Message> {
+    fn ask(&mut self, ticket: &Ticket, artifact: Hash) -> Vec<Message> {
         let job = br#"{"op":{"name":"diag","version":1,"profile":"noop.v1"},"args":{}}"#;
         let (job, terms) = Job::read(job).expect("a job");
         let envelope = Bytes(job.envelope(&terms));
@@ -472,6 +483,7 @@ impl Talker {
         let ask = |number, body: &[u8]| Message::Ask { number, body: Bytes(body.to_vec()) };
         let said = vec![
             Message::Books { from: 0 },
+            Message::Outline { artifact },
             ask(1, br#"{"do":"jobs"}"#),
             ask(2, br#"{"do":"nodes"}"#),
             Message::Submit(Box::new(submission)),
@@ -498,13 +510,17 @@ fn who_has_the_key_and_is_in_no_list_is_told_nothing() {
     let ticket = read(&text(&hub.ok(&["ticket", "create", "--json"]).json()["ticket"]));
     let outsiders = [Outsider::new(with_key_in_no_list(&ticket)), Outsider::new(expelled)];
     let mut stranger = Talker::new(&ticket, SecretKey::from_bytes(&[0x1e; 32]));
-    let heard = stranger.ask(&ticket);
+    let file = hub.file("kept", b"for those who belong");
+    let kept = hub.ok(&["artifact", "put", file.to_str().expect("a path"), "--json"]).json();
+    let kept: Hash = text(&kept["artifact"]).parse().expect("an address");
+    let heard = stranger.ask(&ticket, kept);
     assert!(heard.is_empty(), "{heard:?}");
     let listed = hub.ok(&["job", "ls", "--json"]).json();
     assert_eq!(listed["jobs"].as_array().map(Vec::len), Some(1), "{listed}");
     // A member that asks the same is answered, and its job is taken.
     let mut member = Talker::new(&ticket, secret(&guest));
-    let heard = member.ask(&ticket);
+    let heard = member.ask(&ticket, kept);
+    assert!(heard.iter().any(|message| matches!(message, Message::Outlined(_))), "{heard:?}");
     assert!(heard.iter().any(|message| matches!(message, Message::Book { .. })), "{heard:?}");
     assert_eq!(
         heard.iter().filter(|message| matches!(message, Message::Answer { .. })).count(),
@@ -533,5 +549,14 @@ fn who_has_the_key_and_is_in_no_list_is_told_nothing() {
     let line = short.issue(&secret(&hub));
     let error = Node::new().forgemesh(&["join", &line, "--json"]).error(1, "not_admitted");
     assert!(text(&error["message"]).contains("the ticket has expired"), "{error}");
-    outsiders.into_iter().for_each(Outsider::ends_untold);
+    drop((stranger, member));
+    // They come again and again, and in the end they are kept out.
+    let kept_out = || hub.ok(&["status", "--json"]).json()["network"]["peers"] == json!(0);
+    hub.until("nobody is connected for long", || {
+        (0..20).all(|_| {
+            std::thread::sleep(Duration::from_millis(150));
+            kept_out()
+        })
+    });
+    outsiders.into_iter().for_each(Outsider::ends_turned_away);
 }

@@ -144,6 +144,13 @@ impl Mesh for Network {
         }
     }
 
+    fn vouch(&mut self, node: NodeId, belongs: bool) {
+        match self {
+            Network::Alone(alone) => alone.vouch(node, belongs),
+            Network::Swarm(swarm) => swarm.vouch(node, belongs),
+        }
+    }
+
     fn seek(&mut self, artifact: Hash) {
         match self {
             Network::Alone(alone) => alone.seek(artifact),

@@ -181,6 +181,7 @@ mod tests {
         let (mut fetcher, mut reach) = (Fetcher::default(), Reach::default());
         let blob = Hash::blob(b"wanted");
         fetcher.want(JobId(Hash::ZERO), blob, vec![node(1), node(2), node(3)]);
+        reach.met(&node(9));
         reach.parted(node(1), 0);
         assert_eq!(reach.tick(limits::PARTED_MS), [node(1)]);
         (fetcher, reach, blob)

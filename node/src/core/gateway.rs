@@ -22,6 +22,9 @@ use forgemesh_protocol::wire::Message;
 use super::hub::HubRole;
 use super::{Context, EnrolmentCommand, Now, Output, Queue, Reply, Request};
 
+/// What a client of a node hears that is in no list.
+const OUT: &str = "this node does not belong to the mesh: it was expelled, or never admitted; join with a new ticket in an empty data folder (FORGEMESH_HOME)";
+
 /// What a request is about: the same request of another client is the same matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Matter {
@@ -203,6 +206,14 @@ impl GatewayRole {
     fn reply(&mut self, cx: &mut Context<'_>, matter: &Matter, reply: &Reply) {
         for token in self.waiting.remove(matter).into_iter().flat_map(|waiting| waiting.clients) {
             cx.out.push(Output::Reply { token, reply: reply.clone() });
+        }
+    }
+
+    /// The hub says that this node does not belong to the mesh: nothing that its clients want will be committed.
+    pub fn turned_away(&mut self, cx: &mut Context<'_>) {
+        let reply = Reply::RefusedByHub(OUT.to_owned());
+        for matter in self.waiting.keys().copied().collect::<Vec<_>>() {
+            self.reply(cx, &matter, &reply);
         }
     }
 

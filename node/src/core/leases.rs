@@ -41,6 +41,8 @@ pub(crate) struct Lent {
     pub detail: String,
     /// Agents that have worked on the stage and are not gone.
     pub engaged: BTreeSet<NodeId>,
+    /// Batches of each agent, of any stage, that were set aside because it was gone.
+    excused: BTreeMap<NodeId, usize>,
 }
 
 impl Lent {
@@ -48,7 +50,8 @@ impl Lent {
     pub fn begin(&mut self, run: &StageRun) {
         if self.run.as_ref() != Some(run) {
             let input = run.input_hash();
-            *self = Lent { run: Some(run.clone()), input, ..Lent::default() };
+            let excused = std::mem::take(&mut self.excused);
+            *self = Lent { run: Some(run.clone()), input, excused, ..Lent::default() };
         }
     }
 
@@ -102,6 +105,16 @@ impl Lent {
             self.refuse(agent, shard);
             self.detail = detail;
         }
+    }
+
+    /// These batches of an agent were set aside because it was gone: that is not held against it.
+    pub fn excuse(&mut self, agent: NodeId, batches: usize) {
+        *self.excused.entry(agent).or_default() += batches;
+    }
+
+    /// How many those are.
+    pub fn excused(&self, agent: &NodeId) -> usize {
+        self.excused.get(agent).copied().unwrap_or_default()
     }
 
     /// `agent` is not to have `shard` again, as long as there is another.

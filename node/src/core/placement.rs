@@ -10,13 +10,18 @@ use forgemesh_protocol::region::Regions;
 
 use super::roster::Agent;
 
-/// Has the agent left few enough batches of this job unopened, or without their blobs?
-pub(crate) fn is_reliable(job: &JobRecord, agent: &NodeId) -> bool {
+/// How many batches of this job has the agent left unopened, or without their blobs?
+pub(crate) fn left(job: &JobRecord, agent: &NodeId) -> usize {
     let of_agent = job.set_aside.iter().filter(|aside| {
         matches!(aside.reason, Reason::Unopened | Reason::Lost)
             && aside.batch.attestation.body.agent == *agent
     });
-    of_agent.count() < limits::UNRELIABLE
+    of_agent.count()
+}
+
+/// The static estimate of one shard of the job's current stage on one thread, in nanoseconds.
+pub(crate) fn shard_ns(job: &JobRecord) -> u64 {
+    job.plan.leaf_ns().saturating_mul(job.run().stage.leaves_per_shard).max(1)
 }
 
 /// Something that keeps an agent from a job, whether or not it has room.

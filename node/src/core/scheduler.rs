@@ -16,7 +16,7 @@ use forgemesh_protocol::wire::{Hello, Holding};
 
 use super::Now;
 use super::leases::{Lending, Lent, held};
-use super::placement::{is_reliable, may_execute};
+use super::placement::{left, may_execute, shard_ns};
 use super::roster::{Agent, Roster};
 
 /// How many times slower than expected an agent may be and still keep its lease.
@@ -217,9 +217,20 @@ impl Scheduler {
             body.agent == agent && body.stage == stage && aside.reason != Reason::Superseded
         });
         let shards: Vec<u64> = of_agent.flat_map(|aside| aside.batch.credited.iter().copied()).collect();
+        // Who is gone has not failed at them, and may have them again.
+        if self.roster.get(&agent).is_some_and(|agent| agent.is_gone) && !job.convicted.contains(&agent) {
+            lent.excuse(agent, batches as usize);
+            return None;
+        }
         shards.iter().for_each(|&shard| lent.refuse(agent, shard));
         lent.detail = "its batches were set aside again and again".to_owned();
         shards.into_iter().find_map(|shard| self.exhausted(job, shard, up_ms))
+    }
+
+    /// Has the agent left few enough batches of this job unopened, or without their blobs, while it was there?
+    pub fn is_reliable(&self, job: &JobRecord, agent: &NodeId) -> bool {
+        let excused = self.jobs.get(&job.id).map_or(0, |lent| lent.excused(agent));
+        left(job, agent).saturating_sub(excused) < limits::UNRELIABLE
     }
 
     /// Has everyone who could execute the shard failed at it, and that too often?
@@ -378,7 +389,8 @@ impl Scheduler {
         jobs: &[&JobRecord],
         log_ms: u64,
     ) -> Option<Lend> {
-        let reliable = |of: &[_]| of.iter().copied().filter(|(node, _)| is_reliable(job, node)).collect();
+        let reliable =
+            |of: &[_]| of.iter().copied().filter(|(node, _)| self.is_reliable(job, node)).collect();
         let first: Vec<(NodeId, &Agent)> = reliable(agents);
         if first.is_empty() || first.len() == agents.len() {
             return self.lend_among(agents, pool, &[], job, jobs, log_ms);
@@ -585,9 +597,4 @@ fn adopt(
         let expires_ms = log_ms + limits::LEASE_MS;
         lent.lend(Lending { agent, shards, lent_ms, fresh_ms, expires_ms, spare: false, recalled_ms: None });
     }
-}
-
-/// The static estimate of one shard of the job's current stage on one thread, in nanoseconds.
-pub(crate) fn shard_ns(job: &JobRecord) -> u64 {
-    job.plan.leaf_ns().saturating_mul(job.run().stage.leaves_per_shard).max(1)
 }

@@ -24,6 +24,7 @@ mod outboxes;
 mod peers;
 mod providers;
 mod reader;
+mod strangers;
 mod streams;
 mod transport;
 
@@ -76,6 +77,7 @@ pub fn runtime() -> std::io::Result<Runtime> {
 pub struct Swarm {
     handle: SwarmHandle,
     deliveries: mpsc::Receiver<Delivery>,
+    presence: mpsc::Receiver<(NodeId, bool)>,
     /// Who has said that it has an artifact.
     found: mpsc::Receiver<(NodeId, Hash)>,
     /// Bytes of large messages that may wait to be sent.
@@ -128,12 +130,14 @@ impl Swarm {
         let (stop, stopped) = oneshot::channel();
         let (commands, asked) = mpsc::channel(limits::MESH_COMMANDS);
         let (deliver, deliveries) = mpsc::channel(limits::MESH_INBOX);
+        let (notice, presence) = mpsc::channel(limits::MESH_PRESENCE);
         let (fault, faults) = mpsc::channel(limits::MESH_INBOX);
         let (find, found) = mpsc::channel(limits::PROVIDERS_FOUND);
         let (status, shown) = watch::channel(Status::new(config.secret.public().id()));
         let counters = Arc::<counters::Counters>::default();
         let large = Arc::new(Semaphore::new(limits::MESH_INBOX_BYTES));
-        let inbox = Inbox { deliveries: deliver, large, faults: fault, counters: counters.clone() };
+        let inbox =
+            Inbox { deliveries: deliver, presence: notice, large, faults: fault, counters: counters.clone() };
         let ends = Ends { commands: asked, inbox, faults, find, status, stop: stopped };
         let mut events = set_up(&config, checked, ends)?;
         let silent =
@@ -142,7 +146,7 @@ impl Swarm {
         let is_private = config.pre_shared_key.is_some();
         let handle = SwarmHandle { commands, status: shown, counters, is_private };
         let room = Arc::new(Semaphore::new(limits::MESH_OUTBOX_BYTES));
-        Ok((Swarm { handle, deliveries, found, room, stop: Some(stop), thread: None }, events))
+        Ok((Swarm { handle, deliveries, presence, found, room, stop: Some(stop), thread: None }, events))
     }
 
     /// A way to ask about the network.
@@ -184,7 +188,10 @@ impl Mesh for Swarm {
     async fn next(&mut self) -> (NodeId, Brought) {
         tokio::select! {
             biased;
-            Some(delivery) = self.deliveries.recv() => (delivery.from, delivery.brought),
+            Some((node, is_there)) = self.presence.recv() => {
+                (node, if is_there { Brought::Met } else { Brought::Parted })
+            }
+            Some(delivery) = self.deliveries.recv() => (delivery.from, Brought::Message(delivery.message)),
             Some((node, artifact)) = self.found.recv() => {
                 (node, Brought::Message(Message::At { artifact, nodes: vec![node] }))
             }
@@ -196,6 +203,11 @@ impl Mesh for Swarm {
     fn provide(&mut self, artifacts: Vec<Hash>) {
         // The node says it again.
         drop(self.handle.commands.try_send(Command::Provide(artifacts)));
+    }
+
+    fn vouch(&mut self, node: NodeId, belongs: bool) {
+        // A word that is lost is said again with the next connection.
+        drop(self.handle.commands.try_send(Command::Vouch { node, belongs }));
     }
 
     fn seek(&mut self, artifact: Hash) {

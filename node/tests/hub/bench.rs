@@ -285,7 +285,8 @@ impl Bench {
                     | Output::Seated { .. }
                     | Output::Announce(_)
                     | Output::Provide(_)
-                    | Output::Seek(_) => {}
+                    | Output::Seek(_)
+                    | Output::Vouch { .. } => {}
                     Output::Confirm { token } => {
                         inputs.push_back(Input::Confirmed { token, next: Some(self.log.len() as u64) });
                     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use forgemesh_consensus::job::Reason;
+use forgemesh_node::core::Input;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
 
@@ -42,6 +44,26 @@ fn a_silent_agents_shards_go_to_another() {
     let offer = other.leases[0].clone();
     bench.attest(&mut other, &offer, &[0, 1]);
     assert_eq!(bench.job(&id).expect("open").batches[1].credited, [1]);
+}
+
+/// It has its shards again as soon as it is back, however often it goes.
+#[test]
+fn what_a_gone_agent_has_not_opened_is_not_held_against_it() {
+    let mut bench = Bench::new();
+    let (mut one, mut other) = (Agent::new(10, 1), Agent::new(11, 1));
+    other.accepts = 0;
+    let id = bench.submit(&mix(1, r#"{"verify":"spotcheck"}"#));
+    for round in 0..=limits::SHARD_ATTEMPTS {
+        bench.hello(&[&one, &other]);
+        assert_eq!(bench.deliver(&mut one), 1, "round {round}");
+        let offer = one.leases.remove(0);
+        bench.attest(&mut one, &offer, &[0]);
+        bench.hand(Input::Parted { node: one.id() });
+        bench.pass(limits::PARTED_MS, &[&other]);
+        let job = bench.job(&id).expect("open");
+        let left: Vec<Reason> = job.set_aside.iter().map(|aside| aside.reason).collect();
+        assert_eq!(left, vec![Reason::Unopened; round as usize + 1]);
+    }
 }
 
 #[test]

@@ -76,6 +76,8 @@ pub struct Bench {
     pub replicas: BTreeSet<usize>,
     /// Who was told by others that others sit.
     pub told: BTreeSet<usize>,
+    /// What each node has told its network of others.
+    pub vouched: BTreeMap<(usize, NodeId), bool>,
     folder: tempfile::TempDir,
     nonce: u8,
 }
@@ -110,6 +112,11 @@ impl Bench {
     /// The same, with each artifact on so many nodes.
     pub fn with_replication(members: usize, capacity: u64, agents: usize, replication: u64) -> Bench {
         Bench::with(members, capacity, agents, 0, Parameters { replication, ..Parameters::default() })
+    }
+
+    /// The same, of a mesh in which only those work who are admitted.
+    pub fn closed(members: usize, capacity: u64, agents: usize) -> Bench {
+        Bench::with(members, capacity, agents, 0, Parameters { open: false, ..Parameters::default() })
     }
 
     /// The first `candidates` of the agents stand for the hub.
@@ -152,6 +159,7 @@ impl Bench {
             candidates,
             replicas: (0..members).collect(),
             told: BTreeSet::new(),
+            vouched: BTreeMap::new(),
             folder: tempfile::tempdir().expect("a folder"),
             nonce: 0,
         };
@@ -367,6 +375,7 @@ impl Bench {
                 Output::Seated { told: true, .. } => drop(self.told.insert(node)),
                 Output::Halt(halted) => self.nodes[node].halted = Some(halted),
                 Output::Asked(_) | Output::Seated { .. } | Output::Provide(_) | Output::Seek(_) => {}
+                Output::Vouch { node: other, belongs } => drop(self.vouched.insert((node, other), belongs)),
             }
         }
     }

@@ -109,6 +109,7 @@ impl Rig {
                     | Output::Announce(_)
                     | Output::Provide(_)
                     | Output::Seek(_)
+                    | Output::Vouch { .. }
                     | Output::Asked(_) => {}
                 }
             }

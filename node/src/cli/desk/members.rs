@@ -92,6 +92,11 @@ impl Desk {
 
     pub(super) async fn expel(&self, prefix: &str) -> Result<Answer, CliError> {
         self.require_member("nodes")?;
+        if self.genesis.parameters.open {
+            return Err(CliError::Usage(
+                "this mesh is open: everybody may work in it, and nobody can be expelled; `forgemesh init --private` makes one with a list".to_owned(),
+            ));
+        }
         self.catch_up().await?;
         let members = self.members().await?;
         let found = one_of(members.nodes.keys().map(|node| node.0), prefix).map(NodeId);

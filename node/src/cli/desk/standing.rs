@@ -51,7 +51,7 @@ impl Desk {
             let network = network.status();
             json!({
                 "listen": network.listen, "external": network.external, "reachable": network.is_reachable,
-                "peers": network.peers.len(), "known": network.known, "last_failure": network.last_failure,
+                "peers": network.peers.len(), "relayed": network.relayed(), "known": network.known, "last_failure": network.last_failure,
             })
         });
         let hub = status.hub.as_ref().map(|hub| {

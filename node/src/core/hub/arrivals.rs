@@ -13,7 +13,7 @@ use forgemesh_protocol::wire::{Attested, Delivery, Hello, Message};
 use forgemesh_storage::Batch;
 
 use super::HubRole;
-use crate::core::scheduler::shard_ns;
+use crate::core::placement::shard_ns;
 use crate::core::{AfterStore, Context};
 
 impl HubRole {

@@ -9,7 +9,6 @@ use forgemesh_protocol::state::State;
 
 use super::HubRole;
 use crate::core::Now;
-use crate::core::placement::is_reliable;
 use crate::core::placement::{Constraint, may_execute};
 use crate::core::roster::Agent;
 use crate::core::status::{AgentStatus, HubStatus, OpenJob, Reason};
@@ -135,7 +134,7 @@ impl HubRole {
         let why = "take no work now: they are paused, draining, in use by others, or their disk is full";
         let unwilling = |(_, agent, _): &&Seen<'_>| agent.is_live(now.up_ms) && agent.accepts == 0;
         tell("unwilling", agents.iter().filter(unwilling).count(), why);
-        let unreliable = |(node, ..): &&Seen<'_>| !is_reliable(job, node);
+        let unreliable = |(node, ..): &&Seen<'_>| !self.scheduler.is_reliable(job, node);
         let why = "left batches of this job unopened, or lost them: they come after all others";
         tell("unreliable", agents.iter().filter(unreliable).count(), why);
         let min = job.terms.policy.min_agents;

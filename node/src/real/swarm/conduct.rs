@@ -29,6 +29,8 @@ pub enum Fault {
     Flood,
     #[error("it sent too slowly")]
     Stall,
+    #[error("it does not belong to the mesh")]
+    Stranger,
 }
 
 /// What all streams of one peer share.

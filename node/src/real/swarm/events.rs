@@ -2,6 +2,7 @@
 //!
 //! It runs on a thread of its own, or beside the node's loop. Must never wait for anything but the next event.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -34,8 +35,8 @@ use super::outboxes::Outboxes;
 use super::peers::Peers;
 use super::providers::{Hint, Providers};
 use super::reader::{Inbox, Reader};
+use super::strangers::Strangers;
 use super::{address, identity, streams};
-use crate::ports::Brought;
 
 /// How often what waits is looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -55,6 +56,11 @@ pub(super) enum Command {
     Provide(Vec<Hash>),
     /// Who has this one?
     Seek(Hash),
+    /// This node belongs to the mesh, or does not.
+    Vouch {
+        node: NodeId,
+        belongs: bool,
+    },
 }
 
 /// The loop's ends towards the node.
@@ -84,6 +90,9 @@ pub(super) struct EventLoop {
     peers: Peers,
     misleading: Misleading,
     conduct: Conduct,
+    strangers: Strangers,
+    /// Nodes without a connection of which the node is told with the next tick: what they said before comes first.
+    parting: BTreeSet<NodeId>,
     directory: Directory,
     providers: Providers,
     outboxes: Outboxes,
@@ -118,6 +127,8 @@ impl EventLoop {
             peers,
             misleading,
             conduct: Conduct::new(config.limits),
+            strangers: Strangers::default(),
+            parting: BTreeSet::new(),
             directory: Directory::new(config.secret.public().id()),
             providers: Providers::default(),
             outboxes: Outboxes::new(counters),
@@ -176,6 +187,7 @@ impl EventLoop {
                     self.dial_failed(None, &error.to_string());
                 }
             }
+            Command::Vouch { node, belongs } => self.vouch(node, belongs),
             Command::Provide(artifacts) => self.providers.provide(artifacts, Instant::now()),
             Command::Seek(artifact) => {
                 let kad = &mut self.swarm.behaviour_mut().kad;
@@ -356,7 +368,7 @@ impl EventLoop {
         self.board.link_up(peer, connection, link, known.is_kept);
         self.board.known(self.peers.len());
         if let Some(node) = identity::node_of(&peer) {
-            self.inbox.hear(node, Brought::Met);
+            self.inbox.notice(node, true);
             let best = self.swarm.behaviour().streams.best(&peer);
             self.outboxes.prefer(&node, best);
             self.serve(node);
@@ -368,7 +380,8 @@ impl EventLoop {
         self.board.link_down(peer, connection);
         if let Some(node) = identity::node_of(&peer) {
             if is_last {
-                self.inbox.hear(node, Brought::Parted);
+                self.strangers.parted(&node);
+                self.parting.insert(node);
             }
             let best = self.swarm.behaviour().streams.best(&peer);
             self.outboxes.prefer(&node, best);
@@ -378,12 +391,23 @@ impl EventLoop {
         }
     }
 
+    /// A connected node belongs to the mesh, or does not: then announcements are neither sent to it nor taken from it, for
+    /// its score is below every threshold.
+    fn vouch(&mut self, node: NodeId, belongs: bool) {
+        let Some(peer) = self.peers.get(&node).filter(|peer| peer.connections > 0).map(|peer| peer.id) else {
+            return;
+        };
+        self.strangers.vouch(node, belongs, Instant::now());
+        let score = if belongs { 0.0 } else { gossip::OF_STRANGERS };
+        self.swarm.behaviour_mut().gossip.set_application_score(&peer, score);
+    }
+
     fn dial_failed(&mut self, peer: Option<PeerId>, reason: &str) {
         self.counters.failed_dials.fetch_add(1, Ordering::Relaxed);
         if let Some(peer) = peer {
             self.peers.dial_failed(&peer, Instant::now());
             if let Some(node) = identity::node_of(&peer).filter(|node| !self.is_connected(node)) {
-                self.inbox.hear(node, Brought::Parted);
+                self.parting.insert(node);
             }
         }
         self.board.failure(reason);
@@ -456,7 +480,7 @@ impl EventLoop {
                 gossip.report_message_validation_result(&message_id, &propagation_source, verdict);
                 if let Some((from, message)) = announcement.filter(|_| is_heard) {
                     self.counters.announcements.fetch_add(1, Ordering::Relaxed);
-                    self.inbox.hear(from, Brought::Message(message));
+                    self.inbox.hear(from, message);
                 }
             }
             gossipsub::Event::Subscribed { .. } | gossipsub::Event::Unsubscribed { .. } => {
@@ -502,6 +526,18 @@ impl EventLoop {
         let now = Instant::now();
         let peers = &self.peers;
         self.outboxes.sweep(now, |node| peers.get(node).is_some_and(|peer| peer.connections > 0));
+        for node in std::mem::take(&mut self.parting) {
+            if !self.is_connected(&node) {
+                self.inbox.notice(node, false);
+            }
+        }
+        for node in self.strangers.tick(now) {
+            if let Some(peer) = self.peers.get(&node).map(|peer| peer.id) {
+                // An error says that it is gone already.
+                let _ = self.swarm.disconnect_peer_id(peer);
+                self.strike(peer, Fault::Stranger);
+            }
+        }
         self.conduct.sweep(now, |peer| self.board.is_connected(peer));
         for node in self.outboxes.awaited() {
             self.serve(node);

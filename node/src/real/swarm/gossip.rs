@@ -25,6 +25,9 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Bytes of a message around its announcement: author, number, topic, signature, key.
 const ENVELOPE: usize = 512;
 
+/// The score of a peer that does not belong to the mesh: below every threshold.
+pub(super) const OF_STRANGERS: f64 = -1_000.0;
+
 /// The one topic of a mesh.
 pub(super) fn topic(config: &Config) -> IdentTopic {
     IdentTopic::new(format!("/forgemesh/{}/announce/1", config.mesh_name()))

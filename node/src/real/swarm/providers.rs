@@ -146,9 +146,11 @@ fn hints<'a>(artifact: Hash, peers: impl Iterator<Item = &'a PeerId>) -> Vec<Hin
     peers.filter_map(identity::node_of).map(|node| (node, artifact)).take(limits::FETCH_SOURCES).collect()
 }
 
-/// Under what the providers of an artifact are found.
+/// Under what the providers of an artifact are found: nothing from which its address could be learnt, for whoever knows that
+/// may read it.
 fn key(artifact: &Hash) -> RecordKey {
-    RecordKey::new(&[&[TAG], &artifact.0[..]].concat())
+    let digest = Hash::blob(&[b"forgemesh provider of ", &artifact.0[..]].concat());
+    RecordKey::new(&[&[TAG], &digest.0[..]].concat())
 }
 
 fn is_artifact(key: &RecordKey) -> bool {

@@ -17,17 +17,16 @@ use tokio::time::{Instant, timeout_at};
 use super::conduct::{Fault, Intake, Place};
 use super::counters::Counters;
 use super::frame::FrameDecoder;
-use crate::ports::Brought;
 
 /// Bytes read at once.
 const CHUNK: usize = 16 << 10;
 
-/// What comes from another node, with the room it takes until it is taken.
+/// A message for the node, with the room it takes until it is taken.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub from: NodeId,
-    pub brought: Brought,
-    /// None, of an announcement and of signs of life: of these no more than a few come in a second.
+    pub message: Message,
+    /// None, of an announcement: its author has no more than a few a second.
     _room: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
 }
 
@@ -35,6 +34,8 @@ pub(super) struct Delivery {
 #[derive(Clone)]
 pub(super) struct Inbox {
     pub deliveries: mpsc::Sender<Delivery>,
+    /// Who is connected from now on, or is no longer.
+    pub presence: mpsc::Sender<(NodeId, bool)>,
     /// Bytes of large messages that may be under way.
     pub large: Arc<Semaphore>,
     pub faults: mpsc::Sender<(PeerId, Fault)>,
@@ -42,9 +43,16 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Hands the node an announcement, or that another one is there or is not.
-    pub fn hear(&self, from: NodeId, brought: Brought) {
-        self.deliver(Delivery { from, brought, _room: None });
+    /// Hands the node an announcement.
+    pub fn hear(&self, from: NodeId, message: Message) {
+        self.deliver(Delivery { from, message, _room: None });
+    }
+
+    /// Tells the node that another one is connected, or is not. It has a place of its own: who comes and goes takes none
+    /// from those who speak.
+    pub fn notice(&self, node: NodeId, is_there: bool) {
+        // A hint that is lost is made up for by the next message, or by silence.
+        let _ = self.presence.try_send((node, is_there));
     }
 
     fn deliver(&self, delivery: Delivery) {
@@ -117,8 +125,7 @@ impl Reader {
         let Some(message) = decode(body).await else { return self.fault(Fault::Message).await };
         counters.received.fetch_add(1, Ordering::Relaxed);
         let Ok(share) = self.intake.share.clone().acquire_owned().await else { return };
-        let brought = Brought::Message(message);
-        let delivery = Delivery { from: self.node, brought, _room: Some((share, large)) };
+        let delivery = Delivery { from: self.node, message, _room: Some((share, large)) };
         self.inbox.deliver(delivery);
     }
 

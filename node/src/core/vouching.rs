@@ -1,0 +1,159 @@
+//! Which of the nodes at the other ends of this one's connections belong to the mesh, where not everybody may: the hub's
+//! members know, others ask them.
+//!
+//! Who does not belong is served nothing here, and the network tells it nothing either. Must never hold a node that was
+//! not asked about for one that does not belong.
+
+use std::collections::BTreeMap;
+
+use forgemesh_consensus::command::Command;
+use forgemesh_consensus::raft::Committed;
+use forgemesh_protocol::charter::Charters;
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::limits;
+use forgemesh_protocol::wire::Message;
+
+use super::hub::HubRole;
+use super::{Context, Now, Output, Queue};
+
+/// A connected node.
+#[derive(Default)]
+struct Vouched {
+    belongs: Option<bool>,
+    /// The network has been told so, since the newest connection.
+    is_told: bool,
+    /// When to look or to ask again.
+    due_ms: u64,
+}
+
+/// All of them.
+pub(crate) struct VouchingRole {
+    /// Everybody belongs: nothing is to be found out.
+    is_open: bool,
+    nodes: BTreeMap<NodeId, Vouched>,
+    next_ms: u64,
+    /// The hub says that this node itself does not belong.
+    is_out: bool,
+}
+
+impl VouchingRole {
+    pub fn new(charters: &Charters) -> VouchingRole {
+        let is_open = charters.genesis().parameters.open;
+        VouchingRole { is_open, nodes: BTreeMap::new(), next_ms: u64::MAX, is_out: false }
+    }
+
+    /// There is a connection to a node.
+    pub fn met(&mut self, node: NodeId) {
+        let has_room = self.nodes.len() < limits::PEERS || self.nodes.contains_key(&node);
+        if !self.is_open && has_room {
+            let vouched = self.nodes.entry(node).or_default();
+            (vouched.is_told, vouched.due_ms) = (false, 0);
+            self.next_ms = 0;
+        }
+    }
+
+    /// There is none any more.
+    pub fn parted(&mut self, node: &NodeId) {
+        self.nodes.remove(node);
+    }
+
+    /// Entries of the hub's log may change the list.
+    pub fn committed(&mut self, entries: &[Committed]) {
+        let changes = |committed: &Committed| match committed {
+            Committed::Entry(entry) => {
+                matches!(entry.command, Command::Enrol { .. } | Command::Expel { .. } | Command::Seat { .. })
+            }
+            Committed::Other { .. } => false,
+        };
+        if !entries.iter().any(changes) {
+            return;
+        }
+        self.nodes.values_mut().for_each(|vouched| vouched.due_ms = 0);
+        self.next_ms = 0;
+    }
+
+    /// May it be served? Who is not known yet is asked about, and asks again.
+    pub fn serves(&mut self, node: &NodeId) -> bool {
+        if !self.is_open && !self.nodes.contains_key(node) {
+            self.met(*node);
+        }
+        self.is_open || self.nodes.get(node).is_some_and(|vouched| vouched.belongs == Some(true))
+    }
+
+    /// Does the hub say that this node does not belong?
+    pub fn is_out(&self) -> bool {
+        self.is_out
+    }
+
+    /// The hub is spoken to by this node, and answers: it belongs.
+    pub fn heard_leader(&mut self) {
+        self.is_out = false;
+    }
+
+    /// A member of the hub is asked about a node.
+    pub fn asked(&self, cx: &mut Context<'_>, hub: &HubRole, from: NodeId, node: NodeId) {
+        let belongs = hub.machine().admits(&node);
+        if belongs || cx.leader.is_some() {
+            cx.send(from, Message::Belonging { node, belongs });
+        }
+    }
+
+    /// A member of the hub has answered.
+    pub fn answered(&mut self, cx: &mut Context<'_>, node: NodeId, belongs: bool) {
+        if node == cx.identity.node {
+            self.is_out = !belongs;
+        } else if self.nodes.contains_key(&node) {
+            self.vouch(cx, node, belongs);
+        }
+    }
+
+    fn vouch(&mut self, cx: &mut Context<'_>, node: NodeId, belongs: bool) {
+        let Some(vouched) = self.nodes.get_mut(&node) else { return };
+        let again_ms = if belongs { limits::VOUCH_MS } else { limits::VOUCH_AGAIN_MS };
+        vouched.due_ms = cx.now.up_ms + again_ms;
+        self.next_ms = self.next_ms.min(vouched.due_ms);
+        let is_news = vouched.belongs.replace(belongs) != Some(belongs) || !vouched.is_told;
+        if is_news {
+            vouched.is_told = true;
+            cx.out.push(Output::Vouch { node, belongs });
+        }
+    }
+
+    /// Looks at the list, or asks who has it.
+    pub fn advance(&mut self, cx: &mut Context<'_>, hub: Option<&HubRole>) {
+        let up_ms = cx.now.up_ms;
+        if up_ms < self.next_ms {
+            return;
+        }
+        let due = self.nodes.iter().filter(|(_, vouched)| up_ms >= vouched.due_ms);
+        for node in due.map(|(node, _)| *node).collect::<Vec<_>>() {
+            match hub.filter(|_| cx.sits()).map(|hub| hub.machine().admits(&node)) {
+                Some(true) => self.vouch(cx, node, true),
+                // Who follows nobody may have missed that the node was admitted.
+                Some(false) if cx.leader.is_some() => {
+                    self.vouch(cx, node, false);
+                    cx.send(node, Message::Belonging { node, belongs: false });
+                }
+                None if cx.members.contains(&node) => self.vouch(cx, node, true),
+                asks => {
+                    if asks.is_none() {
+                        cx.send_leader(Message::Belongs { node });
+                    }
+                    let again_ms = up_ms + limits::RETRY_MS;
+                    self.nodes.entry(node).and_modify(|vouched| vouched.due_ms = again_ms);
+                }
+            }
+        }
+        self.next_ms = self.nodes.values().map(|vouched| vouched.due_ms).min().unwrap_or(u64::MAX);
+    }
+
+    /// In how many milliseconds something is due.
+    pub fn next_deadline(&self, now: Now) -> u64 {
+        if self.next_ms == u64::MAX { u64::MAX } else { self.next_ms.saturating_sub(now.up_ms) }
+    }
+
+    /// What is remembered, and how much may be.
+    pub fn queues(&self) -> Vec<Queue> {
+        vec![Queue::new("vouching: connected nodes", self.nodes.len() as u64, limits::PEERS as u64)]
+    }
+}
