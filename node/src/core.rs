@@ -293,6 +293,8 @@ impl Core {
         let (inbox, replies, finished) = (&mut inbox, &mut replies, &mut Vec::new());
         let mut back = None;
         match &input {
+            // These come by way of others.
+            Input::Message { message: Message::Announced { .. } | Message::At { .. }, .. } => {}
             Input::Message { from: node, .. } | Input::Heard { from: node } | Input::Met { node } => {
                 back = reach.met(node).then_some(*node);
             }
@@ -314,7 +316,7 @@ impl Core {
             finished,
             replies,
         };
-        hub.iter_mut().for_each(|hub| hub.reach(&gone, back.as_ref()));
+        hub.iter_mut().for_each(|hub| hub.reach(&gone, back.as_ref(), now.up_ms));
         let (mut reseated, mut followed) = (false, Ok(()));
         match input {
             Input::Request { token, request: Request::Queues } => {
@@ -392,7 +394,7 @@ impl Core {
             }
             Input::Message { from, message: Message::Belonging { node, belongs } } => {
                 if cx.members.contains(&from) {
-                    vouching.answered(&mut cx, node, belongs);
+                    vouching.answered(&mut cx, from, node, belongs);
                 }
             }
             Input::Message { from, message: Message::Led { term, books } } if cx.members.contains(&from) => {
@@ -416,8 +418,10 @@ impl Core {
                     archive.arrived(&mut cx, &file);
                 }
             }
-            Input::Message { from, message: Message::Outline { .. } | Message::Piece { .. } }
-                if !vouching.serves(&from) => {}
+            Input::Message {
+                from,
+                message: Message::Outline { .. } | Message::Piece { .. } | Message::Where { .. },
+            } if !vouching.serves(&from) => {}
             Input::Message { from, message } => {
                 let known = match &message {
                     Message::Hello(hello) => Some(hello.seating),
@@ -453,6 +457,7 @@ impl Core {
             }
             Input::Confirmed { token, next } => reads.confirmed(&mut cx, token, next),
             Input::Restored { state } => {
+                vouching.changed();
                 followed = hub.iter_mut().try_for_each(|hub| hub.restored(&mut cx, &state));
                 hub.iter().for_each(|hub| archive.told(hub.machine().state().ledger_len));
             }
@@ -514,7 +519,7 @@ impl Core {
             }
             agent.advance(&mut cx);
             checker.advance(&mut cx);
-            if vouching.is_out() {
+            if vouching.is_out(now) {
                 gateway.turned_away(&mut cx);
             }
             gateway.advance(&mut cx);

@@ -417,8 +417,12 @@ pub const GOSSIP_FRAME_BYTES: usize = 64 << 10;
 /// does not belong.
 pub const VOUCH_MS: u64 = 60_000;
 pub const VOUCH_AGAIN_MS: u64 = 5_000;
-/// A connected node that does not belong is disconnected after so long; until then it may show a ticket.
+/// A connected node that does not belong is disconnected after so long, until then it may show a ticket; and may come again
+/// after so long.
 pub const STRANGER_MS: u64 = 10_000;
+pub const STRANGER_OUT_MS: u64 = 15_000;
+/// Absences of an agent for which what it has left of a job is excused.
+pub const ABSENCES: u64 = 3;
 /// Announcements of one author that are passed on in a second; further ones are lost.
 pub const GOSSIP_PER_S: u32 = 64;
 /// And that are taken from one neighbour in a second, whoever their authors are.

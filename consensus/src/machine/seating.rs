@@ -78,8 +78,10 @@ impl Hub {
         if let Some(amendment) = amendment {
             let before = current.admitted.clone();
             self.charters.amend(amendment.clone()).map_err(SeatRefused::Charter)?;
-            let dismissed =
-                before.iter().filter(|member| self.charters.current().member(&member.key).is_none());
+            // Others were nodes before they were admitted to the hub, and are still, or were expelled.
+            let founders =
+                before.iter().filter(|member| self.charters.genesis().member(&member.key).is_some());
+            let dismissed = founders.filter(|member| self.charters.current().member(&member.key).is_none());
             let (enrolment, now_ms) = (&mut self.state.enrolment, self.state.now_ms);
             if !self.charters.genesis().parameters.open {
                 dismissed.for_each(|member| enrolment.keep(member.key, now_ms, index));

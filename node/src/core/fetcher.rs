@@ -18,7 +18,7 @@ const UNDER_WAY: usize = 256;
 /// How often everyone is asked before a blob is given up.
 const ROUNDS: usize = 8;
 /// And how often everyone who is there must have said in turn that it has none, if one of them is gone.
-const ROUNDS_OF_REST: usize = 2;
+const ROUNDS_OF_REST: usize = 3;
 
 /// One blob.
 struct Wanted {
@@ -63,7 +63,8 @@ impl Wanted {
     /// Will nobody have it any more?
     fn is_lost(&self, reach: &Reach, up_ms: u64) -> bool {
         let there = self.sources.iter().filter(|source| !reach.is_gone(source)).count();
-        let rest_has_none = there < self.sources.len() && self.refusals >= ROUNDS_OF_REST * there;
+        let some_are_gone = (1..self.sources.len()).contains(&there);
+        let rest_has_none = some_are_gone && self.refusals >= ROUNDS_OF_REST * there;
         rest_has_none || (self.asks >= ROUNDS * self.sources.len() && up_ms >= self.due_ms)
     }
 
@@ -222,11 +223,16 @@ mod tests {
     }
 
     #[test]
-    fn once_all_are_gone_it_is_lost() {
+    fn if_all_are_gone_they_may_come_back_before_it_is_lost() {
         let (mut fetcher, mut reach, blob) = with_one_gone();
-        assert!(fetcher.gone(&reach, 0).is_empty());
         [2, 3].into_iter().for_each(|other| reach.parted(node(other), 0));
         reach.tick(limits::PARTED_MS);
-        assert_eq!(fetcher.gone(&reach, 0), [blob]);
+        for round in 0..ROUNDS as u64 {
+            let up_ms = round * limits::RETRY_MS;
+            assert!(fetcher.gone(&reach, up_ms).is_empty(), "round {round}");
+            assert!(fetcher.requests(&reach, up_ms).is_empty());
+            assert_eq!(fetcher.next_deadline(up_ms), limits::RETRY_MS);
+        }
+        assert_eq!(fetcher.gone(&reach, ROUNDS as u64 * limits::RETRY_MS), [blob]);
     }
 }

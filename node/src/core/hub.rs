@@ -365,9 +365,9 @@ impl HubRole {
     }
 
     /// Nodes are gone, and one is back: what is lent to those goes to others.
-    pub fn reach(&mut self, gone: &[NodeId], back: Option<&NodeId>) {
-        gone.iter().for_each(|node| self.scheduler.reached(node, false));
-        back.into_iter().for_each(|node| self.scheduler.reached(node, true));
+    pub fn reach(&mut self, gone: &[NodeId], back: Option<&NodeId>, up_ms: u64) {
+        gone.iter().for_each(|node| self.scheduler.reached(node, false, up_ms));
+        back.into_iter().for_each(|node| self.scheduler.reached(node, true, up_ms));
     }
 
     /// The disk has too little room for new work, or has room again.

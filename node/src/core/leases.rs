@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::shard_set::ShardSet;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::plan::StageRun;
+use forgemesh_protocol::state::State;
 use forgemesh_protocol::wire::Holding;
+
+use super::Now;
 
 /// One lease, as far as it is not done.
 #[derive(Clone, Debug)]
@@ -41,8 +45,17 @@ pub(crate) struct Lent {
     pub detail: String,
     /// Agents that have worked on the stage and are not gone.
     pub engaged: BTreeSet<NodeId>,
-    /// Batches of each agent, of any stage, that were set aside because it was gone.
-    excused: BTreeMap<NodeId, usize>,
+    /// What of each agent's, of any stage, was set aside because it was gone.
+    excused: BTreeMap<NodeId, Excused>,
+}
+
+/// For what an agent's absences account in a job.
+#[derive(Clone, Copy, Debug, Default)]
+struct Excused {
+    /// The newest, and how many.
+    last: u64,
+    absences: u64,
+    batches: usize,
 }
 
 impl Lent {
@@ -52,6 +65,41 @@ impl Lent {
             let input = run.input_hash();
             let excused = std::mem::take(&mut self.excused);
             *self = Lent { run: Some(run.clone()), input, excused, ..Lent::default() };
+        }
+    }
+
+    /// Notes what an agent holds although the hub does not know of it: the hub was started anew.
+    pub fn adopt(
+        &mut self,
+        record: &JobRecord,
+        agent: NodeId,
+        holds: &ShardSet,
+        accepts: u64,
+        now: Now,
+        log_ms: u64,
+    ) {
+        let unknown = |&shard: &u64| {
+            !self.shards.contains(shard)
+                && !record.attested.contains(shard)
+                && !self.has_failed(&agent, shard)
+        };
+        let room = accepts.saturating_sub(self.held_by(&agent));
+        let mut shards = ShardSet::default();
+        for shard in holds.iter().filter(unknown).take(room as usize) {
+            shards.insert(shard);
+        }
+        if matches!(record.state, State::Planned | State::Running) && !shards.is_empty() {
+            let (lent_ms, fresh_ms) = (now.up_ms, now.up_ms);
+            let expires_ms = log_ms + limits::LEASE_MS;
+            self.lend(Lending {
+                agent,
+                shards,
+                lent_ms,
+                fresh_ms,
+                expires_ms,
+                spare: false,
+                recalled_ms: None,
+            });
         }
     }
 
@@ -107,14 +155,23 @@ impl Lent {
         }
     }
 
-    /// These batches of an agent were set aside because it was gone: that is not held against it.
-    pub fn excuse(&mut self, agent: NodeId, batches: usize) {
-        *self.excused.entry(agent).or_default() += batches;
+    /// So many batches of an agent were set aside because it was gone, the n-th time: that is not held against it, if it was
+    /// not gone too often. True if so.
+    pub fn excuse(&mut self, agent: NodeId, absence: u64, batches: usize) -> bool {
+        let excused = self.excused.entry(agent).or_default();
+        if excused.last != absence {
+            (excused.last, excused.absences) = (absence, excused.absences + 1);
+        }
+        if excused.absences > limits::ABSENCES {
+            return false;
+        }
+        excused.batches += batches;
+        true
     }
 
     /// How many those are.
     pub fn excused(&self, agent: &NodeId) -> usize {
-        self.excused.get(agent).copied().unwrap_or_default()
+        self.excused.get(agent).map_or(0, |excused| excused.batches)
     }
 
     /// `agent` is not to have `shard` again, as long as there is another.

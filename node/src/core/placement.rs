@@ -1,7 +1,7 @@
 //! Who may execute a job: every constraint that a node must meet, the same for the scheduler, for whoever asks what a job
 //! waits for, and for an embedded node before it takes one.
 
-use forgemesh_consensus::job::{JobRecord, Reason};
+use forgemesh_consensus::job::{JobRecord, Reason, SetAside};
 use forgemesh_protocol::envelope::{Policy, Target};
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
@@ -12,11 +12,13 @@ use super::roster::Agent;
 
 /// How many batches of this job has the agent left unopened, or without their blobs?
 pub(crate) fn left(job: &JobRecord, agent: &NodeId) -> usize {
-    let of_agent = job.set_aside.iter().filter(|aside| {
-        matches!(aside.reason, Reason::Unopened | Reason::Lost)
-            && aside.batch.attestation.body.agent == *agent
-    });
-    of_agent.count()
+    let of_agent = job.set_aside.iter().filter(|aside| aside.batch.attestation.body.agent == *agent);
+    of_agent.filter(|aside| is_left(aside)).count()
+}
+
+/// Is this one of those?
+pub(crate) fn is_left(aside: &SetAside) -> bool {
+    matches!(aside.reason, Reason::Unopened | Reason::Lost)
 }
 
 /// The static estimate of one shard of the job's current stage on one thread, in nanoseconds.

@@ -39,6 +39,9 @@ impl Reach {
 
     /// Time passes; who is gone from now on. Of too many those are forgotten that are gone for longest.
     pub fn tick(&mut self, up_ms: u64) -> Vec<NodeId> {
+        if self.there.is_empty() {
+            return Vec::new();
+        }
         let over = |_: &NodeId, since_ms: &mut u64| up_ms >= *since_ms + limits::PARTED_MS;
         let gone: Vec<(NodeId, u64)> = self.leaving.extract_if(.., over).collect();
         self.gone.extend(gone.iter().copied());
@@ -48,7 +51,7 @@ impl Reach {
         {
             self.gone.remove(&oldest);
         }
-        gone.into_iter().map(|(node, _)| node).filter(|node| self.is_gone(node)).collect()
+        gone.into_iter().map(|(node, _)| node).collect()
     }
 
     /// Has a node been away for so long that nothing more is expected of it?
@@ -58,6 +61,9 @@ impl Reach {
 
     /// In how many milliseconds the next one will be gone.
     pub fn next_deadline(&self, up_ms: u64) -> u64 {
+        if self.there.is_empty() {
+            return u64::MAX;
+        }
         let ends = self.leaving.values().map(|since_ms| since_ms + limits::PARTED_MS);
         ends.min().map_or(u64::MAX, |end_ms| end_ms.saturating_sub(up_ms))
     }
@@ -100,7 +106,9 @@ mod tests {
         assert!([1, 2].iter().all(|number| !reach.met(&node(*number))));
         [1, 2].iter().for_each(|number| reach.parted(node(*number), 0));
         assert!(reach.tick(limits::PARTED_MS).is_empty() && !reach.is_gone(&node(1)));
+        assert_eq!(reach.next_deadline(limits::PARTED_MS), u64::MAX);
         reach.met(&node(2));
+        assert_eq!(reach.tick(limits::PARTED_MS), [node(1)], "now it is told");
         assert!(reach.is_gone(&node(1)) && !reach.is_gone(&node(2)));
     }
 

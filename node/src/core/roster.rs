@@ -20,6 +20,9 @@ pub(crate) struct Agent {
     pub heard_ms: u64,
     /// No connection to it is left.
     pub is_gone: bool,
+    /// How often that was so, and when it was back last.
+    pub absences: u64,
+    pub back_ms: u64,
     pub capacity: u64,
     pub backend: String,
     pub accepts: u64,
@@ -41,6 +44,12 @@ impl Agent {
     /// Has it been heard lately, and not gone since?
     pub fn is_live(&self, up_ms: u64) -> bool {
         !self.is_gone && up_ms.saturating_sub(self.heard_ms) < limits::SILENCE_MS
+    }
+
+    /// The absence that explains what it did not do lately, if there is one.
+    pub fn absence(&self, up_ms: u64) -> Option<u64> {
+        let was_away = self.is_gone || up_ms < self.back_ms + limits::PARTED_MS;
+        (self.absences > 0 && was_away).then_some(self.absences)
     }
 
     /// Does it have the hardware asked for?
@@ -95,6 +104,8 @@ impl Roster {
         let agent = Agent {
             heard_ms: up_ms,
             is_gone: false,
+            absences: old.map_or(0, |agent| agent.absences),
+            back_ms: old.map_or(0, |agent| if agent.is_gone { up_ms } else { agent.back_ms }),
             capacity: hello.capacity.clamp(1, limits::AGENTS as u64),
             backend: hello.backend.clone(),
             accepts: hello.accepts,
@@ -126,10 +137,18 @@ impl Roster {
         }
     }
 
-    /// The agent is gone, or is back; true if it is known.
-    pub fn reached(&mut self, node: &NodeId, is_there: bool) -> bool {
-        let agent = self.agents.get_mut(node);
-        agent.map(|agent| agent.is_gone = !is_there).is_some()
+    /// The agent is gone, or is back; true if that is news.
+    pub fn reached(&mut self, node: &NodeId, is_there: bool, up_ms: u64) -> bool {
+        let Some(agent) = self.agents.get_mut(node).filter(|agent| agent.is_gone == is_there) else {
+            return false;
+        };
+        agent.is_gone = !is_there;
+        if is_there {
+            agent.back_ms = up_ms;
+        } else {
+            agent.absences += 1;
+        }
+        true
     }
 
     /// The agent's shards took `wall_us` where `estimate_ns` was estimated.

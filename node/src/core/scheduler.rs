@@ -11,12 +11,11 @@ use forgemesh_protocol::attestation::Attestation;
 use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::limits;
-use forgemesh_protocol::state::State;
 use forgemesh_protocol::wire::{Hello, Holding};
 
 use super::Now;
 use super::leases::{Lending, Lent, held};
-use super::placement::{left, may_execute, shard_ns};
+use super::placement::{is_left, left, may_execute, shard_ns};
 use super::roster::{Agent, Roster};
 
 /// How many times slower than expected an agent may be and still keep its lease.
@@ -145,7 +144,7 @@ impl Scheduler {
             self.dirty |= lent.compare(&node, &set, now.up_ms);
             // Only who has just begun to lead does not know something.
             if now.up_ms < self.since_ms + limits::SILENCE_MS && !record.convicted.contains(&node) {
-                adopt(lent, record, node, &set, accepts, now, log_ms);
+                lent.adopt(record, node, &set, accepts, now, log_ms);
             }
         }
     }
@@ -156,8 +155,8 @@ impl Scheduler {
     }
 
     /// An agent's connection has been away for long, or is there again.
-    pub fn reached(&mut self, node: &NodeId, is_there: bool) {
-        self.dirty |= self.roster.reached(node, is_there);
+    pub fn reached(&mut self, node: &NodeId, is_there: bool, up_ms: u64) {
+        self.dirty |= self.roster.reached(node, is_there, up_ms);
     }
 
     /// An agent's shards took so long where so much was estimated.
@@ -216,10 +215,14 @@ impl Scheduler {
             let body = &aside.batch.attestation.body;
             body.agent == agent && body.stage == stage && aside.reason != Reason::Superseded
         });
-        let shards: Vec<u64> = of_agent.flat_map(|aside| aside.batch.credited.iter().copied()).collect();
-        // Who is gone has not failed at them, and may have them again.
-        if self.roster.get(&agent).is_some_and(|agent| agent.is_gone) && !job.convicted.contains(&agent) {
-            lent.excuse(agent, batches as usize);
+        let of_agent: Vec<_> = of_agent.map(|aside| (&aside.batch.credited, is_left(aside))).collect();
+        let batches = of_agent.iter().filter(|(_, is_left)| *is_left).count();
+        let shards: Vec<u64> = of_agent.iter().flat_map(|(credited, _)| credited.iter().copied()).collect();
+        // Who was gone has not failed at them, and may have them again.
+        let absence = self.roster.get(&agent).and_then(|agent| agent.absence(up_ms));
+        if !job.convicted.contains(&agent)
+            && absence.is_some_and(|absence| lent.excuse(agent, absence, batches))
+        {
             return None;
         }
         shards.iter().for_each(|&shard| lent.refuse(agent, shard));
@@ -571,30 +574,5 @@ impl Scheduler {
         let lend = Lend { job, agent: node, shards, attempt: 1, expires_ms };
         self.note(&lend, now.up_ms, true);
         Some(Decision::Lend(lend))
-    }
-}
-
-/// Notes what an agent holds although the hub does not know of it: the hub was started anew.
-fn adopt(
-    lent: &mut Lent,
-    record: &JobRecord,
-    agent: NodeId,
-    holds: &ShardSet,
-    accepts: u64,
-    now: Now,
-    log_ms: u64,
-) {
-    let unknown = |&shard: &u64| {
-        !lent.shards.contains(shard) && !record.attested.contains(shard) && !lent.has_failed(&agent, shard)
-    };
-    let room = accepts.saturating_sub(lent.held_by(&agent));
-    let mut shards = ShardSet::default();
-    for shard in holds.iter().filter(unknown).take(room as usize) {
-        shards.insert(shard);
-    }
-    if matches!(record.state, State::Planned | State::Running) && !shards.is_empty() {
-        let (lent_ms, fresh_ms) = (now.up_ms, now.up_ms);
-        let expires_ms = log_ms + limits::LEASE_MS;
-        lent.lend(Lending { agent, shards, lent_ms, fresh_ms, expires_ms, spare: false, recalled_ms: None });
     }
 }

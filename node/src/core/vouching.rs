@@ -1,5 +1,5 @@
-//! Which of the nodes at the other ends of this one's connections belong to the mesh, where not everybody may: the hub's
-//! members know, others ask them.
+//! Which of the nodes at the other ends of this one's connections belong to the mesh, where not everybody may: who finds a
+//! node in the hub's list knows, and for all others the leader is asked, who alone misses nothing.
 //!
 //! Who does not belong is served nothing here, and the network tells it nothing either. Must never hold a node that was
 //! not asked about for one that does not belong.
@@ -22,6 +22,8 @@ struct Vouched {
     belongs: Option<bool>,
     /// The network has been told so, since the newest connection.
     is_told: bool,
+    /// The leader has been asked, and has not answered.
+    is_asked: bool,
     /// When to look or to ask again.
     due_ms: u64,
 }
@@ -32,14 +34,14 @@ pub(crate) struct VouchingRole {
     is_open: bool,
     nodes: BTreeMap<NodeId, Vouched>,
     next_ms: u64,
-    /// The hub says that this node itself does not belong.
-    is_out: bool,
+    /// The hub says that this node itself does not belong; until then, unless it says so again.
+    out_until_ms: u64,
 }
 
 impl VouchingRole {
     pub fn new(charters: &Charters) -> VouchingRole {
         let is_open = charters.genesis().parameters.open;
-        VouchingRole { is_open, nodes: BTreeMap::new(), next_ms: u64::MAX, is_out: false }
+        VouchingRole { is_open, nodes: BTreeMap::new(), next_ms: u64::MAX, out_until_ms: 0 }
     }
 
     /// There is a connection to a node.
@@ -57,6 +59,12 @@ impl VouchingRole {
         self.nodes.remove(node);
     }
 
+    /// The list may be another.
+    pub fn changed(&mut self) {
+        self.nodes.values_mut().for_each(|vouched| vouched.due_ms = 0);
+        self.next_ms = 0;
+    }
+
     /// Entries of the hub's log may change the list.
     pub fn committed(&mut self, entries: &[Committed]) {
         let changes = |committed: &Committed| match committed {
@@ -65,11 +73,9 @@ impl VouchingRole {
             }
             Committed::Other { .. } => false,
         };
-        if !entries.iter().any(changes) {
-            return;
+        if entries.iter().any(changes) {
+            self.changed();
         }
-        self.nodes.values_mut().for_each(|vouched| vouched.due_ms = 0);
-        self.next_ms = 0;
     }
 
     /// May it be served? Who is not known yet is asked about, and asks again.
@@ -81,28 +87,28 @@ impl VouchingRole {
     }
 
     /// Does the hub say that this node does not belong?
-    pub fn is_out(&self) -> bool {
-        self.is_out
+    pub fn is_out(&self, now: Now) -> bool {
+        now.up_ms < self.out_until_ms
     }
 
-    /// The hub is spoken to by this node, and answers: it belongs.
+    /// A member of the hub says who leads, which it says to those who belong.
     pub fn heard_leader(&mut self) {
-        self.is_out = false;
+        self.out_until_ms = 0;
     }
 
-    /// A member of the hub is asked about a node.
+    /// A member of the hub is asked about a node: the leader answers.
     pub fn asked(&self, cx: &mut Context<'_>, hub: &HubRole, from: NodeId, node: NodeId) {
-        let belongs = hub.machine().admits(&node);
-        if belongs || cx.leader.is_some() {
+        if hub.leads() {
+            let belongs = hub.machine().admits(&node);
             cx.send(from, Message::Belonging { node, belongs });
         }
     }
 
     /// A member of the hub has answered.
-    pub fn answered(&mut self, cx: &mut Context<'_>, node: NodeId, belongs: bool) {
-        if node == cx.identity.node {
-            self.is_out = !belongs;
-        } else if self.nodes.contains_key(&node) {
+    pub fn answered(&mut self, cx: &mut Context<'_>, from: NodeId, node: NodeId, belongs: bool) {
+        if node == cx.identity.node && !belongs && !cx.sits() {
+            self.out_until_ms = cx.now.up_ms + 2 * limits::VOUCH_AGAIN_MS;
+        } else if cx.leader == Some(from) && self.nodes.get(&node).is_some_and(|vouched| vouched.is_asked) {
             self.vouch(cx, node, belongs);
         }
     }
@@ -110,7 +116,7 @@ impl VouchingRole {
     fn vouch(&mut self, cx: &mut Context<'_>, node: NodeId, belongs: bool) {
         let Some(vouched) = self.nodes.get_mut(&node) else { return };
         let again_ms = if belongs { limits::VOUCH_MS } else { limits::VOUCH_AGAIN_MS };
-        vouched.due_ms = cx.now.up_ms + again_ms;
+        (vouched.due_ms, vouched.is_asked) = (cx.now.up_ms + again_ms, false);
         self.next_ms = self.next_ms.min(vouched.due_ms);
         let is_news = vouched.belongs.replace(belongs) != Some(belongs) || !vouched.is_told;
         if is_news {
@@ -127,21 +133,19 @@ impl VouchingRole {
         }
         let due = self.nodes.iter().filter(|(_, vouched)| up_ms >= vouched.due_ms);
         for node in due.map(|(node, _)| *node).collect::<Vec<_>>() {
-            match hub.filter(|_| cx.sits()).map(|hub| hub.machine().admits(&node)) {
-                Some(true) => self.vouch(cx, node, true),
-                // Who follows nobody may have missed that the node was admitted.
-                Some(false) if cx.leader.is_some() => {
-                    self.vouch(cx, node, false);
-                    cx.send(node, Message::Belonging { node, belongs: false });
-                }
-                None if cx.members.contains(&node) => self.vouch(cx, node, true),
-                asks => {
-                    if asks.is_none() {
-                        cx.send_leader(Message::Belongs { node });
-                    }
-                    let again_ms = up_ms + limits::RETRY_MS;
-                    self.nodes.entry(node).and_modify(|vouched| vouched.due_ms = again_ms);
-                }
+            let hub = hub.filter(|_| cx.sits());
+            let is_listed = hub.is_some_and(|hub| hub.machine().admits(&node));
+            if is_listed || cx.members.contains(&node) {
+                self.vouch(cx, node, true);
+            } else if hub.is_some_and(HubRole::leads) {
+                self.vouch(cx, node, false);
+                cx.send(node, Message::Belonging { node, belongs: false });
+            } else {
+                // Who follows may have missed that the node was admitted.
+                cx.send_leader(Message::Belongs { node });
+                let due_ms = up_ms + limits::RETRY_MS;
+                let asked = |vouched: &mut Vouched| (vouched.due_ms, vouched.is_asked) = (due_ms, true);
+                self.nodes.entry(node).and_modify(asked);
             }
         }
         self.next_ms = self.nodes.values().map(|vouched| vouched.due_ms).min().unwrap_or(u64::MAX);

@@ -29,8 +29,6 @@ pub enum Fault {
     Flood,
     #[error("it sent too slowly")]
     Stall,
-    #[error("it does not belong to the mesh")]
-    Stranger,
 }
 
 /// What all streams of one peer share.

@@ -40,6 +40,10 @@ use super::{address, identity, streams};
 
 /// How often what waits is looked at.
 const TICK: Duration = Duration::from_millis(100);
+/// How long a peer that misbehaves stays out.
+const BAN: Duration = Duration::from_millis(limits::BAN_MS);
+/// And one that does not belong to the mesh: it may have a ticket the next time.
+const OUT: Duration = Duration::from_millis(limits::STRANGER_OUT_MS);
 /// Nodes of the local network that are dialled at once.
 const NEIGHBOURS: usize = 16;
 
@@ -510,7 +514,7 @@ impl EventLoop {
         let is_banned = self.conduct.strike(peer, now);
         if is_banned {
             let protocols = self.swarm.behaviour_mut();
-            protocols.gate.ban(peer, now);
+            protocols.gate.keep_out(peer, now, BAN);
             protocols.kad.remove_peer(&peer);
             // An error says that it is gone already.
             let _ = self.swarm.disconnect_peer_id(peer);
@@ -533,9 +537,9 @@ impl EventLoop {
         }
         for node in self.strangers.tick(now) {
             if let Some(peer) = self.peers.get(&node).map(|peer| peer.id) {
+                self.swarm.behaviour_mut().gate.keep_out(peer, now, OUT);
                 // An error says that it is gone already.
                 let _ = self.swarm.disconnect_peer_id(peer);
-                self.strike(peer, Fault::Stranger);
             }
         }
         self.conduct.sweep(now, |peer| self.board.is_connected(peer));

@@ -22,7 +22,7 @@ use super::{address, identity};
 /// Why a connection was refused.
 #[derive(Debug, thiserror::Error)]
 enum Denied {
-    #[error("this peer is banned for {0} s more: it sent what no node sends")]
+    #[error("this peer is banned for {0} s more: it sent what no node sends, or does not belong to the mesh")]
     Banned(u64),
     #[error("this peer's key is not an ed25519 key that a node may have")]
     NoNode,
@@ -45,14 +45,15 @@ impl Gate {
     }
 
     /// Keeps a peer out for a while. The ban that ends first makes room.
-    pub fn ban(&mut self, peer: PeerId, now: Instant) {
+    pub fn keep_out(&mut self, peer: PeerId, now: Instant, ban: Duration) {
         self.banned.retain(|_, until| *until > now);
         if self.banned.len() >= limits::CONDUCT
             && let Some(first) = self.banned.iter().min_by_key(|(_, until)| **until).map(|(peer, _)| *peer)
         {
             self.banned.remove(&first);
         }
-        self.banned.insert(peer, now + Duration::from_millis(limits::BAN_MS));
+        let until = self.banned.get(&peer).copied().unwrap_or(now);
+        self.banned.insert(peer, until.max(now + ban));
     }
 
     fn admit(&self, peer: &PeerId, now: Instant) -> Result<(), Denied> {
@@ -170,6 +171,8 @@ mod tests {
 
     use super::*;
 
+    const BAN: Duration = Duration::from_secs(60);
+
     fn peer(seed: u8) -> PeerId {
         identity::peer_of(&SecretKey::from_bytes(&[seed; 32]).public()).unwrap()
     }
@@ -198,11 +201,12 @@ mod tests {
     fn a_ban_ends_and_bans_are_bounded() {
         let mut gate = Gate::new(1);
         let now = Instant::now();
-        gate.ban(peer(1), now);
-        assert!(gate.admit(&peer(1), now).is_err() && gate.admit(&peer(2), now).is_ok());
-        assert!(gate.admit(&peer(1), now + Duration::from_millis(limits::BAN_MS)).is_ok());
+        gate.keep_out(peer(1), now, BAN);
+        gate.keep_out(peer(1), now, BAN / 2);
+        assert!(gate.admit(&peer(1), now + BAN / 2).is_err() && gate.admit(&peer(2), now).is_ok());
+        assert!(gate.admit(&peer(1), now + BAN).is_ok());
         for i in 0..limits::CONDUCT as u64 {
-            gate.ban(PeerId::random(), now + Duration::from_micros(1 + i));
+            gate.keep_out(PeerId::random(), now + Duration::from_micros(1 + i), BAN);
         }
         assert_eq!(gate.banned.len(), limits::CONDUCT);
         assert!(!gate.banned.contains_key(&peer(1)));
