@@ -65,17 +65,23 @@ impl Cluster {
 
     /// From the next start on every node begins with one address alone, that of the first one.
     pub fn know_only_the_first(&self) {
-        let path = |node: usize| self.folder(node).join("config.toml");
-        let read = |node: usize| -> toml::Table {
-            std::fs::read_to_string(path(node)).expect("it was written").parse().expect("TOML")
-        };
-        let first = read(self.count)["bootstrap"][0].clone();
+        let first = self.first_address();
         for node in 1..=self.count {
-            let mut config = read(node);
-            let known = if node == 1 { Vec::new() } else { vec![first.clone()] };
+            let mut config = self.config(node);
+            let known: Vec<toml::Value> = if node == 1 { Vec::new() } else { vec![first.as_str().into()] };
             config.insert("bootstrap".to_owned(), known.into());
-            std::fs::write(path(node), config.to_string()).expect("its own");
+            std::fs::write(self.folder(node).join("config.toml"), config.to_string()).expect("its own");
         }
+    }
+
+    /// Where the first node is reached, as the last one is told.
+    pub fn first_address(&self) -> String {
+        self.config(self.count)["bootstrap"][0].as_str().expect("the first member's address").to_owned()
+    }
+
+    fn config(&self, node: usize) -> toml::Table {
+        let text = std::fs::read_to_string(self.folder(node).join("config.toml")).expect("it was written");
+        text.parse().expect("TOML")
     }
 
     /// A node's data folder.

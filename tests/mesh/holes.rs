@@ -52,9 +52,7 @@ impl Hub {
         let nodes = hosts.each_ref().map(|host| Node::within(host.words()));
         let mut cluster = Cluster::of(3);
         cluster.stop();
-        let config = std::fs::read_to_string(cluster.folder(2).join("config.toml")).expect("it was written");
-        let config: toml::Table = config.parse().expect("TOML");
-        let first = config["bootstrap"][0].as_str().expect("the first member's address");
+        let first = cluster.first_address();
         let (_, peer) = first.split_once("/p2p/").expect("with its peer id");
         let port = if way == Way::Quic { "udp/4610/quic-v1" } else { "tcp/4610" };
         let (open, relay) =

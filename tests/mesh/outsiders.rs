@@ -185,18 +185,19 @@ impl Outsider {
 
     /// It was told that it does not belong, and has learnt of no job.
     fn ends_turned_away(self) {
-        let refused = Ended::of(self.submits.wait_with_output().expect("a child of ours"));
-        let error = refused.error(1, "rejected");
-        assert!(text(&error["message"]).contains("does not belong to the mesh"), "{error}");
-        assert_eq!(self.runs.down(&self.node), Some(0));
-        assert_eq!(self.node.ok(&["job", "ls", "--json"]).json()["jobs"], json!([]));
+        self.ends_with("rejected", "does not belong to the mesh");
     }
 
     /// No hub member answers it, and it has learnt of no job.
     fn ends_untold(self) {
+        self.ends_with("hub_unreachable", "none can be reached");
+    }
+
+    /// What it was told of its job, and that it knows of none.
+    fn ends_with(self, code: &str, words: &str) {
         let refused = Ended::of(self.submits.wait_with_output().expect("a child of ours"));
-        let error = refused.error(1, "hub_unreachable");
-        assert!(text(&error["message"]).contains("none can be reached"), "{error}");
+        let error = refused.error(1, code);
+        assert!(text(&error["message"]).contains(words), "{error}");
         assert_eq!(self.runs.down(&self.node), Some(0));
         assert_eq!(self.node.ok(&["job", "ls", "--json"]).json()["jobs"], json!([]));
     }

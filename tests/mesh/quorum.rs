@@ -177,7 +177,8 @@ fn a_mesh_that_was_stopped_goes_on() {
     assert!((1..=5).all(|node| cluster.leader_of(node).is_none()), "all are down");
     cluster.start();
     until("the job is in everybody's books", || (1..=5).all(|node| is_final(&cluster, node, &id)));
+    let expected = expected(&job);
     for node in 1..=5 {
-        assert_eq!(cluster.books(node), [(id.clone(), expected(&job))], "n{node}");
+        assert_eq!(cluster.books(node), [(id.clone(), expected.clone())], "n{node}");
     }
 }

@@ -22,9 +22,7 @@ fn a_hub_and_an_agent_behind_nats_are_one_mesh_through_a_relay() {
     // Three hub members and an agent are made on loopback, and then moved to their machines.
     let mut cluster = Cluster::of(4);
     cluster.stop();
-    let config = std::fs::read_to_string(cluster.folder(4).join("config.toml")).expect("it was written");
-    let config: toml::Table = config.parse().expect("TOML");
-    let first = config["bootstrap"][0].as_str().expect("the first member's address");
+    let first = cluster.first_address();
     let (_, peer) = first.split_once("/p2p/").expect("with its peer id");
     let relay = format!("/ip4/{}/tcp/4610/p2p/{peer}", hosts[0].address());
     let circuit = format!("listen = [\"{relay}/p2p-circuit\"]\nbootstrap = [\"{relay}\"]\n");
