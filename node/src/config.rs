@@ -30,8 +30,12 @@ const MINUTES_A_DAY: u32 = 24 * 60;
 pub struct Config {
     /// Multiaddr texts; none: the node listens nowhere.
     pub listen: Vec<String>,
+    /// Where others reach it, if it is not where it listens: a forwarded port.
+    pub external: Vec<String>,
     /// Hub members' addresses, each with its peer id.
     pub bootstrap: Vec<String>,
+    /// Looks for nodes in the local network, and is seen there.
+    pub mdns: bool,
     /// Threads that compute; none: all cores.
     pub threads: Option<u16>,
     /// Memory of the process that computes; none: half of what the machine has.
@@ -75,7 +79,11 @@ struct File {
     #[serde(default)]
     listen: Vec<Spanned<String>>,
     #[serde(default)]
+    external: Vec<Spanned<String>>,
+    #[serde(default)]
     bootstrap: Vec<Spanned<String>>,
+    #[serde(default)]
+    mdns: bool,
     threads: Option<Spanned<i64>>,
     memory_mib: Option<Spanned<i64>>,
     #[serde(default)]
@@ -156,6 +164,8 @@ impl Config {
         });
         Ok(Config {
             listen: reader.each(file.listen, limits::BOOTSTRAP, address(listen, an_address))?,
+            external: reader.each(file.external, limits::BOOTSTRAP, address(listen, an_address))?,
+            mdns: file.mdns,
             bootstrap: reader.each(file.bootstrap, limits::BOOTSTRAP, address(is_address, with_peer))?,
             threads: threads.transpose()?,
             memory_mib: memory_mib.transpose()?,
@@ -219,7 +229,9 @@ impl Config {
              # Where other nodes reach it. None: it reaches others, and nobody reaches it.\n\
              listen = {}\n\
              # Hub members of the mesh, to find the others by.\n\
-             bootstrap = {}\n\n\
+             bootstrap = {}\n\
+             # external = [\"/ip4/203.0.113.7/tcp/4610\"]  # where others reach it, if not there: a forwarded port\n\
+             # mdns = true                        # looks for nodes in the local network, and is seen there\n\n\
              {threads:<36} # threads that compute; all cores without it\n\
              # memory_mib = 4096                  # memory of the process that computes; half the machine's without it\n\
              # ops = [\"mc@1/reserve.v1\"]          # operations that it executes; all without it\n\
@@ -328,6 +340,7 @@ mod tests {
         assert_eq!((all.idle_only, all.private, all.billing.len()), (true, true, 1));
         assert_eq!(all.region.map(String::from).as_deref(), Some("eu-west"));
         assert_eq!(all.memory_mib, Some(4096));
+        assert_eq!((all.external, all.mdns), (vec!["/ip4/203.0.113.7/tcp/4610".to_owned()], true));
         let few = Config::template(&[], &[], Some(1));
         assert_eq!(parse(&few).expect("it is read").threads, Some(1), "{few}");
     }
@@ -343,6 +356,7 @@ mod tests {
             refused("paused = false\nops = [\n \"mc@1/reserve.v1\",\n \"mc\"]").contains("line 4: \"mc\"")
         );
         assert!(refused("listen = [\"0.0.0.0:4610\"]").contains("/ip4/0.0.0.0/tcp/4610"));
+        assert!(refused("external = [\"example.org:4610\"]").contains("/ip4/0.0.0.0/tcp/4610"));
         assert!(refused("bootstrap = [\"/ip4/192.0.2.1/tcp/1\"]").contains("p2p"));
         for hours in [
             "",

@@ -231,8 +231,7 @@ impl Context<'_> {
 
     /// Submits a batch; `after` goes on when it is durable, or when nothing that follows leaves the node before it is.
     pub fn store(&mut self, batch: Batch, after: AfterStore) {
-        // A record is written again as soon as its receipt has the signatures that it lacks.
-        let urgent = !matches!(after, AfterStore::Recorded(None));
+        let urgent = after.is_urgent();
         self.submit(batch, after, urgent);
     }
 

@@ -33,16 +33,18 @@ pub fn is_zero(count: &u64) -> bool {
 
 /// The canonical CBOR of `value`: definite lengths, shortest integers, map keys sorted by their bytes.
 pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    encoded(value, 0)
+    let mut bytes = Vec::new();
+    append(value, &mut bytes);
+    bytes
 }
 
-/// The same, with room for so many bytes at the beginning.
-fn encoded<T: Serialize + ?Sized>(value: &T, room: usize) -> Vec<u8> {
-    let mut encoder = encoder::Encoder::with_room(room);
+/// The same, behind what is there already.
+pub fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
+    let mut encoder = encoder::Encoder::behind(std::mem::take(out));
     value
         .serialize(&mut encoder)
         .expect("invariant: protocol types have keys of text or bytes and no floats");
-    encoder.out
+    *out = encoder.out;
 }
 
 /// Decodes at most `limit` bytes and accepts them only if they are their own canonical form. Takes at most
@@ -67,7 +69,9 @@ where
     }
     let value: T = decoder::decode(bytes, factor)
         .map_err(|error| CanonError::Malformed { reason: error.to_string() })?;
-    match first_difference(&encoded(&value, bytes.len()), bytes) {
+    let mut again = Vec::with_capacity(bytes.len());
+    append(&value, &mut again);
+    match first_difference(&again, bytes) {
         None => Ok(value),
         Some(offset) => Err(CanonError::NotCanonical { offset }),
     }

@@ -196,11 +196,11 @@ pub enum Message {
         artifact: Hash,
         index: u64,
     },
-    /// A piece.
+    /// A piece. In the order of the canonical bytes: nothing so long is moved about while it is encoded.
     Pieced {
-        artifact: Hash,
-        index: u64,
         bytes: Bytes,
+        index: u64,
+        artifact: Hash,
     },
     /// What was asked for of this artifact can't be had here.
     NoArtifact {
@@ -242,6 +242,11 @@ impl Message {
     /// The bytes on the wire.
     pub fn encode(&self) -> Vec<u8> {
         canon::to_bytes(self)
+    }
+
+    /// The same, behind what is there already.
+    pub fn encode_behind(&self, out: &mut Vec<u8>) {
+        canon::append(self, out);
     }
 
     /// Strictly, at most `limits::MESSAGE_BYTES`.

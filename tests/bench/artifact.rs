@@ -1,21 +1,27 @@
 //! How fast an artifact comes from another process on this machine, beside a plain copy over loopback TCP that is hashed
 //! as it arrives.
 //!
-//! `bench-artifact MIB ROUNDS`: two nodes of a mesh; in each round one process copies the file over TCP to a file and
-//! syncs it, hashing, and then the second node has it from the first, into its data folder, checked and durable; and after
-//! that the file is put anew with other bytes. Prints each and the best of both, in MiB/s. Owns no figure of its own:
-//! `BENCHMARKS.md` has what came out.
+//! `bench-artifact MIB ROUNDS`: two nodes of a mesh; in each round, in turn, one process copies bytes over TCP, hashing,
+//! into memory, into a new file that it syncs, and the same encrypted; the second node has an artifact from the first, checked and durable in its
+//! data folder (`artifact fetch`); and another one, which goes on to a client as it comes (`artifact get`). The bytes are
+//! others each time, and before each contestant the disk is at rest. Prints each and the best, in MiB/s. Owns no figure of
+//! its own: `BENCHMARKS.md` has what came out.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use forgemesh_protocol::hash::{BlobHasher, Hash};
 use forgemesh_tests::node::Node;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
 /// Bytes read at once by the plain copy: as many as a piece has.
 const CHUNK: usize = 1 << 20;
+/// Bytes of a message of noise, and of its tag.
+const MESSAGE: usize = 65_535;
+const TAG: usize = 16;
 
 /// Bytes that no two rounds share.
 fn bytes(length: usize, round: u64) -> Vec<u8> {
@@ -31,24 +37,69 @@ fn bytes(length: usize, round: u64) -> Vec<u8> {
 
 /// A copy over TCP from one thread to this one, hashed as it arrives; written and synced, if there is a file. In seconds.
 fn plain(bytes: &[u8], to: Option<&Path>) -> f64 {
+    let send = |stream: &mut TcpStream| stream.write_all(bytes).expect("it reads");
+    copy(bytes, to, send, |stream, chunk| {
+        chunk.resize(CHUNK, 0);
+        let read = stream.read(chunk).expect("it writes");
+        chunk.truncate(read);
+    })
+}
+
+/// The same with what the connections of the mesh do to every byte: ChaCha20-Poly1305, in messages as long as noise's.
+fn encrypted(bytes: &[u8], to: &Path) -> f64 {
+    let key = || LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &[7; 32]).expect("it has 32 bytes"));
+    let nonces = || {
+        (0_u64..).map(|number| {
+            let mut nonce = [0; NONCE_LEN];
+            nonce[4..].copy_from_slice(&number.to_le_bytes());
+            Nonce::assume_unique_for_key(nonce)
+        })
+    };
+    let send = |stream: &mut TcpStream| {
+        let (key, mut sealed) = (key(), Vec::new());
+        for (part, nonce) in bytes.chunks(MESSAGE - TAG).zip(nonces()) {
+            sealed.clear();
+            sealed.extend_from_slice(part);
+            key.seal_in_place_append_tag(nonce, Aad::empty(), &mut sealed).expect("it is short enough");
+            stream.write_all(&sealed).expect("it reads");
+        }
+    };
+    let (key, mut nonces, mut left) = (key(), nonces(), bytes.len());
+    copy(bytes, Some(to), send, |stream, chunk| {
+        chunk.clear();
+        if left > 0 {
+            chunk.resize(left.min(MESSAGE - TAG) + TAG, 0);
+            stream.read_exact(chunk).expect("it writes");
+            let nonce = nonces.next().expect("they do not end");
+            key.open_in_place(nonce, Aad::empty(), chunk).expect("it was sealed so");
+            chunk.truncate(chunk.len() - TAG);
+            left -= chunk.len();
+        }
+    })
+}
+
+/// Sends on one thread, and receives on this one until there is nothing more.
+fn copy(
+    bytes: &[u8],
+    to: Option<&Path>,
+    send: impl FnOnce(&mut TcpStream) + Send,
+    mut receive: impl FnMut(&mut TcpStream, &mut Vec<u8>),
+) -> f64 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let address = listener.local_addr().expect("it listens");
     let begun = Instant::now();
     let found = std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let (mut stream, _) = listener.accept().expect("the other thread");
-            stream.write_all(bytes).expect("it reads");
-        });
+        scope.spawn(move || send(&mut listener.accept().expect("the other thread").0));
         let mut stream = TcpStream::connect(address).expect("it listens");
         let mut file = to.map(|path| std::fs::File::create(path).expect("a file"));
-        let (mut hasher, mut chunk) = (BlobHasher::default(), vec![0; CHUNK]);
+        let (mut hasher, mut chunk) = (BlobHasher::default(), Vec::new());
         loop {
-            let read = stream.read(&mut chunk).expect("it writes");
-            if read == 0 {
+            receive(&mut stream, &mut chunk);
+            if chunk.is_empty() {
                 break;
             }
-            hasher.update(&chunk[..read]);
-            file.iter_mut().for_each(|file| file.write_all(&chunk[..read]).expect("the disk has room"));
+            hasher.update(&chunk);
+            file.iter_mut().for_each(|file| file.write_all(&chunk).expect("the disk has room"));
         }
         file.iter().for_each(|file| file.sync_all().expect("a disk"));
         hasher.finish()
@@ -58,13 +109,18 @@ fn plain(bytes: &[u8], to: Option<&Path>) -> f64 {
     seconds
 }
 
-/// The second node has it from the first: the time until all of it is durable there and on its way out. In seconds.
-fn fetched(node: &Node, address: &str) -> f64 {
+/// The second node does this with an artifact that the first one has. In seconds.
+fn had(node: &Node, what: &str, address: &str) -> f64 {
     let begun = Instant::now();
-    let got = node.command(&["artifact", "get", address]).stdout(std::process::Stdio::null()).status();
+    let had = node.command(&["artifact", what, address]).stdout(std::process::Stdio::null()).status();
     let seconds = begun.elapsed().as_secs_f64();
-    assert!(got.expect("it starts").success());
+    assert!(had.expect("it starts").success());
     seconds
+}
+
+/// What was written before is no longer on its way to the disk.
+fn rest() {
+    assert!(Command::new("sync").status().expect("it is installed").success());
 }
 
 fn main() {
@@ -79,35 +135,42 @@ fn main() {
     let hub_runs = hub.up();
     guest.ok(&["join", made["ticket"].as_str().expect("a line"), "--json"]);
     let guest_runs = guest.up();
-    let mut best = [f64::INFINITY; 3];
+    const CONTESTANTS: [&str; 5] =
+        ["plain", "plain to a synced file", "encrypted to a synced file", "artifact fetch", "artifact get"];
+    let mut best = [f64::INFINITY; CONTESTANTS.len()];
     for round in 0..rounds {
-        let bytes = bytes(length, round);
-        let file = hub.file("file", &bytes);
-        let put = hub.ok(&["artifact", "put", file.to_str().expect("a path"), "--json"]).json();
-        let address = put["artifact"].as_str().expect("an address").to_owned();
-        let memory = plain(&bytes, None);
-        let written = plain(&bytes, Some(&guest.path("plain")));
-        let ours = fetched(&guest, &address);
-        for (best, found) in best.iter_mut().zip([memory, written, ours]) {
-            *best = best.min(found);
+        for (at, name) in CONTESTANTS.into_iter().enumerate() {
+            let bytes = bytes(length, (CONTESTANTS.len() as u64) * round + at as u64);
+            let seconds = match at {
+                0 => plain(&bytes, None),
+                1 | 2 => {
+                    let file = guest.path(&format!("copied-{round}-{at}"));
+                    rest();
+                    if at == 1 { plain(&bytes, Some(&file)) } else { encrypted(&bytes, &file) }
+                }
+                _ => {
+                    let file = hub.file("file", &bytes);
+                    let put = hub.ok(&["artifact", "put", file.to_str().expect("a path"), "--json"]).json();
+                    std::fs::remove_file(file).expect("it is there");
+                    rest();
+                    had(&guest, &name["artifact ".len()..], put["artifact"].as_str().expect("an address"))
+                }
+            };
+            println!("round {round}: {name} {:.0} MiB/s", mib as f64 / seconds);
+            best[at] = best[at].min(seconds);
         }
-        let pace = |seconds: f64| mib as f64 / seconds;
+    }
+    println!("best of {rounds}, {mib} MiB:");
+    for (name, seconds) in CONTESTANTS.into_iter().zip(best) {
+        let part = |of: usize| 100.0 * best[of] / seconds;
         println!(
-            "round {round}: plain {:.0} MiB/s, plain to a synced file {:.0} MiB/s, artifact {:.0} MiB/s",
-            pace(memory),
-            pace(written),
-            pace(ours)
+            "{name}: {:.0} MiB/s, {:.0} % of plain, {:.0} % of a synced file, {:.0} % of an encrypted one",
+            mib as f64 / seconds,
+            part(0),
+            part(1),
+            part(2)
         );
     }
-    let pace = best.map(|seconds| mib as f64 / seconds);
-    println!(
-        "best of {rounds}, {mib} MiB: plain {:.0} MiB/s, plain to a synced file {:.0} MiB/s, artifact {:.0} MiB/s: {:.0} % and {:.0} %",
-        pace[0],
-        pace[1],
-        pace[2],
-        100.0 * pace[2] / pace[0],
-        100.0 * pace[2] / pace[1]
-    );
     guest_runs.down(&guest);
     hub_runs.down(&hub);
 }

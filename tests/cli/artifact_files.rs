@@ -51,6 +51,8 @@ fn comes_back(node: &Node, name: &str) {
                 assert!(get(node, &address, &format!("{from}..{to}")) == part, "{length}: {from}..{to}");
             }
         }
+        let fetched = node.ok(&["artifact", "fetch", &address, "--json"]).json();
+        assert_eq!(fetched, json!({ "artifact": address, "bytes": length }));
         let text = node.ok(&["artifact", "get", &address]);
         assert!(text.stdout == bytes, "{length}: standard output");
     }
@@ -129,8 +131,10 @@ fn what_is_wrong_is_refused_with_its_cure() {
         node.forgemesh(&["artifact", "get", address, "--range", range, "-o", path(&out), "--json"])
     };
     for wrong in ["", "12", "zz", &address[1..], &address.to_uppercase(), &format!("{address}00")] {
-        let error = get(wrong, "..").error(2, "usage");
-        assert!(error["message"].as_str().is_some_and(|text| text.contains("64")), "{error}");
+        let fetch = node.forgemesh(&["artifact", "fetch", wrong, "--json"]);
+        for error in [get(wrong, "..").error(2, "usage"), fetch.error(2, "usage")] {
+            assert!(error["message"].as_str().is_some_and(|text| text.contains("64")), "{error}");
+        }
     }
     for range in ["5", "3..3", "4..3", "a..", "0..18446744073709551616"] {
         get(&address, range).error(2, "usage");
@@ -139,6 +143,7 @@ fn what_is_wrong_is_refused_with_its_cure() {
     assert!(error["message"].as_str().is_some_and(|text| text.contains("10 bytes")), "{error}");
     let error = get(&unknown, "..").error(1, "no_such_artifact");
     assert!(error["message"].as_str().is_some_and(|text| text.contains("forgemesh up")), "{error}");
+    node.forgemesh(&["artifact", "fetch", &unknown, "--json"]).error(1, "no_such_artifact");
     node.forgemesh(&["artifact", "get", &address, "--json"]).error(2, "usage");
     let nowhere = node.path("no/such/folder");
     node.forgemesh(&["artifact", "get", &address, "-o", path(&nowhere), "--json"]).error(1, "cannot_write");
@@ -156,6 +161,7 @@ fn what_is_wrong_is_refused_with_its_cure() {
     let running = node.up();
     let error = get(&unknown, "..").error(1, "no_such_artifact");
     assert!(error["message"].as_str().is_some_and(|text| text.contains("node ls")), "{error}");
+    node.forgemesh(&["artifact", "fetch", &unknown, "--json"]).error(1, "no_such_artifact");
     get(&address, "11..").error(2, "usage");
     running.down(&node);
     let fresh = Node::new();

@@ -53,6 +53,21 @@ fn tickets_are_listed_and_revoked() {
 }
 
 #[test]
+fn a_ticket_leads_to_where_the_settings_say_that_a_hub_is_reached() {
+    let node = Node::new();
+    node.init(&[]);
+    let path = node.home().join("config.toml");
+    let settings = std::fs::read_to_string(&path).expect("init has written it");
+    std::fs::write(&path, settings + "external = [\"/ip4/203.0.113.7/tcp/4610\"]\n").expect("our file");
+    let running = node.up();
+    let made = node.ok(&["ticket", "create", "--json"]).json();
+    let first = made["addresses"][0].as_str().expect("an address");
+    assert!(first.starts_with("/ip4/203.0.113.7/tcp/4610/p2p/"), "{made}");
+    assert!(made["addresses"].as_array().is_some_and(|all| all.len() > 1), "where it listens, too: {made}");
+    assert_eq!(running.down(&node), Some(0));
+}
+
+#[test]
 fn a_hub_that_is_down_is_named_soon() {
     let (node, other) = (Node::new(), Node::new());
     let made = node.init(&[]);

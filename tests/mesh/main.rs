@@ -12,6 +12,8 @@ mod draws;
 mod flood;
 mod holes;
 mod lines;
+mod metrics;
+mod neighbours;
 mod netns;
 mod outsiders;
 mod pair;

@@ -2,6 +2,7 @@
 //!
 //! Files are read and written a piece at a time. Must never leave a file under its name that is not whole.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -61,6 +62,12 @@ pub enum ArtifactCommand {
         #[arg(long, value_name = "A..B")]
         range: Option<String>,
     },
+    /// Have an artifact on this node's disk before it is needed there, from whichever node has it; every byte is checked
+    /// against the address. It stays until `artifact gc`, or for as long as the mesh keeps it.
+    Fetch {
+        /// 64 hexadecimal digits.
+        address: String,
+    },
     /// List what is here: whole or in part, for whom, and until when.
     Ls,
     /// Remove what nothing needs: artifacts that no pin and no job asks for. Where no node runs, a hub member's folder also
@@ -97,11 +104,8 @@ pub fn artifact(common: &Common, command: ArtifactCommand) -> Result<(), CliErro
     match command {
         ArtifactCommand::Put { file, keep } => put(common, &file, now_ms() + keep * DAY_MS),
         ArtifactCommand::Get { address, out, range } => {
-            let wrong =
-                |text: &str, error: &dyn std::fmt::Display| CliError::Usage(format!("\"{text}\": {error}"));
-            let address: Hash = address.parse().map_err(|error| wrong(&address, &error))?;
-            let range = range.as_deref().unwrap_or("..");
-            let part: Part = range.parse().map_err(|error: String| wrong(range, &error))?;
+            let address = parsed(&address)?;
+            let part: Part = parsed(range.as_deref().unwrap_or(".."))?;
             match out {
                 Some(path) => get_file(common, address, &path, part),
                 None if common.json => {
@@ -122,9 +126,14 @@ pub fn artifact(common: &Common, command: ArtifactCommand) -> Result<(), CliErro
                 }
             }
         }
+        ArtifactCommand::Fetch { address } => fetch(common, parsed(&address)?),
         ArtifactCommand::Ls => list(common, Source::open(common)?),
         ArtifactCommand::Gc { dry_run } => collect(common, Source::open(common)?, dry_run),
     }
+}
+
+fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, CliError> {
+    text.parse().map_err(|error| CliError::Usage(format!("\"{text}\": {error}")))
 }
 
 /// A file that is put, piece by piece.
@@ -385,6 +394,33 @@ fn receive<W: Write>(
     }
     sink.to.flush().map_err(|source| CliError::Write { path: sink.path.clone(), source })?;
     Ok(length)
+}
+
+/// Has an artifact on this node's disk.
+fn fetch(common: &Common, artifact: Hash) -> Result<(), CliError> {
+    let length = match Source::open(common)? {
+        Source::Node(mut client) => {
+            let shown = Finding::new();
+            let answered = client.follow(&Request::FetchArtifact { artifact }, |event| {
+                if let (Some(length), Some(here)) = (event["length"].as_u64(), event["here"].as_u64()) {
+                    shown.found(length);
+                    shown.0.set_position(here);
+                }
+            })?;
+            shown.0.finish_and_clear();
+            answered.value["length"].as_u64().ok_or(CliError::Hung)?
+        }
+        Source::Folder(home) => {
+            let look = artifacts::look(&home.storage, &artifact)?;
+            look.whole().ok_or(CliError::NotInFolder(artifact))?
+        }
+    };
+    if common.json {
+        print_json(&json!({ "artifact": artifact, "bytes": length }));
+    } else {
+        print(&format!("{artifact} is here ({length} bytes)"));
+    }
+    Ok(())
 }
 
 /// Does an artifact of this length have a byte there, or is that its end?

@@ -100,6 +100,9 @@ impl control::Desk for Desk {
         })?;
         let answered = match request {
             Request::Watch { job } => self.watch(job, out).await.map(|value| (value, Vec::new())),
+            Request::FetchArtifact { artifact } => {
+                self.fetch_artifact(artifact, out).await.map(|value| (value, Vec::new()))
+            }
             Request::GetArtifact { artifact, from, to } => {
                 self.send_artifact(artifact, from, to, out).await.map(|value| (value, Vec::new()))
             }
@@ -166,6 +169,7 @@ impl Desk {
             Request::Expel { node } => self.expel(&node).await,
             Request::Amend { admit, dismiss, seats } => self.amend(&admit, &dismiss, seats).await,
             Request::WhyIdle {} => self.why_idle().await,
+            Request::Metrics {} => plain(json!({ "openmetrics": self.metrics() })),
             Request::Drain {} | Request::Pause {} | Request::Resume {} => self.set_mode(&request).await,
             Request::Limits { threads, ops } => self.set_limits(threads, ops).await,
             Request::Stop {} => {
@@ -177,10 +181,9 @@ impl Desk {
                 self.put_artifact(artifact, outline, last, until_ms).await
             }
             Request::PutPiece { artifact, index, bytes } => self.put_piece(artifact, index, bytes).await,
-            Request::FetchArtifact { artifact } => self.fetch_artifact(artifact).await,
             Request::Artifacts {} => self.list_artifacts(),
             Request::CollectGarbage { dry } => self.collect_garbage(dry).await,
-            Request::Watch { .. } | Request::GetArtifact { .. } => {
+            Request::Watch { .. } | Request::GetArtifact { .. } | Request::FetchArtifact { .. } => {
                 Err(CliError::Usage("this is for one client's connection".to_owned()))
             }
         }

@@ -73,7 +73,9 @@ pub fn config(
     let own = secret.public();
     swarm::Config {
         listen: config.listen.clone(),
+        external: config.external.clone(),
         bootstrap: config.bootstrap.clone(),
+        mdns: config.mdns,
         known: charters
             .current()
             .admitted
@@ -95,9 +97,10 @@ pub enum Network {
 }
 
 impl Network {
-    /// Starts it, in the runtime of the node's loop or beside it. A node that neither listens nor knows anybody is alone.
+    /// Starts it, in the runtime of the node's loop or beside it. A node that neither listens, nor knows anybody,
+    /// nor looks around is alone.
     pub async fn start(config: swarm::Config) -> Result<Network, CliError> {
-        if config.listen.is_empty() && config.bootstrap.is_empty() {
+        if config.listen.is_empty() && config.bootstrap.is_empty() && !config.mdns {
             return Ok(Network::Alone(Alone));
         }
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);

@@ -38,6 +38,9 @@ pub enum NodeCommand {
     },
     /// Why this node has nothing to do.
     WhyIdle,
+    /// What this node's network has counted since its start, as OpenMetrics: Prometheus reads the file to which this is
+    /// written every minute (the textfile collector of its node exporter).
+    Metrics,
     /// Admit nodes to the hub, whose config.toml says `stand = true`. In force once a majority of its members' operators
     /// have said the same.
     Promote {
@@ -82,6 +85,7 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
             Request::Limits { threads: *compute, ops }
         }
         NodeCommand::WhyIdle => Request::WhyIdle {},
+        NodeCommand::Metrics => Request::Metrics {},
         NodeCommand::Expel { node } => Request::Expel { node: node.clone() },
         NodeCommand::Promote { node, replace, seats } => {
             Request::Amend { admit: node.clone(), dismiss: replace.clone(), seats: *seats }
@@ -109,6 +113,7 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
             ));
             caps(&value);
         }
+        NodeCommand::Metrics => print(value["openmetrics"].as_str().unwrap_or_default().trim_end()),
         NodeCommand::WhyIdle => {
             let (held, executing) = (&value["held"], &value["executing"]);
             if value["idle"] == json!(false) {

@@ -26,6 +26,18 @@ pub(crate) enum AfterStore {
     Nothing,
 }
 
+impl AfterStore {
+    /// Does anything wait for it? A record is written again as soon as its receipt has the signatures that it lacks; a piece
+    /// of an artifact is seldom the last one, and many together cost the disk less.
+    pub fn is_urgent(&self) -> bool {
+        match self {
+            AfterStore::Recorded(None) => false,
+            AfterStore::Artifact(written) => !written.is_one_of_many(),
+            _ => true,
+        }
+    }
+}
+
 /// What goes on once a piece of work ended.
 #[derive(Debug)]
 pub(crate) enum AfterWork {

@@ -76,6 +76,13 @@ pub(crate) struct Written {
     token: Option<u64>,
 }
 
+impl Written {
+    /// A piece among others, for whose own sake nobody waits?
+    pub fn is_one_of_many(&self) -> bool {
+        self.index.is_some() && self.token.is_none()
+    }
+}
+
 /// The artifacts on their way, in and out.
 #[derive(Default)]
 pub(crate) struct ArtifactsRole {

@@ -19,6 +19,7 @@ mod handle;
 mod identity;
 mod lane;
 mod listeners;
+mod metrics;
 mod misleading;
 mod outboxes;
 mod peers;
@@ -136,15 +137,16 @@ impl Swarm {
         let (status, shown) = watch::channel(Status::new(config.secret.public().id()));
         let counters = Arc::<counters::Counters>::default();
         let large = Arc::new(Semaphore::new(limits::MESH_INBOX_BYTES));
+        let (metrics, figures) = metrics::begin(counters.clone());
         let inbox =
             Inbox { deliveries: deliver, presence: notice, large, faults: fault, counters: counters.clone() };
-        let ends = Ends { commands: asked, inbox, faults, find, status, stop: stopped };
+        let ends = Ends { commands: asked, inbox, faults, find, status, metrics, stop: stopped };
         let mut events = set_up(&config, checked, ends)?;
         let silent =
             |_| SwarmError::Setup { reason: "its addresses did not become known in time".to_owned() };
         timeout(START, events.listening()).await.map_err(silent)??;
         let is_private = config.pre_shared_key.is_some();
-        let handle = SwarmHandle { commands, status: shown, counters, is_private };
+        let handle = SwarmHandle { commands, status: shown, counters, figures, is_private };
         let room = Arc::new(Semaphore::new(limits::MESH_OUTBOX_BYTES));
         Ok((Swarm { handle, deliveries, presence, found, room, stop: Some(stop), thread: None }, events))
     }

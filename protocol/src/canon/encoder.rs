@@ -43,9 +43,9 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    /// Nothing yet, with room for so many bytes.
-    pub fn with_room(room: usize) -> Self {
-        Encoder { out: Vec::with_capacity(room), starts: Vec::new(), scratch: Vec::new() }
+    /// What it writes comes behind these bytes.
+    pub fn behind(out: Vec<u8>) -> Self {
+        Encoder { out, starts: Vec::new(), scratch: Vec::new() }
     }
 
     fn head(&mut self, major: u8, number: u64) {

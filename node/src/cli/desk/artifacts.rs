@@ -20,6 +20,8 @@ use crate::cli::error::CliError;
 use crate::core::{Reply, Request as Ask};
 use crate::real::control::Answers;
 
+/// Bytes after which a client hears how far an artifact is.
+const STEP: u64 = 16 * limits::PIECE_BYTES as u64;
 /// Bytes that are on the disk before the first of them go to the client.
 const WINDOW: u64 = 4 * limits::PIECE_BYTES as u64;
 
@@ -62,9 +64,21 @@ impl Desk {
         }
     }
 
-    /// Waits until all of it is durable here.
-    pub(super) async fn fetch_artifact(&self, artifact: Hash) -> Result<Answer, CliError> {
-        plain(json!({ "length": self.have(artifact, 0..u64::MAX).await? }))
+    /// Waits until all of it is durable here, and says how far it is meanwhile.
+    pub(super) async fn fetch_artifact(&self, artifact: Hash, out: &mut Answers) -> Result<Value, CliError> {
+        let told = async {
+            let (mut here, mut length) = (0, u64::MAX);
+            while here < length {
+                length = self.have(artifact, here..here.saturating_add(STEP)).await?;
+                here = here.saturating_add(STEP).min(length);
+                if out.event(&json!({ "length": length, "here": here })).await.is_err() {
+                    break;
+                }
+            }
+            Ok::<_, CliError>(length)
+        };
+        let (length, _) = tokio::try_join!(self.have(artifact, 0..u64::MAX), told)?;
+        Ok(json!({ "length": length }))
     }
 
     async fn have(&self, artifact: Hash, bytes: Range<u64>) -> Result<u64, CliError> {

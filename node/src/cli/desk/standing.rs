@@ -20,6 +20,7 @@ use crate::core::{Reply, Request as Ask};
 use crate::driver::Stopped;
 use crate::real::control::request::Request;
 use crate::real::control::told;
+use crate::real::swarm::SwarmHandle;
 
 /// How often it is looked whether the hours for work have begun or ended, and whether the machine is in use.
 const LOOK_AGAIN: Duration = Duration::from_millis(READ_MS);
@@ -80,6 +81,11 @@ impl Desk {
     }
 
     /// Why this node executes nothing: the nearest cause first.
+    /// Of a node alone there is nothing to count.
+    pub(super) fn metrics(&self) -> String {
+        self.network.as_ref().map_or_else(|| "# EOF\n".to_owned(), SwarmHandle::metrics)
+    }
+
     pub(super) async fn why_idle(&self) -> Result<Answer, CliError> {
         let status = self.handle_status().await?;
         let mut reasons = Vec::new();

@@ -43,7 +43,7 @@ pub enum Request {
     PutArtifact { artifact: Hash, outline: Outline, last: Bytes, until_ms: u64 },
     /// Take a piece of it.
     PutPiece { artifact: Hash, index: u64, bytes: Bytes },
-    /// Have all of an artifact on this node's disk.
+    /// Have all of an artifact on this node's disk, with events that say how long it is and how much is there.
     FetchArtifact { artifact: Hash },
     /// Bytes of an artifact, attached; without `to` up to its end.
     GetArtifact {
@@ -92,6 +92,8 @@ pub enum Request {
     },
     /// Why this node has nothing to do.
     WhyIdle {},
+    /// What this node's network has counted, as one text in the format of OpenMetrics.
+    Metrics {},
     /// Take nothing new, finish what is held.
     Drain {},
     /// Take nothing new, give back what is not begun.
@@ -139,7 +141,8 @@ impl Request {
             | Request::Withdraw { .. }
             | Request::Expel { .. }
             | Request::Amend { .. }
-            | Request::WhyIdle {} => false,
+            | Request::WhyIdle {}
+            | Request::Metrics {} => false,
             Request::Drain {} | Request::Pause {} | Request::Resume {} | Request::Limits { .. } => false,
             Request::PutArtifact { .. } | Request::PutPiece { .. } | Request::FetchArtifact { .. } => false,
             Request::GetArtifact { .. } | Request::Artifacts {} | Request::CollectGarbage { .. } => false,

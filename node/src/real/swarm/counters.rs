@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($(#[doc = $doc:literal] $name:ident,)*) => {
         /// Counters that many tasks add to.
         #[derive(Debug, Default)]
         pub(super) struct Counters {
@@ -13,7 +13,14 @@ macro_rules! counters {
         /// What they stand at.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Counts {
-            $($(#[$doc])* pub $name: u64,)*
+            $(#[doc = $doc] pub $name: u64,)*
+        }
+
+        impl Counts {
+            /// Each with its name and its meaning.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($name), $doc.trim_ascii(), self.$name),)*].into_iter()
+            }
         }
 
         impl Counters {

@@ -30,6 +30,7 @@ use super::gossip::{self, Hearing};
 use super::handle::{Link, Route, Status};
 use super::lane::Parcel;
 use super::listeners::Listeners;
+use super::metrics::Metrics;
 use super::misleading::Misleading;
 use super::outboxes::Outboxes;
 use super::peers::Peers;
@@ -74,6 +75,7 @@ pub(super) struct Ends {
     pub faults: mpsc::Receiver<(PeerId, Fault)>,
     pub find: mpsc::Sender<Hint>,
     pub status: watch::Sender<Status>,
+    pub metrics: Metrics,
     pub stop: oneshot::Receiver<()>,
 }
 
@@ -87,6 +89,7 @@ pub(super) struct EventLoop {
     find: mpsc::Sender<Hint>,
     stop: oneshot::Receiver<()>,
     counters: Arc<Counters>,
+    metrics: Metrics,
     version: String,
     topic: IdentTopic,
     is_private: bool,
@@ -124,6 +127,7 @@ impl EventLoop {
         swarm.behaviour_mut().kad.set_mode(Some(mode));
         Ok(EventLoop {
             counters: counters.clone(),
+            metrics: ends.metrics,
             version: version(config),
             topic: gossip::topic(config),
             is_private: config.pre_shared_key.is_some(),
@@ -260,6 +264,7 @@ impl EventLoop {
     }
 
     fn event(&mut self, event: SwarmEvent<ProtocolsEvent>) {
+        self.metrics.record(&event);
         match event {
             SwarmEvent::Behaviour(event) => self.protocol_event(event),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {

@@ -88,15 +88,23 @@ impl FrameDecoder {
     }
 }
 
-/// A body with its head; none if it is longer than a length can say or than `limit`.
-pub fn append_frame(body: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
-    let Ok(length) = u32::try_from(body.len()) else { return false };
-    if body.is_empty() || body.len() > limit {
-        return false;
+/// A frame around what `write` puts behind the frames that are there; false, and nothing, if it has no bytes or more than
+/// `limit`.
+pub fn append_frame(write: impl FnOnce(&mut Vec<u8>), limit: usize, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEAD]);
+    write(out);
+    let length = out.len() - start - HEAD;
+    match u32::try_from(length) {
+        Ok(head) if (1..=limit).contains(&length) => {
+            out[start..start + HEAD].copy_from_slice(&head.to_be_bytes());
+            true
+        }
+        _ => {
+            out.truncate(start);
+            false
+        }
     }
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(body);
-    true
 }
 
 #[cfg(test)]
@@ -125,6 +133,10 @@ mod tests {
         (Ok(bodies), held)
     }
 
+    fn append(body: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
+        append_frame(|out| out.extend_from_slice(body), limit, out)
+    }
+
     /// A linear congruential generator: the numbers are the seed's.
     fn draws(seed: u64) -> impl FnMut(u64) -> u64 {
         let mut state = seed;
@@ -145,7 +157,7 @@ mod tests {
                 bodies.push((0..length).map(|_| draw(256) as u8).collect());
             }
             let mut input = Vec::new();
-            assert!(bodies.iter().all(|body| append_frame(body, 1 << 20, &mut input)));
+            assert!(bodies.iter().all(|body| append(body, 1 << 20, &mut input)));
             let (read, _) = read(&input, std::iter::repeat_with(|| 1 + draw(700) as usize).take(input.len()));
             assert_eq!(read, Ok(bodies), "seed {seed}");
         }
@@ -182,7 +194,7 @@ mod tests {
         assert_eq!(refused(limit as u32 + 1), Err(FrameError::TooLong { length: limit + 1, limit }));
         assert_eq!(refused(u32::MAX), Err(FrameError::TooLong { length: u32::MAX as usize, limit }));
         let mut out = Vec::new();
-        assert!(!append_frame(&[], limit, &mut out) && !append_frame(&vec![0; limit + 1], limit, &mut out));
+        assert!(!append(&[], limit, &mut out) && !append(&vec![0; limit + 1], limit, &mut out));
         assert!(out.is_empty());
     }
 }

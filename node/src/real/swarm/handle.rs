@@ -13,6 +13,7 @@ use super::conduct::Fault;
 use super::config::SwarmError;
 use super::counters::{Counters, Counts};
 use super::events::Command;
+use super::metrics::Figures;
 
 /// How a connection runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,6 +111,7 @@ pub struct SwarmHandle {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) status: watch::Receiver<Status>,
     pub(super) counters: Arc<Counters>,
+    pub(super) figures: Figures,
     pub(super) is_private: bool,
 }
 
@@ -128,6 +130,11 @@ impl SwarmHandle {
         let found =
             changes.wait_for(|status| wanted(&counts(status))).await.map_err(|_| AskError::Stopped)?;
         Ok(counts(&found))
+    }
+
+    /// What was counted since the start, for monitoring: a text in the format of OpenMetrics 1.0.
+    pub fn metrics(&self) -> String {
+        self.figures.text()
     }
 
     /// Connects to whoever is at an address; what comes of it shows in the status.

@@ -21,6 +21,8 @@ use super::frame::append_frame;
 
 /// Small messages that are written at once.
 const BATCH: usize = 64;
+/// Bytes of a frame beside its message's body, in most.
+const AROUND_BODY: usize = 256;
 const IDLE: Duration = Duration::from_millis(limits::STREAM_IDLE_MS);
 
 /// Which lane a message takes.
@@ -172,9 +174,11 @@ impl Writer {
         let is_large = parcels.iter().any(|parcel| parcel.size() == Size::Large);
         let lost = self.counters.clone();
         let encode = move || {
-            let mut frames = Vec::new();
+            let bodies = parcels.iter().map(|parcel| body_bytes(&parcel.message) + AROUND_BODY).sum();
+            let mut frames = Vec::with_capacity(bodies);
             for parcel in parcels {
-                if !append_frame(&parcel.message.encode(), limits::MESSAGE_BYTES, &mut frames) {
+                let write = |out: &mut Vec<u8>| parcel.message.encode_behind(out);
+                if !append_frame(write, limits::MESSAGE_BYTES, &mut frames) {
                     lost.lost.fetch_add(1, Ordering::Relaxed);
                 }
             }

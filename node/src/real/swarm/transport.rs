@@ -11,12 +11,15 @@ use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
 use libp2p::core::upgrade::Version;
 use libp2p::futures::future::Either;
+use libp2p::futures::io::BufReader;
 use libp2p::identity::Keypair;
 use libp2p::pnet::{PnetConfig, PreSharedKey};
 use libp2p::{PeerId, Transport as _, noise, quic, relay, tcp, yamux};
 
 use super::config::{Config, SwarmError};
 
+/// Bytes read from a socket at once. What decrypts them asks for 8 KiB at a time, or less.
+const READ_AHEAD: usize = 64 << 10;
 /// A connection is ready for use in this time, or it is none.
 const SETUP: Duration = Duration::from_millis(limits::FRAME_MS);
 
@@ -35,6 +38,7 @@ pub(super) fn build(
     yamux.set_max_num_streams(limits::STREAMS_PER_CONNECTION);
     let streams = circuits
         .or_transport(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)))
+        .map(|socket, _| BufReader::with_capacity(READ_AHEAD, socket))
         .and_then(move |socket, _| async move {
             match key {
                 Some(key) => key.handshake(socket).await.map(Either::Left).map_err(std::io::Error::other),
