@@ -128,6 +128,7 @@ impl Config {
             reason: error.to_string().trim_end().to_owned(),
         })?;
         let listen = |text: &str| text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let from_outside = "where others reach this node is written like /ip4/203.0.113.7/tcp/4610";
         let (an_address, with_peer) = (
             "an address is written like /ip4/0.0.0.0/tcp/4610",
             "it is written like /ip4/192.0.2.1/tcp/4610/p2p/12D3…",
@@ -164,7 +165,7 @@ impl Config {
         });
         Ok(Config {
             listen: reader.each(file.listen, limits::BOOTSTRAP, address(listen, an_address))?,
-            external: reader.each(file.external, limits::BOOTSTRAP, address(listen, an_address))?,
+            external: reader.each(file.external, limits::BOOTSTRAP, address(listen, from_outside))?,
             mdns: file.mdns,
             bootstrap: reader.each(file.bootstrap, limits::BOOTSTRAP, address(is_address, with_peer))?,
             threads: threads.transpose()?,
@@ -231,7 +232,7 @@ impl Config {
              # Hub members of the mesh, to find the others by.\n\
              bootstrap = {}\n\
              # external = [\"/ip4/203.0.113.7/tcp/4610\"]  # where others reach it, if not there: a forwarded port\n\
-             # mdns = true                        # looks for nodes in the local network, and is seen there\n\n\
+             # mdns = true                        # looks for nodes in the local network, and is seen there by whoever is in it\n\n\
              {threads:<36} # threads that compute; all cores without it\n\
              # memory_mib = 4096                  # memory of the process that computes; half the machine's without it\n\
              # ops = [\"mc@1/reserve.v1\"]          # operations that it executes; all without it\n\
@@ -356,7 +357,7 @@ mod tests {
             refused("paused = false\nops = [\n \"mc@1/reserve.v1\",\n \"mc\"]").contains("line 4: \"mc\"")
         );
         assert!(refused("listen = [\"0.0.0.0:4610\"]").contains("/ip4/0.0.0.0/tcp/4610"));
-        assert!(refused("external = [\"example.org:4610\"]").contains("/ip4/0.0.0.0/tcp/4610"));
+        assert!(refused("external = [\"example.org:4610\"]").contains("/ip4/203.0.113.7/tcp/4610"));
         assert!(refused("bootstrap = [\"/ip4/192.0.2.1/tcp/1\"]").contains("p2p"));
         for hours in [
             "",

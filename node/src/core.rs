@@ -83,7 +83,7 @@ pub enum Output {
     Confirm { token: u64 },
     /// The state after this entry of the log stands for all of it so far.
     Snapshot { index: u64, state: Vec<u8> },
-    /// Make a batch durable; if it is not urgent, nothing here waits for it.
+    /// Make a batch durable; one that is not urgent may wait a few milliseconds for others.
     Store { token: u64, batch: Batch, urgent: bool },
     /// Compute something.
     Work { ticket: u64, work: Work },

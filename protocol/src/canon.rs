@@ -318,6 +318,9 @@ mod tests {
             let mut state = seed;
             let value = any(&mut state, 5);
             assert_eq!(to_bytes(&value), by_tree(&value), "seed {seed}: {value:?}");
+            let mut behind = vec![0xff; 5];
+            append(&value, &mut behind);
+            assert_eq!(behind, [vec![0xff; 5], to_bytes(&value)].concat(), "seed {seed}: {value:?}");
         }
         for number in [0, 23, 24, 255, 256, 65_535, 65_536, u64::from(u32::MAX), 1 << 32, u64::MAX] {
             assert_eq!(to_bytes(&number), by_tree(&number), "{number}");

@@ -20,7 +20,7 @@ fn a_mistake_in_the_settings_is_named_with_its_line() {
         ("listen = []\nthread = 2\n", ["line 2", "thread"]),
         ("\nthreads = 0\n", ["line 2", "1 to 1024"]),
         ("listen = [\"0.0.0.0:1\"]\n", ["line 1", "/ip4/"]),
-        ("listen = []\nexternal = [\"mesh.example.org\"]\n", ["line 2", "/ip4/"]),
+        ("listen = []\nexternal = [\"mesh.example.org\"]\n", ["line 2", "/ip4/203.0.113.7/"]),
         ("ops = [\n\"mc\"]\n", ["line 2", "mc@1/reserve.v1"]),
         ("hours_utc = [\"25:00-26:00\"]\n", ["line 1", "20:00-06:00"]),
         ("listen = [\n", ["line", "config.toml"]),

@@ -38,8 +38,7 @@ pub enum NodeCommand {
     },
     /// Why this node has nothing to do.
     WhyIdle,
-    /// What this node's network has counted since its start, as OpenMetrics: Prometheus reads the file to which this is
-    /// written every minute (the textfile collector of its node exporter).
+    /// What this node's network has counted since its start, in the text format of OpenMetrics.
     Metrics,
     /// Admit nodes to the hub, whose config.toml says `stand = true`. In force once a majority of its members' operators
     /// have said the same.

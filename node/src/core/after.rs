@@ -27,12 +27,12 @@ pub(crate) enum AfterStore {
 }
 
 impl AfterStore {
-    /// Does anything wait for it? A record is written again as soon as its receipt has the signatures that it lacks; a piece
-    /// of an artifact is seldom the last one, and many together cost the disk less.
+    /// Is it to be written at once? A record is written again as soon as its receipt has the signatures that it lacks; a piece
+    /// of an artifact on its way waits a few milliseconds for others, for many together cost the disk less.
     pub fn is_urgent(&self) -> bool {
         match self {
             AfterStore::Recorded(None) => false,
-            AfterStore::Artifact(written) => !written.is_one_of_many(),
+            AfterStore::Artifact(written) => !written.may_wait(),
             _ => true,
         }
     }

@@ -72,14 +72,16 @@ pub(crate) enum Step {
 pub(crate) struct Written {
     artifact: Hash,
     index: Option<u64>,
+    /// It is not the last that is lacking.
+    more: bool,
     /// A client that waits for it.
     token: Option<u64>,
 }
 
 impl Written {
-    /// A piece among others, for whose own sake nobody waits?
-    pub fn is_one_of_many(&self) -> bool {
-        self.index.is_some() && self.token.is_none()
+    /// May it wait for others of which more is on the way?
+    pub fn may_wait(&self) -> bool {
+        self.more && self.token.is_none()
     }
 }
 
@@ -298,6 +300,11 @@ impl ArtifactsRole {
             let kept = look.kept.map(|(kept, _)| kept);
             return self.is_here(cx, artifact, length, kept);
         }
+        if self.disk_low {
+            for want in std::mem::take(&mut fetch.wants) {
+                cx.out.push(Output::Reply { token: want.token, reply: Reply::DiskLow });
+            }
+        }
         let put = fetch.put.take();
         match look.kept {
             Some((kept, Some(outline))) => {
@@ -328,7 +335,7 @@ impl ArtifactsRole {
             if kept.adopt(outlined.pin) {
                 kept.put(&mut batch, &artifact);
             }
-            let written = Written { artifact, index: None, token: Some(token) };
+            let written = Written { artifact, index: None, more: false, token: Some(token) };
             cx.store(batch, AfterStore::Artifact(written));
         }
         if fetch.keep && !fetch.named && !kept.is_pinned(cx.now.wall_ms) {
@@ -400,9 +407,10 @@ impl ArtifactsRole {
             let reply = Reply::Artifact { length: kept.length, missing: kept.missing() };
             cx.out.push(Output::Reply { token, reply });
         }
+        let more = !kept.is_whole();
         fetch.come(outlined.outline, kept, storing.into_iter().collect());
         fetch.progress_ms = cx.now.up_ms;
-        cx.store(batch, AfterStore::Artifact(Written { artifact, index: storing, token: None }));
+        cx.store(batch, AfterStore::Artifact(Written { artifact, index: storing, more, token: None }));
     }
 
     fn piece_checked(
@@ -425,7 +433,8 @@ impl ArtifactsRole {
                 let mut batch = Batch::new();
                 batch.put_piece(artifact, index, bytes.0);
                 coming.kept.put(&mut batch, &artifact);
-                let mut written = Written { artifact, index: Some(index), token: None };
+                let more = !coming.kept.is_whole();
+                let mut written = Written { artifact, index: Some(index), more, token: None };
                 match giver {
                     // It sends the next one when there is room for it.
                     Giver::Client(token) if coming.storing.len() >= limits::FETCH_STORING => {
@@ -443,7 +452,7 @@ impl ArtifactsRole {
 
     /// Something of an artifact is durable.
     pub fn stored(&mut self, cx: &mut Context<'_>, written: Written) {
-        let Written { artifact, index, token } = written;
+        let Written { artifact, index, token, .. } = written;
         if let Some(token) = token {
             cx.out.push(Output::Reply { token, reply: Reply::Done });
         }
@@ -537,5 +546,19 @@ fn check_put(cx: &mut Context<'_>, token: u64, outlined: Box<Outlined>) {
 fn refuse(cx: &mut Context<'_>, giver: Giver, reply: Reply) {
     if let Giver::Client(token) = giver {
         cx.out.push(Output::Reply { token, reply });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_piece_and_what_a_client_waits_for_wait_for_no_others() {
+        let urgent = |more: bool, token: Option<u64>| {
+            let written = Written { artifact: Hash::ZERO, index: Some(3), more, token };
+            AfterStore::Artifact(written).is_urgent()
+        };
+        assert_eq!([urgent(true, None), urgent(false, None), urgent(true, Some(1))], [false, true, true]);
     }
 }

@@ -21,6 +21,7 @@ mod lane;
 mod listeners;
 mod metrics;
 mod misleading;
+mod neighbours;
 mod outboxes;
 mod peers;
 mod providers;

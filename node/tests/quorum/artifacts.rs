@@ -128,6 +128,28 @@ fn what_nobody_has_is_given_up() {
 }
 
 #[test]
+fn nothing_is_fetched_for_a_client_while_the_disk_is_nearly_full() {
+    let mut bench = mesh(1);
+    let bytes = bytes(3 * P, 9);
+    let artifact = put(&mut bench, 1, &bytes);
+    for node in [1, 2] {
+        bench.nodes[node].replies.clear();
+        bench.hand(node, Input::DiskLow(true));
+        bench.ask(node, Request::Artifact { artifact, bytes: 0..u64::MAX });
+        bench.run(20_000, |bench| !bench.nodes[node].replies.is_empty());
+    }
+    let here = Reply::Artifact { length: bytes.len() as u64, missing: Vec::new() };
+    assert_eq!(bench.nodes[1].replies, [here], "what is here is had");
+    assert_eq!(bench.nodes[2].replies, [Reply::DiskLow]);
+    assert_eq!(pieces_to(&bench, 2), 0);
+    bench.nodes[2].replies.clear();
+    bench.hand(2, Input::DiskLow(false));
+    bench.ask(2, Request::Artifact { artifact, bytes: 0..u64::MAX });
+    bench.run(120_000, |bench| !bench.nodes[2].replies.is_empty());
+    assert!(has(&bench, 2, &artifact, &bytes));
+}
+
+#[test]
 fn lost_pieces_are_asked_for_again() {
     let mut bench = mesh(1);
     let bytes = bytes(30 * P, 2);

@@ -3,6 +3,7 @@
 //! Must never hold more than a few pieces of one, whatever its length.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use forgemesh_protocol::artifact::{Outline, Pin, pieces_of};
 use forgemesh_protocol::canon::Bytes;
@@ -66,19 +67,26 @@ impl Desk {
 
     /// Waits until all of it is durable here, and says how far it is meanwhile.
     pub(super) async fn fetch_artifact(&self, artifact: Hash, out: &mut Answers) -> Result<Value, CliError> {
+        let is_whole = AtomicBool::new(false);
+        let whole = async {
+            let length = self.have(artifact, 0..u64::MAX).await;
+            is_whole.store(true, Ordering::Relaxed);
+            length
+        };
+        // Words on the way, which nothing depends on.
         let told = async {
             let (mut here, mut length) = (0, u64::MAX);
-            while here < length {
-                length = self.have(artifact, here..here.saturating_add(STEP)).await?;
-                here = here.saturating_add(STEP).min(length);
+            while here < length && !is_whole.load(Ordering::Relaxed) {
+                let step = here..here.saturating_add(STEP);
+                let Ok(found) = self.have(artifact, step.clone()).await else { return };
+                (length, here) = (found, step.end.min(found));
                 if out.event(&json!({ "length": length, "here": here })).await.is_err() {
-                    break;
+                    return;
                 }
             }
-            Ok::<_, CliError>(length)
         };
-        let (length, _) = tokio::try_join!(self.have(artifact, 0..u64::MAX), told)?;
-        Ok(json!({ "length": length }))
+        let (length, ()) = tokio::join!(whole, told);
+        Ok(json!({ "length": length? }))
     }
 
     async fn have(&self, artifact: Hash, bytes: Range<u64>) -> Result<u64, CliError> {

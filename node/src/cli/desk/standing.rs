@@ -80,12 +80,12 @@ impl Desk {
         }))
     }
 
-    /// Why this node executes nothing: the nearest cause first.
     /// Of a node alone there is nothing to count.
     pub(super) fn metrics(&self) -> String {
         self.network.as_ref().map_or_else(|| "# EOF\n".to_owned(), SwarmHandle::metrics)
     }
 
+    /// Why this node executes nothing: the nearest cause first.
     pub(super) async fn why_idle(&self) -> Result<Answer, CliError> {
         let status = self.handle_status().await?;
         let mut reasons = Vec::new();

@@ -75,6 +75,13 @@ pub(super) fn is_unspecified(address: &Multiaddr) -> bool {
     ip(address).is_some_and(|ip| ip.is_unspecified())
 }
 
+/// Whether it is a port and nobody's name: neither any free port, nor a peer or what lies behind one.
+pub(super) fn is_bare(address: &Multiaddr) -> bool {
+    address.iter().all(|part| {
+        !matches!(part, Protocol::Tcp(0) | Protocol::Udp(0) | Protocol::P2p(_) | Protocol::P2pCircuit)
+    })
+}
+
 /// What a peer says of itself or of another is a hint: worth dialling only if it is a route of this mesh to somewhere. A
 /// peer may name this machine only from this machine.
 pub(super) fn is_plausible(address: &Multiaddr, private: bool, from_here: bool) -> bool {

@@ -32,6 +32,7 @@ use super::lane::Parcel;
 use super::listeners::Listeners;
 use super::metrics::Metrics;
 use super::misleading::Misleading;
+use super::neighbours::Neighbours;
 use super::outboxes::Outboxes;
 use super::peers::Peers;
 use super::providers::{Hint, Providers};
@@ -45,8 +46,6 @@ const TICK: Duration = Duration::from_millis(100);
 const BAN: Duration = Duration::from_millis(limits::BAN_MS);
 /// And one that does not belong to the mesh: it may have a ticket the next time.
 const OUT: Duration = Duration::from_millis(limits::STRANGER_OUT_MS);
-/// Nodes of the local network that are dialled at once.
-const NEIGHBOURS: usize = 16;
 
 /// What the network is asked.
 #[derive(Debug)]
@@ -90,12 +89,15 @@ pub(super) struct EventLoop {
     stop: oneshot::Receiver<()>,
     counters: Arc<Counters>,
     metrics: Metrics,
+    /// Where others reach this node, by its settings.
+    told: BTreeSet<Multiaddr>,
     version: String,
     topic: IdentTopic,
     is_private: bool,
     is_relay: bool,
     peers: Peers,
     misleading: Misleading,
+    neighbours: Neighbours,
     conduct: Conduct,
     strangers: Strangers,
     /// Nodes without a connection of which the node is told with the next tick: what they said before comes first.
@@ -128,12 +130,15 @@ impl EventLoop {
         Ok(EventLoop {
             counters: counters.clone(),
             metrics: ends.metrics,
+            // Nothing else has said so yet.
+            told: swarm.external_addresses().cloned().collect(),
             version: version(config),
             topic: gossip::topic(config),
             is_private: config.pre_shared_key.is_some(),
             is_relay: config.relay,
             peers,
             misleading,
+            neighbours: Neighbours::default(),
             conduct: Conduct::new(config.limits),
             strangers: Strangers::default(),
             parting: BTreeSet::new(),
@@ -328,7 +333,10 @@ impl EventLoop {
             ProtocolsEvent::Gossip(event) => self.gossip_event(event),
             ProtocolsEvent::AutonatClient(event) => self.reachability(&event),
             ProtocolsEvent::Mdns(mdns::Event::Discovered(found)) => {
-                for (peer, address) in found.into_iter().take(NEIGHBOURS) {
+                for (peer, address) in found {
+                    if !self.neighbours.admits(Instant::now()) {
+                        break;
+                    }
                     self.hear(peer, vec![address], false);
                     if let Some(node) = identity::node_of(&peer) {
                         self.reach(node, Instant::now());
@@ -564,6 +572,7 @@ impl EventLoop {
     }
 
     fn show_addresses(&self) {
-        self.board.addresses(self.swarm.listeners(), self.swarm.external_addresses());
+        let found = self.swarm.external_addresses().filter(|address| !self.told.contains(address));
+        self.board.addresses(self.swarm.listeners(), self.told.iter().chain(found));
     }
 }

@@ -1,6 +1,7 @@
 //! What the network counts, for whoever watches over many nodes: the protocols' own figures and this node's, as OpenMetrics.
 //!
-//! Must never decide anything: figures are written here and read by people.
+//! Must never decide anything, nor grow by what others say: no label is a stranger's word. So what a peer claims of itself
+//! (identify) and of this node's addresses is not counted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,9 +34,14 @@ pub(super) fn begin(counters: Arc<Counters>) -> (Metrics, Figures) {
 impl Metrics {
     /// Something happened.
     pub fn record(&self, event: &SwarmEvent<ProtocolsEvent>) {
-        self.0.record(event);
         match event {
-            SwarmEvent::Behaviour(ProtocolsEvent::Identify(event)) => self.0.record(event),
+            // Its label is an address as a peer wrote it.
+            SwarmEvent::NewExternalAddrCandidate { .. }
+            | SwarmEvent::ExternalAddrConfirmed { .. }
+            | SwarmEvent::ExternalAddrExpired { .. } => {}
+            event => self.0.record(event),
+        }
+        match event {
             SwarmEvent::Behaviour(ProtocolsEvent::Ping(event)) => self.0.record(event),
             SwarmEvent::Behaviour(ProtocolsEvent::Kad(event)) => self.0.record(event),
             SwarmEvent::Behaviour(ProtocolsEvent::Gossip(event)) => self.0.record(event),
@@ -66,5 +72,33 @@ impl Collector for Own {
             counter.encode(encoder.encode_descriptor(name, meaning, None, counter.metric_type())?)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::PeerId;
+    use libp2p::multiaddr::{Multiaddr, Protocol};
+
+    use super::*;
+
+    #[test]
+    fn what_others_say_of_addresses_makes_it_no_longer() {
+        let (metrics, figures) = begin(Arc::default());
+        let before = figures.text();
+        for number in 1..200 {
+            // Every one with a stack of protocols of its own.
+            let circuits = (0..number).map(|_| Protocol::P2pCircuit);
+            let address: Multiaddr = circuits.chain([Protocol::P2p(PeerId::random())]).collect();
+            for event in [
+                SwarmEvent::NewExternalAddrCandidate { address: address.clone() },
+                SwarmEvent::ExternalAddrConfirmed { address: address.clone() },
+                SwarmEvent::ExternalAddrExpired { address: address.clone() },
+            ] {
+                metrics.record(&event);
+            }
+        }
+        assert_eq!(figures.text(), before);
+        assert!(before.ends_with("# EOF\n"));
     }
 }

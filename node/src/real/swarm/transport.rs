@@ -18,8 +18,6 @@ use libp2p::{PeerId, Transport as _, noise, quic, relay, tcp, yamux};
 
 use super::config::{Config, SwarmError};
 
-/// Bytes read from a socket at once. What decrypts them asks for 8 KiB at a time, or less.
-const READ_AHEAD: usize = 64 << 10;
 /// A connection is ready for use in this time, or it is none.
 const SETUP: Duration = Duration::from_millis(limits::FRAME_MS);
 
@@ -38,7 +36,8 @@ pub(super) fn build(
     yamux.set_max_num_streams(limits::STREAMS_PER_CONNECTION);
     let streams = circuits
         .or_transport(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)))
-        .map(|socket, _| BufReader::with_capacity(READ_AHEAD, socket))
+        // What decrypts asks for 8 KiB at a time, or less.
+        .map(|socket, _| BufReader::with_capacity(limits::READ_AHEAD, socket))
         .and_then(move |socket, _| async move {
             match key {
                 Some(key) => key.handshake(socket).await.map(Either::Left).map_err(std::io::Error::other),

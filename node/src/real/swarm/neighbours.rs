@@ -1,0 +1,43 @@
+//! How many words of the local network about neighbours are believed.
+//!
+//! Whoever is in that network can say who is there, with no key at all. Must never try more of it than a busy network has.
+
+use std::time::{Duration, Instant};
+
+/// Addresses of neighbours that are tried in one span of time.
+const ADDRESSES: usize = 64;
+const SPAN: Duration = Duration::from_secs(60);
+
+/// The span of time that runs, and what it has brought.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours {
+    since: Option<Instant>,
+    tried: usize,
+}
+
+impl Neighbours {
+    /// Whether one more is tried.
+    pub fn admits(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= SPAN) {
+            (self.since, self.tried) = (Some(now), 0);
+        }
+        self.tried += 1;
+        self.tried <= ADDRESSES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_names_thousands_of_neighbours_has_a_few_tried_each_minute() {
+        let (mut neighbours, begun) = (Neighbours::default(), Instant::now());
+        let tried = |neighbours: &mut Neighbours, at: Duration| {
+            (0..10_000).filter(|_| neighbours.admits(begun + at)).count()
+        };
+        assert_eq!(tried(&mut neighbours, Duration::ZERO), ADDRESSES);
+        assert_eq!(tried(&mut neighbours, SPAN - Duration::from_millis(1)), 0);
+        assert_eq!(tried(&mut neighbours, SPAN), ADDRESSES);
+    }
+}
