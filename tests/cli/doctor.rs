@@ -57,6 +57,13 @@ fn each_thing_that_is_wrong_has_its_fix() {
     let (_, verdict, fix) = check(&node, "folder");
     assert!(verdict == "warn" && fix.starts_with("chmod 700"), "{verdict}: {fix}");
     loosen("", 0o700);
+    // What `up` would not start with.
+    let unreachable = "listen = [\"/ip4/127.0.0.1/tcp/0\"]\nexternal = [\"/ip4/203.0.113.7/tcp/0\"]\n";
+    std::fs::write(node.home().join("config.toml"), unreachable).expect("our file");
+    let (code, verdict, fix) = check(&node, "settings");
+    assert_eq!((code, verdict.as_str()), (1, "fail"));
+    assert!(fix.contains("address"), "{fix}");
+    node.forgemesh(&["up", "--json"]).error(1, "network");
     std::fs::write(node.home().join("config.toml"), "ops = [\"mc@9/later.v9\"]\n").expect("our file");
     let (code, verdict, fix) = check(&node, "settings");
     assert!((code, verdict.as_str()) == (0, "warn") && fix.contains("forgemesh op ls"), "{fix}");

@@ -46,6 +46,7 @@ const BATCH_PIECES: usize = 16;
 pub enum ArtifactCommand {
     /// Put a file into the mesh, and say its address.
     Put {
+        /// Of 16 GiB at most.
         file: PathBuf,
         /// Days for which the mesh keeps it.
         #[arg(long, default_value_t = 30, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3660))]
@@ -53,7 +54,7 @@ pub enum ArtifactCommand {
     },
     /// Have an artifact, or some of its bytes, from whichever node has it; every byte is checked against the address.
     Get {
-        /// 64 hexadecimal digits.
+        /// 64 lower-case hexadecimal digits.
         address: String,
         /// The file to write [default: standard output].
         #[arg(long, short, value_name = "FILE")]
@@ -66,7 +67,7 @@ pub enum ArtifactCommand {
     /// against the address. It stays until `artifact gc`, or for as long as the mesh keeps it. The node goes on when this command is
     /// ended.
     Fetch {
-        /// 64 hexadecimal digits.
+        /// 64 lower-case hexadecimal digits.
         address: String,
     },
     /// List what is here: whole or in part, for whom, and until when.
@@ -190,7 +191,7 @@ impl Finding {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             shown.set_style(style);
         }
-        shown.set_message("looking for it");
+        shown.set_message(format!("looking for it, for {} s at most", limits::SEEK_MS / 1_000));
         shown.enable_steady_tick(LOOK);
         Finding(shown)
     }

@@ -71,7 +71,7 @@ pub fn doctor(common: &Common) -> Result<(), CliError> {
     let mut checks = vec![data_folder(&folder), key(&folder), network_key(&folder)];
     let config = Config::read(&folder);
     checks.push(match &config {
-        Ok(Some(config)) => settings(config),
+        Ok(Some(config)) => settings(&folder, config),
         Ok(None) => {
             Check::new("settings", Verdict::Warn, "no config.toml", "`forgemesh init` or `forgemesh join`")
         }
@@ -115,8 +115,13 @@ fn report(common: &Common, checks: &[Check]) -> Result<(), CliError> {
     if failed > 0 { Err(CliError::Unwell { failed, json: common.json }) } else { Ok(()) }
 }
 
-fn settings(config: &Config) -> Check {
+fn settings(folder: &Path, config: &Config) -> Check {
     const NAME: &str = "settings";
+    // A key that cannot be read has a line of its own here.
+    let key = network::read_key(folder).ok().flatten();
+    if let Err(error) = network::check(config, key) {
+        return Check::new(NAME, Verdict::Fail, error.to_string(), "mend that address in config.toml");
+    }
     match config.foreign_ops() {
         ops if ops.is_empty() => Check::pass(NAME, "config.toml is read"),
         ops => {
@@ -263,6 +268,9 @@ fn hub(common: &Common, config: &Config, status: &Option<Value>) -> Check {
     }
     let sockets: Vec<SocketAddr> =
         config.bootstrap.iter().filter_map(|text| address::socket_of(text)).collect();
+    if sockets.is_empty() && config.mdns {
+        return Check::pass(NAME, "none is named; the local network is searched");
+    }
     if sockets.is_empty() {
         let fix = "name one under bootstrap in config.toml";
         return Check::new(NAME, Verdict::Unknown, "no TCP address of a hub member is known", fix);

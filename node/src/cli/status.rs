@@ -26,7 +26,9 @@ pub fn status(common: &Common) -> Result<(), CliError> {
         "role",
         match (text(&value["role"]).as_str(), leads) {
             ("hub", true) => "hub member, leads".to_owned(),
+            ("hub", false) if short.is_empty() => "hub member, nobody leads".to_owned(),
             ("hub", false) => format!("hub member, {short} leads"),
+            _ if short.is_empty() => "agent, its hub was not heard yet".to_owned(),
             _ => format!("agent of hub {short}, {}", heard(&value["heard_ms_ago"])),
         },
     );
@@ -68,6 +70,9 @@ pub fn status(common: &Common) -> Result<(), CliError> {
     if network.is_object() {
         for address in network["listen"].as_array().into_iter().flatten() {
             row("listens", text(address));
+        }
+        for address in network["external"].as_array().into_iter().flatten() {
+            row("reached", text(address));
         }
         let reachable = match network["reachable"].as_bool() {
             Some(true) => "reachable",

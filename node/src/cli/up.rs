@@ -252,8 +252,7 @@ fn detach(common: &Common, folder: PathBuf) -> Result<(), CliError> {
     while begun.elapsed() < PATIENCE {
         if child.try_wait().map_err(CliError::Thread)?.is_some() {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
-            let last = text.lines().last().unwrap_or("it said nothing").to_owned();
-            return Err(CliError::NotStarted { log: path, last });
+            return Err(CliError::NotStarted { log: path, last: last_words(&text) });
         }
         if let Some(mut client) = Client::find(common)? {
             let value = client.ask(&Request::Status {})?.value;
@@ -269,6 +268,16 @@ fn detach(common: &Common, folder: PathBuf) -> Result<(), CliError> {
         std::thread::sleep(PAUSE);
     }
     Err(CliError::NotStarted { log: path, last: "it does not answer yet".to_owned() })
+}
+
+/// Why a node ended, by its log: the error, which may have several lines, or else the last one.
+fn last_words(log: &str) -> String {
+    let error = log.rfind("forgemesh: ").filter(|at| *at == 0 || log[..*at].ends_with('\n'));
+    let words = match error {
+        Some(at) => log[at..].trim_start_matches("forgemesh: "),
+        None => log.lines().last().unwrap_or("it said nothing"),
+    };
+    words.trim_end().to_owned()
 }
 
 /// Stops the node, and returns once its folder is free.
@@ -297,4 +306,23 @@ pub fn down(common: &Common) -> Result<(), CliError> {
 pub fn is_used(folder: &Path) -> bool {
     let lock = std::fs::File::open(folder.join(LOCK_FILE_NAME));
     lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_words;
+
+    #[test]
+    fn a_node_that_did_not_start_has_said_why() {
+        let error = "forgemesh: config.toml: TOML parse error at line 2, column 8\n  |\n2 | mdns = \"yes\"\nexpected a boolean\n";
+        for (log, words) in [
+            ("", "it said nothing"),
+            ("12:00:00 up\n12:00:01 gone\n", "12:00:01 gone"),
+            (error, error.trim_start_matches("forgemesh: ").trim_end()),
+            ("12:00:00 up\nforgemesh: no disk\n", "no disk"),
+            ("12:00:00 said forgemesh: up\n", "12:00:00 said forgemesh: up"),
+        ] {
+            assert_eq!(last_words(log), words);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Addresses: which ones a node may listen at, dial, and believe others to have.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use libp2p::multiaddr::Protocol;
@@ -75,11 +76,20 @@ pub(super) fn is_unspecified(address: &Multiaddr) -> bool {
     ip(address).is_some_and(|ip| ip.is_unspecified())
 }
 
-/// Whether it is a port and nobody's name: neither any free port, nor a peer or what lies behind one.
-pub(super) fn is_bare(address: &Multiaddr) -> bool {
-    address.iter().all(|part| {
-        !matches!(part, Protocol::Tcp(0) | Protocol::Udp(0) | Protocol::P2p(_) | Protocol::P2pCircuit)
-    })
+/// Why nobody reaches a node that listens there at this address, by its settings; none if somebody may.
+pub(super) fn unreachable(address: &Multiaddr, listen: &BTreeSet<Multiaddr>) -> Option<&'static str> {
+    let route = |address: &Multiaddr| route(address).filter(|_| !is_relayed(address));
+    if address.iter().any(|part| matches!(part, Protocol::P2p(_) | Protocol::P2pCircuit)) {
+        Some("it names a node; leave out /p2p/ and what follows")
+    } else if address.iter().any(|part| matches!(part, Protocol::Tcp(0) | Protocol::Udp(0))) {
+        Some("it has no port; write the one that is forwarded")
+    } else if !is_plausible(address, false, true) {
+        Some("no machine has that address; write the one under which others see this one")
+    } else if !listen.iter().any(|own| route(own) == route(address)) {
+        Some("the node does not listen by that transport (TCP or QUIC); add such an address to listen")
+    } else {
+        None
+    }
 }
 
 /// What a peer says of itself or of another is a hint: worth dialling only if it is a route of this mesh to somewhere. A
@@ -223,5 +233,27 @@ mod tests {
         assert_eq!(subnet("/ip6/2001:db8:1:2::9/tcp/1").as_deref(), Some("2001:db8:1::"));
         assert_eq!(subnet("/ip6/::ffff:9.8.7.1/tcp/1").as_deref(), Some("9.8.7.0"));
         assert_eq!(subnet("/ip4/127.0.0.1/tcp/1"), None);
+    }
+
+    #[test]
+    fn where_nobody_reaches_a_node_is_no_external_address_of_it() {
+        let listen = BTreeSet::from(["/ip4/0.0.0.0/tcp/4610".parse().unwrap()]);
+        let reason = |text: &str| unreachable(&text.parse().unwrap(), &listen);
+        for good in ["/ip4/203.0.113.7/tcp/4610", "/ip4/127.0.0.1/tcp/1", "/ip6/2001:db8::1/tcp/80"] {
+            assert_eq!(reason(good), None, "{good}");
+        }
+        let peer = PeerId::random();
+        for (bad, word) in [
+            (format!("/ip4/203.0.113.7/tcp/4610/p2p/{peer}"), "/p2p/"),
+            (format!("/ip4/203.0.113.7/tcp/4610/p2p/{peer}/p2p-circuit"), "/p2p/"),
+            ("/ip4/203.0.113.7/tcp/0".to_owned(), "port"),
+            ("/ip4/0.0.0.0/tcp/4610".to_owned(), "no machine"),
+            ("/ip4/224.0.0.1/tcp/4610".to_owned(), "no machine"),
+            ("/ip6/::/tcp/4610".to_owned(), "no machine"),
+            ("/ip4/203.0.113.7/udp/4610/quic-v1".to_owned(), "listen"),
+        ] {
+            assert!(reason(&bad).is_some_and(|reason| reason.contains(word)), "{bad}: {:?}", reason(&bad));
+        }
+        assert!(unreachable(&"/ip4/203.0.113.7/tcp/1".parse().unwrap(), &BTreeSet::new()).is_some());
     }
 }

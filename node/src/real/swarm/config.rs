@@ -89,10 +89,8 @@ pub enum SwarmError {
         "the address {address} is QUIC, which a pre-shared key does not protect; use a TCP address in a private mesh"
     )]
     QuicWithKey { address: String },
-    #[error(
-        "nobody reaches this node at {address}; an external address is one of its own, with a port and without /p2p/…, like /ip4/203.0.113.7/tcp/4610"
-    )]
-    External { address: String },
+    #[error("nobody reaches this node at {address}: {reason}")]
+    External { address: String, reason: &'static str },
     #[error("the address {address} does not say whose it is; copy it whole, with /p2p/… at its end")]
     Nameless { address: String },
     #[error("cannot listen at {address}: {reason}; choose another port, or stop what listens there")]
@@ -111,6 +109,11 @@ pub(super) struct Checked {
 }
 
 impl Config {
+    /// Whether its addresses are such as a node may have.
+    pub fn check_addresses(&self) -> Result<(), SwarmError> {
+        self.check().map(|_| ())
+    }
+
     /// Reads all addresses.
     pub(super) fn check(&self) -> Result<Checked, SwarmError> {
         let parse = |text: &String| address::parse(text, self.pre_shared_key.is_some());
@@ -118,15 +121,18 @@ impl Config {
             (address, Some(peer)) => Ok((peer, address)),
             (_, None) => Err(SwarmError::Nameless { address: text.clone() }),
         };
+        let listen: BTreeSet<Multiaddr> = self.listen.iter().map(parse).collect::<Result<_, _>>()?;
         let external = |text: &String| {
             let address = parse(text)?;
-            let is_good = !address::is_unspecified(&address) && address::is_bare(&address);
-            if is_good { Ok(address) } else { Err(SwarmError::External { address: text.clone() }) }
+            match address::unreachable(&address, &listen) {
+                None => Ok(address),
+                Some(reason) => Err(SwarmError::External { address: text.clone(), reason }),
+            }
         };
-        let listen: BTreeSet<Multiaddr> = self.listen.iter().map(parse).collect::<Result<_, _>>()?;
+        let external = self.external.iter().map(external).collect::<Result<_, _>>()?;
         Ok(Checked {
             listen: listen.into_iter().collect(),
-            external: self.external.iter().map(external).collect::<Result<_, _>>()?,
+            external,
             bootstrap: self.bootstrap.iter().map(named).collect::<Result<_, _>>()?,
         })
     }
