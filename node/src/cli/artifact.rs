@@ -64,8 +64,8 @@ pub enum ArtifactCommand {
         range: Option<String>,
     },
     /// Have an artifact on this node's disk before it is needed there, from whichever node has it; every byte is checked
-    /// against the address. It stays until `artifact gc`, or for as long as the mesh keeps it. The node goes on when this command is
-    /// ended.
+    /// against the address. It stays until `artifact gc`, or for as long as the mesh keeps it. The node goes on when this
+    /// command is ended.
     Fetch {
         /// 64 lower-case hexadecimal digits.
         address: String,

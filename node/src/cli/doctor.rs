@@ -268,10 +268,10 @@ fn hub(common: &Common, config: &Config, status: &Option<Value>) -> Check {
     }
     let sockets: Vec<SocketAddr> =
         config.bootstrap.iter().filter_map(|text| address::socket_of(text)).collect();
-    if sockets.is_empty() && config.mdns {
-        return Check::pass(NAME, "none is named; the local network is searched");
-    }
     if sockets.is_empty() {
+        if config.mdns {
+            return Check::pass(NAME, "none is named; the local network is searched");
+        }
         let fix = "name one under bootstrap in config.toml";
         return Check::new(NAME, Verdict::Unknown, "no TCP address of a hub member is known", fix);
     }

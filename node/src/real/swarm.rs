@@ -29,6 +29,7 @@ mod reader;
 mod strangers;
 mod streams;
 mod transport;
+mod window;
 
 use std::collections::BTreeSet;
 use std::future::pending;

@@ -16,6 +16,7 @@ use libp2p::identity::Keypair;
 
 use super::config::{Config, SwarmError};
 use super::identity;
+use super::window::Window;
 
 /// Nobody may subscribe to anything but the one topic.
 pub(super) type Gossip = Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
@@ -113,8 +114,7 @@ impl Hearing {
 /// How much each has announced lately.
 struct Pace<K> {
     most: u32,
-    /// Since when its announcements were counted, and how many there were.
-    counted: BTreeMap<K, (Instant, u32)>,
+    counted: BTreeMap<K, Window>,
 }
 
 impl<K: Ord> Pace<K> {
@@ -124,17 +124,12 @@ impl<K: Ord> Pace<K> {
 
     fn count(&mut self, key: K, now: Instant) -> bool {
         if self.counted.len() >= limits::CONDUCT {
-            self.counted.retain(|_, (since, _)| now.saturating_duration_since(*since) < SECOND);
+            self.counted.retain(|_, window| !window.is_over(SECOND, now));
         }
         if self.counted.len() >= limits::CONDUCT && !self.counted.contains_key(&key) {
             return false;
         }
-        let (since, count) = self.counted.entry(key).or_insert((now, 0));
-        if now.saturating_duration_since(*since) >= SECOND {
-            (*since, *count) = (now, 0);
-        }
-        *count += 1;
-        *count <= self.most
+        self.counted.entry(key).or_insert_with(|| Window::new(now)).count(SECOND, now) <= self.most
     }
 }
 

@@ -4,25 +4,22 @@
 
 use std::time::{Duration, Instant};
 
+use super::window::Window;
+
 /// Addresses of neighbours that are tried in one span of time.
-const ADDRESSES: usize = 64;
+const ADDRESSES: u32 = 64;
 const SPAN: Duration = Duration::from_secs(60);
 
-/// The span of time that runs, and what it has brought.
+/// What the span of time that runs has brought.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
-    since: Option<Instant>,
-    tried: usize,
+    tried: Option<Window>,
 }
 
 impl Neighbours {
     /// Whether one more is tried.
     pub fn admits(&mut self, now: Instant) -> bool {
-        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= SPAN) {
-            (self.since, self.tried) = (Some(now), 0);
-        }
-        self.tried += 1;
-        self.tried <= ADDRESSES
+        self.tried.get_or_insert_with(|| Window::new(now)).count(SPAN, now) <= ADDRESSES
     }
 }
 
@@ -36,8 +33,8 @@ mod tests {
         let tried = |neighbours: &mut Neighbours, at: Duration| {
             (0..10_000).filter(|_| neighbours.admits(begun + at)).count()
         };
-        assert_eq!(tried(&mut neighbours, Duration::ZERO), ADDRESSES);
+        assert_eq!(tried(&mut neighbours, Duration::ZERO), ADDRESSES as usize);
         assert_eq!(tried(&mut neighbours, SPAN - Duration::from_millis(1)), 0);
-        assert_eq!(tried(&mut neighbours, SPAN), ADDRESSES);
+        assert_eq!(tried(&mut neighbours, SPAN), ADDRESSES as usize);
     }
 }
