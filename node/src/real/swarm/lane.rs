@@ -13,6 +13,7 @@ use forgemesh_protocol::wire::Message;
 use libp2p::futures::AsyncWriteExt;
 use libp2p::swarm::Stream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use super::budget::Budget;
@@ -116,8 +117,36 @@ impl Lane {
         waiting.drain(..count).collect()
     }
 
+    /// Takes the next message, if it is a large one.
+    fn take_large(&self) -> Option<Parcel> {
+        let mut waiting = self.waiting();
+        waiting.pop_front_if(|parcel| parcel.size() == Size::Large)
+    }
+
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Parcel>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Messages on their way into frames.
+struct Encoding {
+    count: u64,
+    frames: Frames,
+}
+
+enum Frames {
+    Here(Vec<u8>),
+    Soon(JoinHandle<Vec<u8>>),
+}
+
+impl Encoding {
+    /// How many messages, and their frames.
+    async fn finish(self) -> (u64, Vec<u8>) {
+        let frames = match self.frames {
+            Frames::Here(frames) => frames,
+            Frames::Soon(frames) => frames.await.unwrap_or_default(),
+        };
+        (self.count, frames)
     }
 }
 
@@ -137,16 +166,29 @@ pub(super) struct Writer {
 impl Writer {
     /// Writes what comes, until the stream breaks, is idle or is retired. What was being written when it broke is lost.
     pub async fn run(self, mut stream: Stream) {
-        while !self.is_retired.load(Ordering::Acquire) {
-            let parcels = self.lane.take();
-            if parcels.is_empty() {
-                tokio::select! {
-                    () = self.lane.wake.notified() => continue,
-                    () = sleep(IDLE), if !self.is_kept => break,
+        // While something is written the next large one is encoded.
+        let mut ahead: Option<Encoding> = None;
+        // Memory that serves again while there is something to say.
+        let mut spare = Vec::new();
+        while ahead.is_some() || !self.is_retired.load(Ordering::Acquire) {
+            let (count, frames) = match ahead.take() {
+                Some(encoding) => encoding.finish().await,
+                None => {
+                    let parcels = self.lane.take();
+                    if parcels.is_empty() {
+                        spare = Vec::new();
+                        tokio::select! {
+                            () = self.lane.wake.notified() => continue,
+                            () = sleep(IDLE), if !self.is_kept => break,
+                        }
+                    }
+                    self.encode(parcels, std::mem::take(&mut spare)).finish().await
                 }
+            };
+            if !self.is_retired.load(Ordering::Acquire) {
+                let next = self.lane.take_large();
+                ahead = next.map(|parcel| self.encode(vec![parcel], std::mem::take(&mut spare)));
             }
-            let count = parcels.len() as u64;
-            let frames = self.encode(parcels).await;
             self.wait_for_budget(count, frames.len() as u64).await;
             let allowed = Duration::from_millis(
                 limits::FRAME_MS + frames.len() as u64 * 1_000 / limits::FRAME_BYTES_PER_S,
@@ -156,11 +198,13 @@ impl Writer {
                 stream.flush().await
             };
             if !matches!(timeout(allowed, write).await, Ok(Ok(()))) {
-                self.counters.lost.fetch_add(count, Ordering::Relaxed);
+                let lost = count + ahead.map_or(0, |encoding| encoding.count);
+                self.counters.lost.fetch_add(lost, Ordering::Relaxed);
                 return;
             }
             self.counters.sent.fetch_add(count, Ordering::Relaxed);
             self.counters.bytes_sent.fetch_add(frames.len() as u64, Ordering::Relaxed);
+            spare = frames;
         }
         // The peer learns that no more comes, while the lane goes on elsewhere. If it does not, its reader ends with the
         // connection.
@@ -169,13 +213,15 @@ impl Writer {
         });
     }
 
-    /// The frames of these messages. What is large is encoded off the network's thread.
-    async fn encode(&self, parcels: Vec<Parcel>) -> Vec<u8> {
+    /// Puts the frames of these messages in this memory. What is large is encoded off the network's thread.
+    fn encode(&self, parcels: Vec<Parcel>, mut frames: Vec<u8>) -> Encoding {
+        let count = parcels.len() as u64;
         let is_large = parcels.iter().any(|parcel| parcel.size() == Size::Large);
         let lost = self.counters.clone();
         let encode = move || {
             let bodies = parcels.iter().map(|parcel| body_bytes(&parcel.message) + AROUND_BODY).sum();
-            let mut frames = Vec::with_capacity(bodies);
+            frames.clear();
+            frames.reserve_exact(bodies);
             for parcel in parcels {
                 let write = |out: &mut Vec<u8>| parcel.message.encode_behind(out);
                 if !append_frame(write, limits::MESSAGE_BYTES, &mut frames) {
@@ -184,7 +230,8 @@ impl Writer {
             }
             frames
         };
-        if is_large { tokio::task::spawn_blocking(encode).await.unwrap_or_default() } else { encode() }
+        let frames = if is_large { Frames::Soon(spawn_blocking(encode)) } else { Frames::Here(encode()) };
+        Encoding { count, frames }
     }
 
     async fn wait_for_budget(&self, messages: u64, bytes: u64) {

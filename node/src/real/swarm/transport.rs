@@ -1,5 +1,5 @@
-//! How bytes get to another node: TCP or a circuit through a relay, under the pre-shared key if there is one, then noise and
-//! yamux; QUIC in an open mesh.
+//! How bytes get to another node: TCP or a circuit through a relay, under the pre-shared key if there is one, then encrypted
+//! (see `security.rs`) and yamux; QUIC in an open mesh.
 //!
 //! Must never let a connection of a private mesh past its key: every route but QUIC goes through the one place where it
 //! is applied, and QUIC is not built at all.
@@ -14,9 +14,10 @@ use libp2p::futures::future::Either;
 use libp2p::futures::io::BufReader;
 use libp2p::identity::Keypair;
 use libp2p::pnet::{PnetConfig, PreSharedKey};
-use libp2p::{PeerId, Transport as _, noise, quic, relay, tcp, yamux};
+use libp2p::{PeerId, Transport as _, quic, relay, tcp, yamux};
 
 use super::config::{Config, SwarmError};
+use super::security::{Kind, Security};
 
 /// A connection is ready for use in this time, or it is none.
 const SETUP: Duration = Duration::from_millis(limits::FRAME_MS);
@@ -28,10 +29,7 @@ pub(super) fn build(
 ) -> Result<(Boxed<(PeerId, StreamMuxerBox)>, relay::client::Behaviour), SwarmError> {
     let key = config.pre_shared_key.map(|bytes| PnetConfig::new(PreSharedKey::new(bytes)));
     let (circuits, relay) = relay::client::new(keypair.public().to_peer_id());
-    // What both sides must know before they speak: nodes of another mesh fail the handshake.
-    let noise = noise::Config::new(keypair)
-        .map_err(|error| SwarmError::Setup { reason: error.to_string() })?
-        .with_prologue([b"forgemesh mesh ".as_slice(), &config.mesh.0.0].concat());
+    let security = Security::new(keypair, &config.mesh, Kind::fastest())?;
     let mut yamux = yamux::Config::default();
     yamux.set_max_num_streams(limits::STREAMS_PER_CONNECTION);
     let streams = circuits
@@ -45,7 +43,7 @@ pub(super) fn build(
             }
         })
         .upgrade(Version::V1Lazy)
-        .authenticate(noise)
+        .authenticate(security)
         .multiplex(yamux)
         .timeout(SETUP)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
