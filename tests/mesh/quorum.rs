@@ -13,6 +13,9 @@ use crate::draws::Draws;
 /// A job of some twenty shards that takes a second or so.
 const JOB: [&str; 4] = ["mc@1/insurance.v1", "iterations=3000000", "--seed", "quorum"];
 
+/// A job whose leader is killed goes on after this time; longer rests are printed.
+const RESUMED: Duration = Duration::from_secs(2);
+
 /// What an embedded node makes of it.
 fn expected(job: &[&str]) -> Value {
     Node::new().ok(&[&["run"], job, &["--json"]].concat()).json()["result_hash"].clone()
@@ -54,14 +57,21 @@ fn another_cluster_in_the_same_folder_is_refused_and_harms_nothing() {
 }
 
 /// Waits until a node has the job in its books. The longest time in which nothing was to be seen of it there, from `since`
-/// on.
-fn longest_rest(cluster: &Cluster, node: usize, id: &str, since: Instant) -> Duration {
-    let (mut seen, mut at, mut longest) = (None, since, Duration::ZERO);
+/// on, and what was seen before and after.
+fn longest_rest(cluster: &Cluster, node: usize, id: &str, since: Instant) -> (Duration, String) {
+    let (mut seen, mut at, mut longest) = (None, since, (Duration::ZERO, String::new()));
     until("the job is in a survivor's books", || {
         let job = cluster.job(node, id);
         let now = Some((job["state"].clone(), job["stage"].clone(), job["attested_shards"].clone()));
         if seen.is_none() || now != seen {
-            longest = longest.max(at.elapsed());
+            let said = |what: &Option<(Value, Value, Value)>| {
+                what.as_ref().map_or("nothing".to_owned(), |(state, stage, shards)| {
+                    format!("{state} {stage} {shards}")
+                })
+            };
+            if at.elapsed() > longest.0 {
+                longest = (at.elapsed(), format!("{} to {}", said(&seen), said(&now)));
+            }
             (seen, at) = (now, Instant::now());
         }
         is_final(cluster, node, id)
@@ -96,8 +106,16 @@ fn the_leader_may_be_killed_in_every_phase_of_a_job() {
         let begun = Instant::now();
         let another = || cluster.leader().is_some_and(|node| node != leader);
         until("another leads", another);
-        waits_ms.push(begun.elapsed().as_millis());
-        rests_ms.push(longest_rest(&cluster, if leader == 1 { 2 } else { 1 }, &id, begun).as_millis());
+        let led_ms = begun.elapsed().as_millis();
+        waits_ms.push(led_ms);
+        let (rest, what) = longest_rest(&cluster, if leader == 1 { 2 } else { 1 }, &id, begun);
+        rests_ms.push(rest.as_millis());
+        if rest > RESUMED {
+            eprintln!(
+                "round {round}, killed in {state}: another led after {led_ms} ms; nothing to be seen for {} ms, {what}",
+                rest.as_millis()
+            );
+        }
         until("the job is in everybody's books", || {
             (1..=5).filter(|node| *node != leader).all(|node| is_final(&cluster, node, &id))
         });

@@ -19,6 +19,8 @@ const UNDER_WAY: usize = 256;
 const ROUNDS: usize = 8;
 /// And how often everyone who is there must have said in turn that it has none, if one of them is gone.
 const ROUNDS_OF_REST: usize = 3;
+/// The pause between two such rounds: what one of them has just been sent may not be on its disk yet.
+const PAUSE_OF_REST_MS: u64 = 150;
 
 /// One blob.
 struct Wanted {
@@ -49,11 +51,22 @@ impl Wanted {
                 return source;
             }
             if self.is_round_over() {
-                self.due_ms = up_ms + limits::RETRY_MS;
+                self.due_ms = up_ms + self.pause_ms(reach);
                 break;
             }
         }
         None
+    }
+
+    /// How long nobody is asked after a round. Of those that may have it some are there, others gone: it is soon known
+    /// whether it is lost.
+    fn pause_ms(&self, reach: &Reach) -> u64 {
+        if self.are_some_gone(reach) { PAUSE_OF_REST_MS } else { limits::RETRY_MS }
+    }
+
+    fn are_some_gone(&self, reach: &Reach) -> bool {
+        let there = self.sources.iter().filter(|source| !reach.is_gone(source)).count();
+        (1..self.sources.len()).contains(&there)
     }
 
     fn is_round_over(&self) -> bool {
@@ -63,14 +76,18 @@ impl Wanted {
     /// Will nobody have it any more?
     fn is_lost(&self, reach: &Reach, up_ms: u64) -> bool {
         let there = self.sources.iter().filter(|source| !reach.is_gone(source)).count();
-        let some_are_gone = (1..self.sources.len()).contains(&there);
-        let rest_has_none = some_are_gone && self.refusals >= ROUNDS_OF_REST * there;
+        let rest_has_none = self.are_some_gone(reach) && self.refusals >= ROUNDS_OF_REST * there;
         rest_has_none || (self.asks >= ROUNDS * self.sources.len() && up_ms >= self.due_ms)
     }
 
     /// Was this node asked last, and has not answered?
     fn awaits(&self, node: &NodeId) -> bool {
         self.asked && self.source(self.asks - 1) == Some(*node)
+    }
+
+    /// Was somebody asked last who is gone since?
+    fn awaits_gone(&self, reach: &Reach) -> bool {
+        self.asked && self.source(self.asks - 1).is_some_and(|source| reach.is_gone(&source))
     }
 
     /// How long its last question is waited for: the longer, the more often everyone was asked.
@@ -110,10 +127,10 @@ impl Fetcher {
     }
 
     /// `from` does not have it: the next one is asked, and after the last one there is a pause.
-    pub fn refused(&mut self, from: &NodeId, blob: &Hash, up_ms: u64) {
+    pub fn refused(&mut self, reach: &Reach, from: &NodeId, blob: &Hash, up_ms: u64) {
         if let Some(wanted) = self.wanted.get_mut(blob).filter(|wanted| wanted.awaits(from)) {
             (wanted.asked, wanted.refusals) = (false, wanted.refusals + 1);
-            wanted.due_ms = up_ms + if wanted.is_round_over() { limits::RETRY_MS } else { 0 };
+            wanted.due_ms = up_ms + if wanted.is_round_over() { wanted.pause_ms(reach) } else { 0 };
         }
     }
 
@@ -125,8 +142,8 @@ impl Fetcher {
             if under_way >= UNDER_WAY {
                 break;
             }
-            let due = up_ms >= wanted.due_ms && wanted.asks < ROUNDS * wanted.sources.len();
-            if !due {
+            let is_due = up_ms >= wanted.due_ms || wanted.awaits_gone(reach);
+            if !is_due || wanted.asks >= ROUNDS * wanted.sources.len() {
                 continue;
             }
             if wanted.asked {
@@ -196,13 +213,25 @@ mod tests {
             for source in [2, 3] {
                 assert!(fetcher.gone(&reach, up_ms).is_empty());
                 assert_eq!(fetcher.requests(&reach, up_ms), [(node(source), vec![blob])], "round {round}");
-                fetcher.refused(&node(source), &blob, up_ms);
+                fetcher.refused(&reach, &node(source), &blob, up_ms);
             }
             assert!(fetcher.requests(&reach, up_ms).is_empty(), "there is a pause");
-            up_ms += limits::RETRY_MS;
+            up_ms += PAUSE_OF_REST_MS;
         }
         assert_eq!(fetcher.gone(&reach, up_ms), [blob]);
         assert_eq!(fetcher.len(), 0);
+    }
+
+    #[test]
+    fn who_goes_while_it_is_asked_is_not_waited_for() {
+        let (mut fetcher, mut reach, blob) = with_one_gone();
+        reach.met(&node(1));
+        reach.parted(node(1), 10);
+        assert_eq!(fetcher.requests(&reach, 900), [(node(1), vec![blob])], "it may be back at once");
+        let up_ms = 10 + limits::PARTED_MS;
+        reach.tick(up_ms);
+        assert_eq!(fetcher.requests(&reach, up_ms), [(node(2), vec![blob])]);
+        assert!(fetcher.requests(&reach, up_ms).is_empty(), "the next one is given its time");
     }
 
     #[test]
@@ -214,7 +243,7 @@ mod tests {
                 asked += 1;
                 // One says each time that it has none, the other nothing.
                 if source == node(2) {
-                    fetcher.refused(&source, &blob, up_ms);
+                    fetcher.refused(&reach, &source, &blob, up_ms);
                 }
             }
             up_ms += 10;

@@ -120,7 +120,7 @@ impl HubRole {
     /// reduction will say what it lacks.
     pub fn no_blob(&mut self, cx: &mut Context<'_>, from: &NodeId, blob: &Hash) {
         self.lead.iter_mut().for_each(|lead| lead.intake.gone(from, blob));
-        self.fetcher.refused(from, blob, cx.now.up_ms);
+        self.fetcher.refused(cx.reach, from, blob, cx.now.up_ms);
     }
 
     /// Has attestations fetched and logged.
