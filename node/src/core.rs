@@ -402,9 +402,11 @@ impl Core {
                 seating.heard_leader(now.up_ms);
                 if leader.follow(term, Some(from)) {
                     cx.leader = Some(from);
-                    agent.led();
                     gateway.led();
                     reads.led();
+                }
+                if cx.leader == Some(from) {
+                    agent.led_by(term);
                 }
             }
             Input::Message { from, message: Message::Books { from: entry } } => {

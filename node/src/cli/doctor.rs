@@ -18,6 +18,7 @@ use crate::boot;
 use crate::config::Config;
 use crate::real::control::request::Request;
 use crate::real::processors::Processors;
+use crate::real::swarm::check_addresses;
 use crate::real::worker;
 
 /// How long a hub member's address may take to answer.
@@ -118,8 +119,9 @@ fn report(common: &Common, checks: &[Check]) -> Result<(), CliError> {
 fn settings(folder: &Path, config: &Config) -> Check {
     const NAME: &str = "settings";
     // A key that cannot be read has a line of its own here.
-    let key = network::read_key(folder).ok().flatten();
-    if let Err(error) = network::check(config, key) {
+    let has_key = network::read_key(folder).is_ok_and(|key| key.is_some());
+    let Config { listen, external, bootstrap, .. } = config;
+    if let Err(error) = check_addresses(listen, external, bootstrap, has_key) {
         return Check::new(NAME, Verdict::Fail, error.to_string(), "mend that address in config.toml");
     }
     match config.foreign_ops() {

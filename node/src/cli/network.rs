@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::hash::Hash;
-use forgemesh_protocol::id::{MeshId, NodeId};
+use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::wire::Message;
 
@@ -15,7 +15,7 @@ use super::error::CliError;
 use crate::config::Config;
 use crate::ports::{Brought, Mesh};
 use crate::real::mesh::Alone;
-use crate::real::swarm::{self, Swarm, SwarmError, SwarmHandle};
+use crate::real::swarm::{self, Swarm, SwarmHandle};
 
 /// The pre-shared key within a data folder, in the form that other libp2p programs use.
 pub const NETWORK_KEY_FILE_NAME: &str = "swarm.key";
@@ -88,20 +88,6 @@ pub fn config(
         relay: charters.current().member(&own).is_some() && !config.listen.is_empty(),
         ..swarm::Config::new(secret.clone(), charters.mesh())
     }
-}
-
-/// Whether the addresses in these settings are such as a node may have.
-pub fn check(config: &Config, key: Option<[u8; 32]>) -> Result<(), SwarmError> {
-    // Whose they are does not matter here.
-    let nobody = swarm::Config::new(SecretKey::from_bytes(&[0; 32]), MeshId(Hash::ZERO));
-    let addresses = swarm::Config {
-        listen: config.listen.clone(),
-        external: config.external.clone(),
-        bootstrap: config.bootstrap.clone(),
-        pre_shared_key: key,
-        ..nobody
-    };
-    addresses.check_addresses()
 }
 
 /// The mesh of a node: over the network, or of itself alone.

@@ -92,6 +92,8 @@ pub(crate) struct AgentRole {
     oldest_done_ms: Option<u64>,
     /// When to say hello next.
     hello_ms: u64,
+    /// The last term whose leader has spoken itself.
+    greeted: u64,
     disk_low: bool,
 }
 
@@ -122,6 +124,7 @@ impl AgentRole {
             opening: BTreeSet::new(),
             oldest_done_ms: None,
             hello_ms: 0,
+            greeted: 0,
             disk_low: false,
         }
     }
@@ -130,6 +133,14 @@ impl AgentRole {
     pub fn led(&mut self) {
         self.hello_ms = 0;
         self.resent_ms = None;
+    }
+
+    /// Whoever leads says so itself, and by now knows it, which it may not have when it was known here.
+    pub fn led_by(&mut self, term: u64) {
+        if self.greeted < term {
+            self.greeted = term;
+            self.led();
+        }
     }
 
     /// Takes up the shards of a lease that it does not have already.

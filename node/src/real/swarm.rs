@@ -55,7 +55,7 @@ use tokio::time::timeout;
 use crate::ports::{Brought, Mesh};
 
 pub use conduct::Fault;
-pub use config::{Config, Limits, SwarmError};
+pub use config::{Config, Limits, SwarmError, check_addresses};
 pub use counters::Counts;
 pub use handle::{AskError, Link, PeerStatus, Route, Status, SwarmHandle};
 

@@ -108,33 +108,50 @@ pub(super) struct Checked {
     pub bootstrap: Vec<(PeerId, Multiaddr)>,
 }
 
-impl Config {
-    /// Whether its addresses are such as a node may have.
-    pub fn check_addresses(&self) -> Result<(), SwarmError> {
-        self.check().map(|_| ())
-    }
-
-    /// Reads all addresses.
-    pub(super) fn check(&self) -> Result<Checked, SwarmError> {
-        let parse = |text: &String| address::parse(text, self.pre_shared_key.is_some());
+impl Checked {
+    /// Reads the addresses at which a node listens, is reached, and finds the first others; `has_key` in a private mesh.
+    pub fn read(
+        listen: &[String],
+        external: &[String],
+        bootstrap: &[String],
+        has_key: bool,
+    ) -> Result<Self, SwarmError> {
+        let parse = |text: &String| address::parse(text, has_key);
         let named = |text: &String| match address::split_peer(parse(text)?) {
             (address, Some(peer)) => Ok((peer, address)),
             (_, None) => Err(SwarmError::Nameless { address: text.clone() }),
         };
-        let listen: BTreeSet<Multiaddr> = self.listen.iter().map(parse).collect::<Result<_, _>>()?;
-        let external = |text: &String| {
+        let listen: BTreeSet<Multiaddr> = listen.iter().map(parse).collect::<Result<_, _>>()?;
+        let reached = |text: &String| {
             let address = parse(text)?;
             match address::unreachable(&address, &listen) {
                 None => Ok(address),
                 Some(reason) => Err(SwarmError::External { address: text.clone(), reason }),
             }
         };
-        let external = self.external.iter().map(external).collect::<Result<_, _>>()?;
+        let external = external.iter().map(reached).collect::<Result<_, _>>()?;
         Ok(Checked {
             listen: listen.into_iter().collect(),
             external,
-            bootstrap: self.bootstrap.iter().map(named).collect::<Result<_, _>>()?,
+            bootstrap: bootstrap.iter().map(named).collect::<Result<_, _>>()?,
         })
+    }
+}
+
+/// Whether these addresses are such as a node may have; see [`Config`] for what they are.
+pub fn check_addresses(
+    listen: &[String],
+    external: &[String],
+    bootstrap: &[String],
+    has_key: bool,
+) -> Result<(), SwarmError> {
+    Checked::read(listen, external, bootstrap, has_key).map(|_| ())
+}
+
+impl Config {
+    /// Reads all addresses.
+    pub(super) fn check(&self) -> Result<Checked, SwarmError> {
+        Checked::read(&self.listen, &self.external, &self.bootstrap, self.pre_shared_key.is_some())
     }
 
     /// The first half of the mesh's id, which stands in all protocol names.
