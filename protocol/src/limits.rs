@@ -403,6 +403,8 @@ pub const CONNECTIONS_PER_SUBNET: u32 = 256;
 pub const CONNECTIONS_PENDING: u32 = 128;
 /// Bytes that are read from a socket at once, and are held for each connection: 36 MiB for all that there may be.
 pub const READ_AHEAD: usize = 32 << 10;
+/// Bytes that are gathered for each connection before they are encrypted: 72 MiB for all that there may be.
+pub const GATHERED: usize = 64 << 10;
 /// Peers of whom an address or a key is remembered.
 pub const PEERS: usize = 16_384;
 /// Addresses remembered of one peer.

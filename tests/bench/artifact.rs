@@ -7,7 +7,7 @@
 //! (`artifact get`). The bytes are others each time, and before each contestant the disk is at rest. Prints the best of
 //! each, in MiB/s. Owns no figure of its own: `BENCHMARKS.md` has what came out.
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -15,13 +15,16 @@ use std::time::Instant;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use forgemesh_protocol::hash::{BlobHasher, Hash};
+use forgemesh_protocol::limits::READ_AHEAD;
 use forgemesh_tests::node::Node;
 
 /// Bytes read at once by the plain copy: as many as a piece has.
 const CHUNK: usize = 1 << 20;
-/// Bytes of a record of TLS, without its head, and of its tag.
+/// Bytes of a full record of TLS, without its head, and of the tag in it.
 const RECORD: usize = (16 << 10) + TAG;
 const TAG: usize = 16;
+/// Records that are written at once.
+const TOGETHER: usize = 4;
 
 /// Bytes that no two rounds share.
 fn bytes(length: usize, round: u64) -> Vec<u8> {
@@ -54,24 +57,31 @@ fn encrypted(bytes: &[u8], to: Option<&Path>) -> f64 {
     };
     let send = |stream: &mut TcpStream| {
         let (key, mut sealed) = (key(), Vec::new());
-        for (part, nonce) in bytes.chunks(RECORD - TAG).zip(nonces()) {
+        let mut nonces = nonces();
+        for together in bytes.chunks(TOGETHER * (RECORD - TAG)) {
             sealed.clear();
-            sealed.extend_from_slice(part);
-            key.seal_in_place_append_tag(nonce, Aad::empty(), &mut sealed).expect("it is short enough");
+            for part in together.chunks(RECORD - TAG) {
+                let (begin, nonce) = (sealed.len(), nonces.next().expect("they do not end"));
+                sealed.extend_from_slice(part);
+                let tag = key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut sealed[begin..]);
+                sealed.extend_from_slice(tag.expect("it is short enough").as_ref());
+            }
             stream.write_all(&sealed).expect("it reads");
         }
     };
     let (key, mut nonces, mut left) = (key(), nonces(), bytes.len());
     copy(bytes, to, send, |stream, chunk| {
-        let part = left.min(RECORD - TAG);
-        if part > 0 {
-            let sealed = &mut chunk[..part + TAG];
+        let mut at = 0;
+        while left > 0 && at + RECORD <= chunk.len() {
+            let part = left.min(RECORD - TAG);
+            let sealed = &mut chunk[at..at + part + TAG];
             stream.read_exact(sealed).expect("it writes");
             let nonce = nonces.next().expect("they do not end");
             key.open_in_place(nonce, Aad::empty(), sealed).expect("it was sealed so");
-            left -= part;
+            // The next one comes in the tag's place.
+            (at, left) = (at + part, left - part);
         }
-        part
+        at
     })
 }
 
@@ -80,14 +90,15 @@ fn copy(
     bytes: &[u8],
     to: Option<&Path>,
     send: impl FnOnce(&mut TcpStream) + Send,
-    mut receive: impl FnMut(&mut TcpStream, &mut [u8]) -> usize,
+    mut receive: impl FnMut(&mut BufReader<TcpStream>, &mut [u8]) -> usize,
 ) -> f64 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let address = listener.local_addr().expect("it listens");
     let begun = Instant::now();
     let found = std::thread::scope(|scope| {
         scope.spawn(move || send(&mut listener.accept().expect("the other thread").0));
-        let mut stream = TcpStream::connect(address).expect("it listens");
+        let mut stream =
+            BufReader::with_capacity(READ_AHEAD, TcpStream::connect(address).expect("it listens"));
         let mut file = to.map(|path| std::fs::File::create(path).expect("a file"));
         let (mut hasher, mut chunk) = (BlobHasher::default(), vec![0; CHUNK]);
         loop {

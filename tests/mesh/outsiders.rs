@@ -311,10 +311,12 @@ fn who_only_talks_learns_not_even_what_listens() {
     let machine = net.host();
     net.add_ipv6(&machine);
     let noise = [b"\x13/multistream/1.0.0\n\x07/noise\n\x00\x20", &[7_u8; 32][..]].concat();
-    let said: [(&str, Vec<u8>); 6] = [
+    let hello = [b"\x16\x03\x01\x00\x2f\x01\x00\x00\x2b\x03\x03".as_slice(), &[9; 41]].concat();
+    let said: [(&str, Vec<u8>); 7] = [
         ("nothing", Vec::new()),
         ("http", b"GET / HTTP/1.1\r\nHost: mesh\r\n\r\n".to_vec()),
-        ("tls", [b"\x16\x03\x01\x00\x2f\x01\x00\x00\x2b\x03\x03".as_slice(), &[9; 41]].concat()),
+        ("tls", hello.clone()),
+        ("libp2p's tls", [b"\x13/multistream/1.0.0\n\x0b/tls/1.0.0\n".as_slice(), &hello].concat()),
         ("noise", noise.clone()),
         ("nonce", [&[5; NONCE_BYTES][..], &noise].concat()),
         ("garbage", (0..60_000_u32).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect()),

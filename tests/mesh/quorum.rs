@@ -13,8 +13,8 @@ use crate::draws::Draws;
 /// A job of some twenty shards that takes a second or so.
 const JOB: [&str; 4] = ["mc@1/insurance.v1", "iterations=3000000", "--seed", "quorum"];
 
-/// A job whose leader is killed goes on after this time; longer rests are printed.
-const RESUMED: Duration = Duration::from_secs(2);
+/// Longer rests of a job whose leader was killed are printed one by one.
+const LONG: Duration = Duration::from_secs(2);
 
 /// What an embedded node makes of it.
 fn expected(job: &[&str]) -> Value {
@@ -110,7 +110,7 @@ fn the_leader_may_be_killed_in_every_phase_of_a_job() {
         waits_ms.push(led_ms);
         let (rest, what) = longest_rest(&cluster, if leader == 1 { 2 } else { 1 }, &id, begun);
         rests_ms.push(rest.as_millis());
-        if rest > RESUMED {
+        if rest > LONG {
             eprintln!(
                 "round {round}, killed in {state}: another led after {led_ms} ms; nothing to be seen for {} ms, {what}",
                 rest.as_millis()

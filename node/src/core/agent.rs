@@ -135,7 +135,7 @@ impl AgentRole {
         self.resent_ms = None;
     }
 
-    /// Whoever leads says so itself, and by now knows it, which it may not have when it was known here.
+    /// Whoever leads says so itself, not the log, and so knows it, which it may not have when it was known here.
     pub fn led_by(&mut self, term: u64) {
         if self.greeted < term {
             self.greeted = term;

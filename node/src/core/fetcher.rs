@@ -19,7 +19,8 @@ const UNDER_WAY: usize = 256;
 const ROUNDS: usize = 8;
 /// And how often everyone who is there must have said in turn that it has none, if one of them is gone.
 const ROUNDS_OF_REST: usize = 3;
-/// The pause between two such rounds: what one of them has just been sent may not be on its disk yet.
+/// The pause between two such rounds: what one of them has just been sent may not be on its disk yet. What takes longer to be
+/// written there, being large, is made again.
 const PAUSE_OF_REST_MS: u64 = 150;
 
 /// One blob.
@@ -85,9 +86,11 @@ impl Wanted {
         self.asked && self.source(self.asks - 1) == Some(*node)
     }
 
-    /// Was somebody asked last who is gone since?
-    fn awaits_gone(&self, reach: &Reach) -> bool {
-        self.asked && self.source(self.asks - 1).is_some_and(|source| reach.is_gone(&source))
+    /// Is somebody else to be asked? At once, if the last one that was is gone since.
+    fn is_due(&self, reach: &Reach, up_ms: u64) -> bool {
+        let awaits_gone =
+            self.asked && self.source(self.asks - 1).is_some_and(|source| reach.is_gone(&source));
+        awaits_gone || up_ms >= self.due_ms
     }
 
     /// How long its last question is waited for: the longer, the more often everyone was asked.
@@ -136,14 +139,13 @@ impl Fetcher {
 
     /// What to ask whom.
     pub fn requests(&mut self, reach: &Reach, up_ms: u64) -> Vec<(NodeId, Vec<Hash>)> {
-        let mut under_way = self.under_way(up_ms).count();
+        let mut under_way = self.under_way(reach, up_ms).count();
         let mut by_source: BTreeMap<NodeId, Vec<Hash>> = BTreeMap::new();
         for (blob, wanted) in &mut self.wanted {
             if under_way >= UNDER_WAY {
                 break;
             }
-            let is_due = up_ms >= wanted.due_ms || wanted.awaits_gone(reach);
-            if !is_due || wanted.asks >= ROUNDS * wanted.sources.len() {
+            if !wanted.is_due(reach, up_ms) || wanted.asks >= ROUNDS * wanted.sources.len() {
                 continue;
             }
             if wanted.asked {
@@ -168,8 +170,8 @@ impl Fetcher {
         self.wanted.extract_if(.., over).map(|(blob, _)| blob).collect()
     }
 
-    fn under_way(&self, up_ms: u64) -> impl Iterator<Item = &Wanted> {
-        self.wanted.values().filter(move |wanted| wanted.asked && up_ms < wanted.due_ms)
+    fn under_way(&self, reach: &Reach, up_ms: u64) -> impl Iterator<Item = &Wanted> {
+        self.wanted.values().filter(move |wanted| wanted.asked && !wanted.is_due(reach, up_ms))
     }
 
     /// How many are wanted.
@@ -179,7 +181,8 @@ impl Fetcher {
 
     /// In how many milliseconds somebody is to be asked.
     pub fn next_deadline(&self, up_ms: u64) -> u64 {
-        let full = self.under_way(up_ms).count() >= UNDER_WAY;
+        let waited_for = |wanted: &&Wanted| wanted.asked && up_ms < wanted.due_ms;
+        let full = self.wanted.values().filter(waited_for).count() >= UNDER_WAY;
         let counts = self.wanted.values().filter(|wanted| !full || wanted.asked);
         let next = counts.map(|wanted| wanted.due_ms).min();
         next.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(up_ms))
@@ -249,6 +252,23 @@ mod tests {
             up_ms += 10;
         }
         assert_eq!(asked, 2 * ROUNDS);
+    }
+
+    #[test]
+    fn who_goes_takes_nobody_s_place() {
+        let (mut fetcher, mut reach, _) = with_one_gone();
+        reach.met(&node(1));
+        for number in 0..UNDER_WAY as u64 + 10 {
+            fetcher.want(JobId(Hash::ZERO), Hash::blob(&number.to_le_bytes()), vec![node(1), node(2)]);
+        }
+        let asked = |requests: Vec<(NodeId, Vec<Hash>)>, of: u8| -> usize {
+            requests.iter().filter(|(source, _)| *source == node(of)).map(|(_, blobs)| blobs.len()).sum()
+        };
+        assert_eq!(asked(fetcher.requests(&reach, 900), 1), UNDER_WAY);
+        reach.parted(node(1), 10);
+        let up_ms = 10 + limits::PARTED_MS;
+        reach.tick(up_ms);
+        assert_eq!(asked(fetcher.requests(&reach, up_ms), 2), UNDER_WAY);
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod security;
 mod strangers;
 mod streams;
 mod transport;
+mod verifier;
 mod window;
 
 use std::collections::BTreeSet;

@@ -7,12 +7,11 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use forgemesh_protocol::limits;
 use libp2p::futures::io::BufWriter;
 use libp2p::futures::{AsyncRead, AsyncWrite};
 
-/// Bytes that are gathered: three of the muxer's frames of 16 KiB, and their heads.
-const ROOM: usize = 64 << 10;
-/// So many at a flush, and more is likely to follow at once.
+/// So many at a flush, a frame of the muxer's, and more is likely to follow at once: three find room.
 const FULL: usize = 16 << 10;
 
 /// Gathers.
@@ -25,7 +24,7 @@ pub(super) struct Gathered<S> {
 
 impl<S: AsyncWrite> Gathered<S> {
     pub fn new(inner: S) -> Self {
-        Gathered { inner: BufWriter::with_capacity(ROOM, inner), put_off: false }
+        Gathered { inner: BufWriter::with_capacity(limits::GATHERED, inner), put_off: false }
     }
 }
 

@@ -24,6 +24,8 @@ use super::frame::append_frame;
 const BATCH: usize = 64;
 /// Bytes of a frame beside its message's body, in most.
 const AROUND_BODY: usize = 256;
+/// Frames of so many bytes at most are made ahead, and their memory kept: a few pieces of an artifact.
+const AHEAD: usize = 4 << 20;
 const IDLE: Duration = Duration::from_millis(limits::STREAM_IDLE_MS);
 
 /// Which lane a message takes.
@@ -117,10 +119,12 @@ impl Lane {
         waiting.drain(..count).collect()
     }
 
-    /// Takes the next message, if it is a large one.
-    fn take_large(&self) -> Option<Parcel> {
-        let mut waiting = self.waiting();
-        waiting.pop_front_if(|parcel| parcel.size() == Size::Large)
+    /// Takes the next message, if it is a large one, but none of the largest.
+    fn take_ahead(&self) -> Option<Parcel> {
+        let is_next = |parcel: &mut Parcel| {
+            parcel.size() == Size::Large && body_bytes(&parcel.message) + AROUND_BODY <= AHEAD
+        };
+        self.waiting().pop_front_if(is_next)
     }
 
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Parcel>> {
@@ -128,25 +132,18 @@ impl Lane {
     }
 }
 
-/// Messages on their way into frames.
-struct Encoding {
-    count: u64,
-    frames: Frames,
-}
-
-enum Frames {
-    Here(Vec<u8>),
-    Soon(JoinHandle<Vec<u8>>),
+/// Messages on their way into frames: how many, and their bytes.
+enum Encoding {
+    Here(u64, Vec<u8>),
+    Soon(JoinHandle<(u64, Vec<u8>)>),
 }
 
 impl Encoding {
-    /// How many messages, and their frames.
     async fn finish(self) -> (u64, Vec<u8>) {
-        let frames = match self.frames {
-            Frames::Here(frames) => frames,
-            Frames::Soon(frames) => frames.await.unwrap_or_default(),
-        };
-        (self.count, frames)
+        match self {
+            Encoding::Here(count, frames) => (count, frames),
+            Encoding::Soon(frames) => frames.await.unwrap_or_default(),
+        }
     }
 }
 
@@ -156,7 +153,7 @@ pub(super) struct Writer {
     /// Shared by the lanes to one peer.
     pub pace: Arc<Mutex<Budget>>,
     pub counters: Arc<Counters>,
-    /// Asks the writer to stop after what it is writing: there is a better connection, or this one is gone. Who sets it
+    /// Asks the writer to stop after what it is writing, and what is ready by then: there is a better connection, or this one is gone. Who sets it
     /// wakes the lane.
     pub is_retired: Arc<AtomicBool>,
     /// Whether the stream stays open though nothing is said.
@@ -164,7 +161,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Writes what comes, until the stream breaks, is idle or is retired. What was being written when it broke is lost.
+    /// Writes what comes, until the stream breaks, is idle or is retired. What was being written when it broke is lost, and
+    /// what was made ready meanwhile.
     pub async fn run(self, mut stream: Stream) {
         // While something is written the next large one is encoded.
         let mut ahead: Option<Encoding> = None;
@@ -185,8 +183,8 @@ impl Writer {
                     self.encode(parcels, std::mem::take(&mut spare)).finish().await
                 }
             };
-            if !self.is_retired.load(Ordering::Acquire) {
-                let next = self.lane.take_large();
+            if frames.len() <= AHEAD && !self.is_retired.load(Ordering::Acquire) {
+                let next = self.lane.take_ahead();
                 ahead = next.map(|parcel| self.encode(vec![parcel], std::mem::take(&mut spare)));
             }
             self.wait_for_budget(count, frames.len() as u64).await;
@@ -198,13 +196,14 @@ impl Writer {
                 stream.flush().await
             };
             if !matches!(timeout(allowed, write).await, Ok(Ok(()))) {
-                let lost = count + ahead.map_or(0, |encoding| encoding.count);
+                // One at most is made ahead.
+                let lost = count + u64::from(ahead.is_some());
                 self.counters.lost.fetch_add(lost, Ordering::Relaxed);
                 return;
             }
             self.counters.sent.fetch_add(count, Ordering::Relaxed);
             self.counters.bytes_sent.fetch_add(frames.len() as u64, Ordering::Relaxed);
-            spare = frames;
+            spare = if frames.capacity() <= AHEAD { frames } else { Vec::new() };
         }
         // The peer learns that no more comes, while the lane goes on elsewhere. If it does not, its reader ends with the
         // connection.
@@ -215,23 +214,27 @@ impl Writer {
 
     /// Puts the frames of these messages in this memory. What is large is encoded off the network's thread.
     fn encode(&self, parcels: Vec<Parcel>, mut frames: Vec<u8>) -> Encoding {
-        let count = parcels.len() as u64;
         let is_large = parcels.iter().any(|parcel| parcel.size() == Size::Large);
         let lost = self.counters.clone();
         let encode = move || {
             let bodies = parcels.iter().map(|parcel| body_bytes(&parcel.message) + AROUND_BODY).sum();
             frames.clear();
             frames.reserve_exact(bodies);
+            let mut count = 0;
             for parcel in parcels {
                 let write = |out: &mut Vec<u8>| parcel.message.encode_behind(out);
-                if !append_frame(write, limits::MESSAGE_BYTES, &mut frames) {
-                    lost.lost.fetch_add(1, Ordering::Relaxed);
+                match append_frame(write, limits::MESSAGE_BYTES, &mut frames) {
+                    true => count += 1,
+                    false => drop(lost.lost.fetch_add(1, Ordering::Relaxed)),
                 }
             }
-            frames
+            (count, frames)
         };
-        let frames = if is_large { Frames::Soon(spawn_blocking(encode)) } else { Frames::Here(encode()) };
-        Encoding { count, frames }
+        if is_large {
+            return Encoding::Soon(spawn_blocking(encode));
+        }
+        let (count, frames) = encode();
+        Encoding::Here(count, frames)
     }
 
     async fn wait_for_budget(&self, messages: u64, bytes: u64) {

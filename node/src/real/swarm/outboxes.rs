@@ -124,7 +124,7 @@ impl Outboxes {
         Some(node)
     }
 
-    /// Streams of a node that are not on this connection are given up after what they are writing.
+    /// Streams of a node that are not on this connection are given up after what they are writing, and what is ready by then.
     pub fn prefer(&mut self, node: &NodeId, best: Option<ConnectionId>) {
         for (lane, end) in self.by_node.get_mut(node).into_iter().flat_map(|outbox| outbox.lanes.values_mut())
         {

@@ -4,12 +4,13 @@
 //! Must never let pass whom the key in its certificate or handshake did not sign for, nor a node of another mesh.
 //!
 //! Both handshakes are libp2p's (<https://github.com/libp2p/specs>, `tls/tls.md` and `noise/README.md`), bound to the mesh:
-//! by the protocol's name in TLS (ALPN, RFC 7301), by the prologue in noise. TLS is configured here because libp2p's own
+//! by the protocol's name in TLS (ALPN, RFC 7301), which is a digest, for it is seen on the wire; by the prologue in noise. TLS is configured here because libp2p's own
 //! prefers ChaCha20, which takes five times as long for a byte where there are instructions for AES.
 
 use std::io;
 use std::sync::Arc;
 
+use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::MeshId;
 use futures_rustls::{TlsAcceptor, TlsConnector};
 use libp2p::PeerId;
@@ -20,20 +21,16 @@ use libp2p::identity::Keypair;
 use libp2p::noise;
 use libp2p::tls::{TlsStream, certificate};
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, IpAddr, Ipv4Addr, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    CertificateError, ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName, ServerConfig,
-    SignatureScheme,
-};
+use rustls::{ClientConfig, CommonState, ServerConfig};
 
 use super::config::SwarmError;
 use super::gathered::Gathered;
+use super::verifier::Verifier;
 
-/// One of the two.
+/// How, of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Tls,
@@ -74,27 +71,28 @@ pub(super) struct Security {
     /// What is asked for first.
     preferred: Kind,
     /// The protocol's name: none but that of this mesh will do.
-    name: Arc<[u8]>,
+    name: [u8; 32],
 }
 
 impl Security {
     pub fn new(keypair: &Keypair, mesh: &MeshId, preferred: Kind) -> Result<Self, SwarmError> {
         let setup = |reason: String| SwarmError::Setup { reason };
-        let name = [b"forgemesh mesh ".as_slice(), &mesh.0.0].concat();
+        let prologue = [b"forgemesh mesh ".as_slice(), &mesh.0.0].concat();
+        let name = Hash::blob(&prologue).0;
         let noise = noise::Config::new(keypair).map_err(|error| setup(error.to_string()))?;
         let (client, server) = tls(keypair, &name).map_err(|error| setup(error.to_string()))?;
         Ok(Security {
             client: Arc::new(client),
             server: Arc::new(server),
-            noise: noise.with_prologue(name.clone()),
+            noise: noise.with_prologue(prologue),
             preferred,
-            name: name.into(),
+            name,
         })
     }
 
     /// Who is at the other end, once its certificate is checked.
     fn admit(&self, connection: &CommonState) -> io::Result<PeerId> {
-        if connection.alpn_protocol() != Some(&*self.name) {
+        if connection.alpn_protocol() != Some(&self.name[..]) {
             return Err(io::Error::other("it is of another mesh"));
         }
         match connection.peer_certificates() {
@@ -107,10 +105,7 @@ impl Security {
 /// Both sides' settings.
 fn tls(keypair: &Keypair, name: &[u8]) -> Result<(ClientConfig, ServerConfig), Box<dyn std::error::Error>> {
     let mut provider = aws_lc_rs::default_provider();
-    provider.cipher_suites = vec![
-        aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
-        aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-    ];
+    provider.cipher_suites = vec![aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384];
     let (certificate, key) = certificate::generate(keypair)?;
     // Not `from_der`, which reads the certificate as that of a site: libp2p's extension is none that it knows.
     let certified = CertifiedKey::new(vec![certificate], provider.key_provider.load_private_key(key)?);
@@ -132,109 +127,6 @@ fn tls(keypair: &Keypair, name: &[u8]) -> Result<(ClientConfig, ServerConfig), B
     server.alpn_protocols = vec![name.to_vec()];
     server.send_tls13_tickets = 0;
     Ok((client, server))
-}
-
-/// Checks what libp2p wants of a certificate: it is the only one, signed with its own key, and in it a peer's key signs for
-/// that key.
-#[derive(Debug)]
-struct Verifier;
-
-impl Verifier {
-    /// The one kind of key that certificates are made with.
-    const SCHEME: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
-
-    fn check(certificate: &CertificateDer<'_>, more: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
-        if !more.is_empty() {
-            return Err(CertificateError::BadEncoding.into());
-        }
-        certificate::parse(certificate).map(|_| ()).map_err(|_| CertificateError::BadEncoding.into())
-    }
-
-    fn check_signature(
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let bad = || rustls::Error::from(CertificateError::BadSignature);
-        if signed.scheme != Self::SCHEME {
-            return Err(bad());
-        }
-        let certificate = certificate::parse(certificate).map_err(|_| bad())?;
-        certificate.verify_signature(signed.scheme, message, signed.signature()).map_err(|_| bad())?;
-        Ok(HandshakeSignatureValid::assertion())
-    }
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Verifier::check(end_entity, intermediates).map(|()| ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::HandshakeNotComplete)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Verifier::check_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![Self::SCHEME]
-    }
-}
-
-impl ClientCertVerifier for Verifier {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Verifier::check(end_entity, intermediates).map(|()| ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::HandshakeNotComplete)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Verifier::check_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![Self::SCHEME]
-    }
 }
 
 impl UpgradeInfo for Security {
@@ -295,7 +187,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> OutboundConnectionUpgra
 
 #[cfg(test)]
 mod tests {
-    use forgemesh_protocol::hash::Hash;
     use libp2p::core::transport::{DialOpts, ListenerId, MemoryTransport, PortUse, TransportEvent};
     use libp2p::core::{Endpoint, Transport as _};
     use libp2p::futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _, future};
@@ -307,15 +198,19 @@ mod tests {
         Keypair::ed25519_from_bytes([seed; 32]).expect("a seed")
     }
 
-    /// One calls the other in these meshes and with these preferences; what each sees of it.
+    fn security(seed: u8, preferred: Kind, mesh: &[u8]) -> Security {
+        Security::new(&keypair(seed), &MeshId(Hash::blob(mesh)), preferred).expect("a key")
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
+    }
+
+    /// One calls the other; what each sees of it.
     async fn call(
-        caller: (Kind, &[u8]),
-        called: (Kind, &[u8]),
+        caller: Security,
+        called: Security,
     ) -> (io::Result<(PeerId, Kind)>, io::Result<(PeerId, Kind)>) {
-        let security = |seed: u8, (preferred, mesh): (Kind, &[u8])| {
-            Security::new(&keypair(seed), &MeshId(Hash::blob(mesh)), preferred).expect("a key")
-        };
-        let (caller, called) = (security(1, caller), security(2, called));
         let mut line = MemoryTransport::default().boxed();
         line.listen_on(ListenerId::next(), "/memory/0".parse().expect("an address")).expect("a port");
         let Some(TransportEvent::NewAddress { listen_addr, .. }) = line.next().await else {
@@ -360,10 +255,10 @@ mod tests {
 
     #[test]
     fn whoever_calls_chooses_and_both_know_who_the_other_is() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         for caller in [Kind::Tls, Kind::Noise] {
             for called in [Kind::Tls, Kind::Noise] {
-                let (dialled, heard) = runtime.block_on(call((caller, b"mesh"), (called, b"mesh")));
+                let (one, other) = (security(1, caller, b"mesh"), security(2, called, b"mesh"));
+                let (dialled, heard) = runtime().block_on(call(one, other));
                 assert_eq!(dialled.expect("it was called"), (keypair(2).public().to_peer_id(), caller));
                 assert_eq!(heard.expect("it called"), (keypair(1).public().to_peer_id(), caller));
             }
@@ -372,10 +267,33 @@ mod tests {
 
     #[test]
     fn a_node_of_another_mesh_is_not_let_in_either_way() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         for kind in [Kind::Tls, Kind::Noise] {
-            let (dialled, heard) = runtime.block_on(call((kind, b"mesh"), (kind, b"another")));
+            let (one, other) = (security(1, kind, b"mesh"), security(2, kind, b"another"));
+            let (dialled, heard) = runtime().block_on(call(one, other));
             assert!(dialled.is_err() && heard.is_err(), "{kind:?}: {dialled:?} {heard:?}");
         }
+    }
+
+    #[test]
+    fn who_names_no_mesh_is_not_let_in() {
+        let mut one = security(1, Kind::Tls, b"mesh");
+        Arc::make_mut(&mut one.client).alpn_protocols.clear();
+        let (_, heard) = runtime().block_on(call(one, security(2, Kind::Tls, b"mesh")));
+        assert!(heard.is_err(), "{heard:?}");
+    }
+
+    #[test]
+    fn who_shows_somebody_else_s_certificate_is_not_let_in() {
+        let (theirs, _) = certificate::generate(&keypair(3)).expect("a certificate");
+        let (_, own) = certificate::generate(&keypair(1)).expect("a certificate");
+        let key = aws_lc_rs::default_provider().key_provider.load_private_key(own).expect("a key");
+        let shown = Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![theirs], key)));
+        let (mut caller, mut called) = (security(1, Kind::Tls, b"mesh"), security(1, Kind::Tls, b"mesh"));
+        Arc::make_mut(&mut caller.client).client_auth_cert_resolver = shown.clone();
+        let (_, heard) = runtime().block_on(call(caller, security(2, Kind::Tls, b"mesh")));
+        assert!(heard.is_err(), "{heard:?}");
+        Arc::make_mut(&mut called.server).cert_resolver = shown;
+        let (dialled, _) = runtime().block_on(call(security(2, Kind::Tls, b"mesh"), called));
+        assert!(dialled.is_err(), "{dialled:?}");
     }
 }
