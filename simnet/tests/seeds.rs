@@ -8,7 +8,7 @@ use forgemesh_simnet::planted::Bug;
 use forgemesh_simnet::report::FaultCount;
 use forgemesh_simnet::scenario::{Scenario, Wish};
 use forgemesh_simnet::shorten::shorten;
-use forgemesh_simnet::world::run;
+use forgemesh_simnet::world::{Broken, run};
 
 const AGAIN: &str = "cargo run -p forgemesh-simnet -- --seed";
 
@@ -80,7 +80,9 @@ fn the_mesh_shares_the_work() {
 #[test]
 fn a_failing_scenario_is_shortened() {
     let wish = Wish { bug: Some(Bug::EarlyStore), ..Wish::default() };
-    let broken = |seed: &u64| run(&Scenario::random(*seed, &wish)).err();
+    // What else follows from it, in other worlds, may need all of their jobs.
+    let is_own = |broken: &Broken| broken.kind() == "acknowledged_kept";
+    let broken = |seed: &u64| run(&Scenario::random(*seed, &wish)).err().filter(is_own);
     let (seed, broken) = (1..60).find_map(|seed| Some((seed, broken(&seed)?))).expect("it is caught");
     let scenario = Scenario::random(seed, &wish);
     let fails = |scenario: &Scenario| run(scenario).err().map(|broken| broken.kind());
