@@ -65,9 +65,12 @@ impl Wanted {
         if self.are_some_gone(reach) { PAUSE_OF_REST_MS } else { limits::RETRY_MS }
     }
 
+    fn there(&self, reach: &Reach) -> usize {
+        self.sources.iter().filter(|source| !reach.is_gone(source)).count()
+    }
+
     fn are_some_gone(&self, reach: &Reach) -> bool {
-        let there = self.sources.iter().filter(|source| !reach.is_gone(source)).count();
-        (1..self.sources.len()).contains(&there)
+        (1..self.sources.len()).contains(&self.there(reach))
     }
 
     fn is_round_over(&self) -> bool {
@@ -76,21 +79,22 @@ impl Wanted {
 
     /// Will nobody have it any more?
     fn is_lost(&self, reach: &Reach, up_ms: u64) -> bool {
-        let there = self.sources.iter().filter(|source| !reach.is_gone(source)).count();
-        let rest_has_none = self.are_some_gone(reach) && self.refusals >= ROUNDS_OF_REST * there;
+        let rest_has_none = self.are_some_gone(reach) && self.refusals >= ROUNDS_OF_REST * self.there(reach);
         rest_has_none || (self.asks >= ROUNDS * self.sources.len() && up_ms >= self.due_ms)
     }
 
-    /// Was this node asked last, and has not answered?
+    /// Who was asked last, and has not answered.
+    fn awaited(&self) -> Option<NodeId> {
+        if self.asked { self.source(self.asks - 1) } else { None }
+    }
+
     fn awaits(&self, node: &NodeId) -> bool {
-        self.asked && self.source(self.asks - 1) == Some(*node)
+        self.awaited() == Some(*node)
     }
 
     /// Is somebody else to be asked? At once, if the last one that was is gone since.
     fn is_due(&self, reach: &Reach, up_ms: u64) -> bool {
-        let awaits_gone =
-            self.asked && self.source(self.asks - 1).is_some_and(|source| reach.is_gone(&source));
-        awaits_gone || up_ms >= self.due_ms
+        self.awaited().is_some_and(|source| reach.is_gone(&source)) || up_ms >= self.due_ms
     }
 
     /// How long its last question is waited for: the longer, the more often everyone was asked.

@@ -16,7 +16,7 @@ use futures_rustls::{TlsAcceptor, TlsConnector};
 use libp2p::PeerId;
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo};
 use libp2p::futures::future::{BoxFuture, Either};
-use libp2p::futures::{AsyncRead, AsyncWrite, FutureExt as _, TryFutureExt as _};
+use libp2p::futures::{AsyncRead, AsyncWrite, FutureExt as _};
 use libp2p::identity::Keypair;
 use libp2p::noise;
 use libp2p::tls::{TlsStream, certificate};
@@ -24,11 +24,13 @@ use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, CommonState, ServerConfig};
+use rustls::{ClientConfig, ServerConfig};
 
 use super::config::SwarmError;
 use super::gathered::Gathered;
 use super::verifier::Verifier;
+
+const NOISE: &str = "/noise";
 
 /// How, of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,7 @@ impl AsRef<str> for Kind {
     fn as_ref(&self) -> &str {
         match self {
             Kind::Tls => "/tls/1.0.0",
-            Kind::Noise => "/noise",
+            Kind::Noise => NOISE,
         }
     }
 }
@@ -90,15 +92,20 @@ impl Security {
         })
     }
 
-    /// Who is at the other end, once its certificate is checked.
-    fn admit(&self, connection: &CommonState) -> io::Result<PeerId> {
+    /// A stream whose handshake is over, and who is at the other end, by its certificate.
+    fn admit<S>(&self, stream: TlsStream<S>) -> io::Result<(PeerId, Secured<S>)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (_, connection) = stream.get_ref();
         if connection.alpn_protocol() != Some(&self.name[..]) {
             return Err(io::Error::other("it is of another mesh"));
         }
-        match connection.peer_certificates() {
-            Some([certificate]) => Ok(certificate::parse(certificate).map_err(io::Error::other)?.peer_id()),
-            _ => Err(io::Error::other("it has shown no certificate")),
-        }
+        let peer = match connection.peer_certificates() {
+            Some([certificate]) => certificate::parse(certificate).map_err(io::Error::other)?.peer_id(),
+            _ => return Err(io::Error::other("it has shown no certificate")),
+        };
+        Ok((peer, Either::Left(Gathered::new(stream))))
     }
 }
 
@@ -147,18 +154,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> InboundConnectionUpgrad
     type Future = BoxFuture<'static, io::Result<Self::Output>>;
 
     fn upgrade_inbound(self, socket: S, kind: Kind) -> Self::Future {
-        match kind {
-            Kind::Tls => async move {
-                let stream = TlsAcceptor::from(Arc::clone(&self.server)).accept(socket).await?;
-                let peer = self.admit(stream.get_ref().1)?;
-                Ok((peer, Either::Left(Gathered::new(TlsStream::Server(stream)))))
-            }
-            .boxed(),
-            Kind::Noise => {
-                let secured = self.noise.upgrade_inbound(socket, "/noise").map_err(io::Error::other);
-                secured.map_ok(|(peer, stream)| (peer, Either::Right(stream))).boxed()
+        async move {
+            match kind {
+                Kind::Tls => {
+                    let stream = TlsAcceptor::from(Arc::clone(&self.server)).accept(socket).await?;
+                    self.admit(stream.into())
+                }
+                Kind::Noise => noised(self.noise.upgrade_inbound(socket, NOISE).await),
             }
         }
+        .boxed()
     }
 }
 
@@ -168,21 +173,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> OutboundConnectionUpgra
     type Future = BoxFuture<'static, io::Result<Self::Output>>;
 
     fn upgrade_outbound(self, socket: S, kind: Kind) -> Self::Future {
-        match kind {
-            Kind::Tls => async move {
-                // An address stands for no name, and none is sent.
-                let nobody = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0, 0, 0, 0])));
-                let stream = TlsConnector::from(Arc::clone(&self.client)).connect(nobody, socket).await?;
-                let peer = self.admit(stream.get_ref().1)?;
-                Ok((peer, Either::Left(Gathered::new(TlsStream::Client(stream)))))
-            }
-            .boxed(),
-            Kind::Noise => {
-                let secured = self.noise.upgrade_outbound(socket, "/noise").map_err(io::Error::other);
-                secured.map_ok(|(peer, stream)| (peer, Either::Right(stream))).boxed()
+        async move {
+            match kind {
+                Kind::Tls => {
+                    // An address stands for no name, and none is sent.
+                    let nobody = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0, 0, 0, 0])));
+                    let stream = TlsConnector::from(Arc::clone(&self.client)).connect(nobody, socket).await?;
+                    self.admit(stream.into())
+                }
+                Kind::Noise => noised(self.noise.upgrade_outbound(socket, NOISE).await),
             }
         }
+        .boxed()
     }
+}
+
+/// What the noise handshake led to.
+fn noised<S>(shaken: Result<(PeerId, noise::Output<S>), noise::Error>) -> io::Result<(PeerId, Secured<S>)> {
+    let (peer, stream) = shaken.map_err(io::Error::other)?;
+    Ok((peer, Either::Right(stream)))
 }
 
 #[cfg(test)]
