@@ -40,11 +40,7 @@ pub fn to_bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 
 /// The same, behind what is there already.
 pub fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    let mut encoder = encoder::Encoder::behind(std::mem::take(out));
-    value
-        .serialize(&mut encoder)
-        .expect("invariant: protocol types have keys of text or bytes and no floats");
-    *out = encoder.out;
+    encoder::append(value, out).expect("invariant: protocol types have keys of text or bytes and no floats");
 }
 
 /// Decodes at most `limit` bytes and accepts them only if they are their own canonical form. Takes at most
@@ -69,6 +65,9 @@ where
     }
     let value: T = decoder::decode(bytes, factor)
         .map_err(|error| CanonError::Malformed { reason: error.to_string() })?;
+    if encoder::is_seen_to_be(bytes, &value) {
+        return Ok(value);
+    }
     let mut again = Vec::with_capacity(bytes.len());
     append(&value, &mut again);
     match first_difference(&again, bytes) {
@@ -216,6 +215,37 @@ mod tests {
         let bytes = to_bytes(&sample());
         assert_eq!(bytes, b"\xa3aa\x42\x01\x02ab\x00ilong_name\x19\x01\x2c");
         assert_eq!(from_bytes::<Sample>(&bytes, 100), Ok(sample()));
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct InOrder {
+        a: Bytes,
+        b: BTreeMap<String, Option<i64>>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        later: u64,
+    }
+
+    /// A struct whose fields are in the order of their keys, as that of every large message is, need not be written again.
+    #[test]
+    fn what_was_decoded_is_held_against_its_bytes_as_they_are() {
+        let b = BTreeMap::from([("y".to_owned(), Some(1 << 40))]);
+        let ordered = InOrder { a: Bytes(vec![9; 300]), b, later: 70_000 };
+        let bytes = to_bytes(&ordered);
+        assert!(encoder::is_seen_to_be(&bytes, &ordered));
+        for at in 0..bytes.len() {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert!(!encoder::is_seen_to_be(&other, &ordered), "another byte at {at}");
+            assert!(!encoder::is_seen_to_be(&bytes[..at], &ordered), "the first {at}");
+        }
+        assert!(!encoder::is_seen_to_be(&[&bytes[..], &[0]].concat(), &ordered), "one more");
+        // "long" comes before "y" in the map and behind it in the bytes, and `Sample` has its fields in no order.
+        assert!(!encoder::is_seen_to_be(&to_bytes(&sample()), &sample()));
+        assert_eq!(from_bytes(&to_bytes(&sample()), 100), Ok(sample()));
+        let of_two = BTreeMap::from([("long".to_owned(), 1_u8), ("y".to_owned(), 2)]);
+        assert!(!encoder::is_seen_to_be(&to_bytes(&of_two), &of_two));
+        assert_eq!(from_bytes(&to_bytes(&of_two), 100), Ok(of_two));
     }
 
     #[test]

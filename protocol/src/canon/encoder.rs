@@ -1,4 +1,5 @@
 //! Deterministic CBOR (RFC 8949, section 4.2.1) written in one pass: each map's entries are put in order where they lie.
+//! What was decoded is not written again but held against the bytes that it came from.
 
 use std::fmt::{self, Display};
 
@@ -22,6 +23,25 @@ impl ser::Error for Unencodable {
     }
 }
 
+/// Writes the encoding of `value` behind what is there.
+pub(super) fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Unencodable> {
+    let mut encoder = Encoder::new(Out::Written(std::mem::take(out)));
+    value.serialize(&mut encoder)?;
+    if let Out::Written(written) = encoder.out {
+        *out = written;
+    }
+    Ok(())
+}
+
+/// Are these the encoding of `value`? It may be although this says no, if what it holds is not in the order of its keys: then
+/// they are to be compared with what is written.
+pub(super) fn is_seen_to_be<T: Serialize + ?Sized>(bytes: &[u8], value: &T) -> bool {
+    let mut encoder = Encoder::new(Out::Expected { bytes, length: 0, same: true });
+    let encoded = value.serialize(&mut encoder);
+    encoded.is_ok()
+        && matches!(encoder.out, Out::Expected { length, same: true, .. } if length == bytes.len())
+}
+
 /// Major types of RFC 8949, section 3.1, in the head's upper three bits.
 const UNSIGNED: u8 = 0 << 5;
 const NEGATIVE: u8 = 1 << 5;
@@ -33,51 +53,73 @@ const FALSE: u8 = 0xf4;
 const TRUE: u8 = 0xf5;
 const NULL: u8 = 0xf6;
 
+/// Where the bytes go.
+enum Out<'a> {
+    Written(Vec<u8>),
+    /// They are those at the beginning of these, so far, as many as this; no more are looked at once there is a difference.
+    Expected {
+        bytes: &'a [u8],
+        length: usize,
+        same: bool,
+    },
+}
+
+impl Out<'_> {
+    fn put(&mut self, more: &[u8]) {
+        match self {
+            Out::Written(out) => out.extend_from_slice(more),
+            Out::Expected { bytes, length, same } => {
+                *same = *same && bytes[*length..].starts_with(more);
+                *length += if *same { more.len() } else { 0 };
+            }
+        }
+    }
+
+    fn so_far(&self) -> &[u8] {
+        match self {
+            Out::Written(out) => out,
+            Out::Expected { bytes, length, .. } => &bytes[..*length],
+        }
+    }
+}
+
 /// Bytes so far.
-pub(super) struct Encoder {
-    pub out: Vec<u8>,
+pub(super) struct Encoder<'a> {
+    out: Out<'a>,
     /// Where the entries of the maps that are open begin, the innermost last.
     starts: Vec<usize>,
     /// Room to put entries in order.
     scratch: Vec<u8>,
 }
 
-impl Encoder {
-    /// What it writes comes behind these bytes.
-    pub fn behind(out: Vec<u8>) -> Self {
+impl<'a> Encoder<'a> {
+    fn new(out: Out<'a>) -> Self {
         Encoder { out, starts: Vec::new(), scratch: Vec::new() }
     }
 
     fn head(&mut self, major: u8, number: u64) {
-        match number {
-            0..24 => self.out.push(major | number as u8),
-            24..=0xff => self.out.extend([major | 24, number as u8]),
-            0x100..=0xffff => {
-                self.out.push(major | 25);
-                self.out.extend((number as u16).to_be_bytes());
-            }
-            0x1_0000..=0xffff_ffff => {
-                self.out.push(major | 26);
-                self.out.extend((number as u32).to_be_bytes());
-            }
-            _ => {
-                self.out.push(major | 27);
-                self.out.extend(number.to_be_bytes());
-            }
-        }
+        let (bytes, first) = match number {
+            0..24 => return self.out.put(&[major | number as u8]),
+            24..=0xff => (1, 24),
+            0x100..=0xffff => (2, 25),
+            0x1_0000..=0xffff_ffff => (4, 26),
+            _ => (8, 27),
+        };
+        self.out.put(&[major | first]);
+        self.out.put(&number.to_be_bytes()[8 - bytes..]);
     }
 
     fn text(&mut self, text: &str) {
         self.head(TEXT, text.len() as u64);
-        self.out.extend_from_slice(text.as_bytes());
+        self.out.put(text.as_bytes());
     }
 
     /// An array or a map; where its length is not known yet, its head follows at the end.
-    fn open(&mut self, major: u8, length: Option<usize>) -> Open<'_> {
+    fn open(&mut self, major: u8, length: Option<usize>) -> Open<'_, 'a> {
         if let Some(length) = length {
             self.head(major, length as u64);
         }
-        let (content, starts) = (self.out.len(), self.starts.len());
+        let (content, starts) = (self.out.so_far().len(), self.starts.len());
         Open { content, starts, announced: length, major, count: 0, encoder: self }
     }
 
@@ -90,33 +132,51 @@ impl Encoder {
     /// Puts the entries that begin at `starts[from..]` and end with the output in the order of their bytes. A key's encoding
     /// is no prefix of another's, so that is the order of their keys.
     fn sort(&mut self, from: usize) {
-        let end = self.out.len();
-        let entry = |i: usize| self.starts[i]..self.starts.get(i + 1).copied().unwrap_or(end);
-        let ordered = |i: usize| self.out[entry(i)] < self.out[entry(i + 1)];
+        let so_far = self.out.so_far();
+        let entry = |i: usize| self.starts[i]..self.starts.get(i + 1).copied().unwrap_or(so_far.len());
+        let ordered = |i: usize| so_far[entry(i)] < so_far[entry(i + 1)];
         if !(from..self.starts.len().saturating_sub(1)).all(ordered) {
             let mut entries: Vec<_> = (from..self.starts.len()).map(entry).collect();
-            entries.sort_unstable_by(|a, b| self.out[a.clone()].cmp(&self.out[b.clone()]));
-            self.make_room(end - self.starts[from]);
-            entries.into_iter().for_each(|entry| self.scratch.extend_from_slice(&self.out[entry]));
-            self.out[self.starts[from]..].copy_from_slice(&self.scratch);
+            match &mut self.out {
+                Out::Expected { same, .. } => *same = false,
+                Out::Written(out) => {
+                    entries.sort_unstable_by(|a, b| out[a.clone()].cmp(&out[b.clone()]));
+                    make_room(&mut self.scratch, out.len() - self.starts[from], out.len());
+                    entries.into_iter().for_each(|entry| self.scratch.extend_from_slice(&out[entry]));
+                    out[self.starts[from]..].copy_from_slice(&self.scratch);
+                }
+            }
         }
         self.starts.truncate(from);
     }
 
-    /// Empties the scratch, which then holds so many bytes. It is never longer than the output, nor there twice.
-    fn make_room(&mut self, bytes: usize) {
-        self.scratch.clear();
-        let room = self.scratch.capacity();
-        if room < bytes {
-            self.scratch = Vec::new();
-            self.scratch = Vec::with_capacity((2 * room).clamp(bytes, self.out.len()));
+    /// Puts the head before what began at `content`.
+    fn put_before(&mut self, content: usize, major: u8, number: u64) {
+        match &mut self.out {
+            // It comes after them where what is expected has it before them.
+            Out::Expected { same, .. } => *same = false,
+            Out::Written(out) => {
+                let content = out.split_off(content);
+                self.head(major, number);
+                self.out.put(&content);
+            }
         }
     }
 }
 
+/// Empties the scratch, which then holds so many bytes. It is never longer than the output, nor there twice.
+fn make_room(scratch: &mut Vec<u8>, bytes: usize, most: usize) {
+    scratch.clear();
+    let room = scratch.capacity();
+    if room < bytes {
+        *scratch = Vec::new();
+        *scratch = Vec::with_capacity((2 * room).clamp(bytes, most));
+    }
+}
+
 /// An array or a map that is being written.
-pub(super) struct Open<'a> {
-    encoder: &'a mut Encoder,
+pub(super) struct Open<'e, 'a> {
+    encoder: &'e mut Encoder<'a>,
     major: u8,
     /// Where what it holds begins; the head stands before it once the length is known.
     content: usize,
@@ -126,7 +186,7 @@ pub(super) struct Open<'a> {
     count: usize,
 }
 
-impl Open<'_> {
+impl Open<'_, '_> {
     fn item<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), Unencodable> {
         self.count += 1;
         item.serialize(&mut *self.encoder)
@@ -134,11 +194,12 @@ impl Open<'_> {
 
     fn key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unencodable> {
         self.count += 1;
-        let start = self.encoder.out.len();
+        let start = self.encoder.out.so_far().len();
         self.encoder.starts.push(start);
         key.serialize(&mut *self.encoder)?;
-        match self.encoder.out[start] >> 5 {
-            2 | 3 => Ok(()),
+        match self.encoder.out.so_far().get(start).map(|head| head >> 5) {
+            Some(2 | 3) => Ok(()),
+            None => Err(ser::Error::custom("it differs from what was expected")),
             _ => Err(ser::Error::custom("every map of the protocol has keys of text or bytes")),
         }
     }
@@ -154,33 +215,29 @@ impl Open<'_> {
         match self.announced {
             Some(announced) if announced == self.count => {}
             Some(_) => return Err(ser::Error::custom("another number of items than announced")),
-            None => {
-                let content = self.encoder.out.split_off(self.content);
-                self.encoder.head(self.major, self.count as u64);
-                self.encoder.out.extend(content);
-            }
+            None => self.encoder.put_before(self.content, self.major, self.count as u64),
         }
         Ok(())
     }
 }
 
-impl<'a> Serializer for &'a mut Encoder {
+impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
     type Ok = ();
     type Error = Unencodable;
-    type SerializeSeq = Open<'a>;
-    type SerializeTuple = Open<'a>;
-    type SerializeTupleStruct = Open<'a>;
-    type SerializeTupleVariant = Open<'a>;
-    type SerializeMap = Open<'a>;
-    type SerializeStruct = Open<'a>;
-    type SerializeStructVariant = Open<'a>;
+    type SerializeSeq = Open<'e, 'a>;
+    type SerializeTuple = Open<'e, 'a>;
+    type SerializeTupleStruct = Open<'e, 'a>;
+    type SerializeTupleVariant = Open<'e, 'a>;
+    type SerializeMap = Open<'e, 'a>;
+    type SerializeStruct = Open<'e, 'a>;
+    type SerializeStructVariant = Open<'e, 'a>;
 
     fn is_human_readable(&self) -> bool {
         false
     }
 
     fn serialize_bool(self, value: bool) -> Result<(), Unencodable> {
-        self.out.push(if value { TRUE } else { FALSE });
+        self.out.put(&[if value { TRUE } else { FALSE }]);
         Ok(())
     }
 
@@ -242,12 +299,12 @@ impl<'a> Serializer for &'a mut Encoder {
 
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Unencodable> {
         self.head(BYTES, value.len() as u64);
-        self.out.extend_from_slice(value);
+        self.out.put(value);
         Ok(())
     }
 
     fn serialize_none(self) -> Result<(), Unencodable> {
-        self.out.push(NULL);
+        self.out.put(&[NULL]);
         Ok(())
     }
 
@@ -286,15 +343,15 @@ impl<'a> Serializer for &'a mut Encoder {
         value.serialize(self)
     }
 
-    fn serialize_seq(self, length: Option<usize>) -> Result<Open<'a>, Unencodable> {
+    fn serialize_seq(self, length: Option<usize>) -> Result<Open<'e, 'a>, Unencodable> {
         Ok(self.open(ARRAY, length))
     }
 
-    fn serialize_tuple(self, length: usize) -> Result<Open<'a>, Unencodable> {
+    fn serialize_tuple(self, length: usize) -> Result<Open<'e, 'a>, Unencodable> {
         Ok(self.open(ARRAY, Some(length)))
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, length: usize) -> Result<Open<'a>, Unencodable> {
+    fn serialize_tuple_struct(self, _: &'static str, length: usize) -> Result<Open<'e, 'a>, Unencodable> {
         Ok(self.open(ARRAY, Some(length)))
     }
 
@@ -304,16 +361,16 @@ impl<'a> Serializer for &'a mut Encoder {
         _: u32,
         name: &'static str,
         length: usize,
-    ) -> Result<Open<'a>, Unencodable> {
+    ) -> Result<Open<'e, 'a>, Unencodable> {
         self.variant(name);
         Ok(self.open(ARRAY, Some(length)))
     }
 
-    fn serialize_map(self, length: Option<usize>) -> Result<Open<'a>, Unencodable> {
+    fn serialize_map(self, length: Option<usize>) -> Result<Open<'e, 'a>, Unencodable> {
         Ok(self.open(MAP, length))
     }
 
-    fn serialize_struct(self, _: &'static str, length: usize) -> Result<Open<'a>, Unencodable> {
+    fn serialize_struct(self, _: &'static str, length: usize) -> Result<Open<'e, 'a>, Unencodable> {
         Ok(self.open(MAP, Some(length)))
     }
 
@@ -323,7 +380,7 @@ impl<'a> Serializer for &'a mut Encoder {
         _: u32,
         name: &'static str,
         length: usize,
-    ) -> Result<Open<'a>, Unencodable> {
+    ) -> Result<Open<'e, 'a>, Unencodable> {
         self.variant(name);
         Ok(self.open(MAP, Some(length)))
     }
@@ -331,7 +388,7 @@ impl<'a> Serializer for &'a mut Encoder {
 
 macro_rules! arrays {
     ($($trait:ident $method:ident,)*) => {$(
-        impl ser::$trait for Open<'_> {
+        impl ser::$trait for Open<'_, '_> {
             type Ok = ();
             type Error = Unencodable;
 
@@ -355,7 +412,7 @@ arrays! {
 
 macro_rules! structs {
     ($($trait:ident)*) => {$(
-        impl ser::$trait for Open<'_> {
+        impl ser::$trait for Open<'_, '_> {
             type Ok = ();
             type Error = Unencodable;
 
@@ -377,7 +434,7 @@ macro_rules! structs {
 
 structs! { SerializeStruct SerializeStructVariant }
 
-impl ser::SerializeMap for Open<'_> {
+impl ser::SerializeMap for Open<'_, '_> {
     type Ok = ();
     type Error = Unencodable;
 
