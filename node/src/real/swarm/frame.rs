@@ -1,6 +1,6 @@
 //! Frames on a stream: four bytes of length, big-endian, then so many bytes.
 //!
-//! Must never take memory for what was only announced: a buffer grows as its bytes arrive.
+//! Must never take memory for what was only announced: a buffer grows as its bytes arrive, or is one that was filled before.
 
 /// Bytes before each body.
 pub const HEAD: usize = 4;
@@ -49,6 +49,19 @@ impl FrameDecoder {
         }
         self.length = 0;
         Ok((taken, Some(std::mem::take(&mut self.body))))
+    }
+
+    /// Gives memory for the next body; what is in it is lost. Nothing happens while one is being read.
+    pub fn reuse(&mut self, mut memory: Vec<u8>) {
+        if self.is_between() {
+            memory.clear();
+            self.body = memory;
+        }
+    }
+
+    /// Does it hold memory for a body of which nothing has come?
+    pub fn has_memory(&self) -> bool {
+        self.is_between() && self.body.capacity() > 0
     }
 
     /// Length of the body that is being read, once its head has arrived.
@@ -184,6 +197,21 @@ mod tests {
         assert_eq!((decoder.expects(), decoder.body.capacity()), (Some(1 << 20), 0));
         assert_eq!(decoder.take(&[1; 100]), Ok((100, None)));
         assert!(decoder.body.capacity() <= 200);
+    }
+
+    #[test]
+    fn memory_serves_again() {
+        let mut decoder = FrameDecoder::new(1 << 20);
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        assert!(append(&[1; 3_000], 1 << 20, &mut first) && append(&[2; 2_000], 1 << 20, &mut second));
+        decoder.take(&first).unwrap();
+        let body = decoder.take(&first[HEAD..]).unwrap().1.unwrap();
+        let memory = body.as_ptr();
+        decoder.reuse(body);
+        decoder.take(&second).unwrap();
+        decoder.reuse(vec![3; 5_000]);
+        let body = decoder.take(&second[HEAD..]).unwrap().1.unwrap();
+        assert_eq!((&body, body.as_ptr()), (&vec![2; 2_000], memory));
     }
 
     #[test]

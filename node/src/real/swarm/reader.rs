@@ -12,7 +12,7 @@ use forgemesh_protocol::wire::Message;
 use libp2p::PeerId;
 use libp2p::futures::{AsyncRead, AsyncReadExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::conduct::{Fault, Intake, Place};
 use super::counters::Counters;
@@ -20,6 +20,9 @@ use super::frame::FrameDecoder;
 
 /// Bytes read at once.
 const CHUNK: usize = 16 << 10;
+/// Memory of so many bytes at most, that of a piece of an artifact, serves the next message too, if it comes so soon.
+const KEPT: usize = limits::PIECE_BYTES + CHUNK;
+const SOON: Duration = Duration::from_secs(1);
 
 /// A message for the node, with the room it takes until it is taken.
 #[derive(Debug)]
@@ -86,6 +89,13 @@ impl Reader {
                     Ok(read) => read,
                     Err(_) => return self.fault(Fault::Stall).await,
                 },
+                None if decoder.has_memory() => match timeout(SOON, stream.read(&mut chunk)).await {
+                    Ok(read) => read,
+                    Err(_) => {
+                        decoder.reuse(Vec::new());
+                        continue;
+                    }
+                },
                 None => stream.read(&mut chunk).await,
             };
             let mut rest = match read {
@@ -97,7 +107,8 @@ impl Reader {
                 rest = &rest[taken..];
                 if let Some(body) = body {
                     deadline = None;
-                    self.message(body, room.take()).await;
+                    let memory = self.message(body, room.take()).await;
+                    decoder.reuse(memory);
                 } else if room.is_none()
                     && let Some(length) =
                         decoder.expects().filter(|length| *length > limits::SMALL_MESSAGE_BYTES)
@@ -115,18 +126,27 @@ impl Reader {
         }
     }
 
-    async fn message(&self, body: Vec<u8>, large: Option<OwnedSemaphorePermit>) {
+    /// Hands on what a body says; gives back memory that is worth to be kept.
+    async fn message(&self, body: Vec<u8>, large: Option<OwnedSemaphorePermit>) -> Vec<u8> {
         let counters = &self.inbox.counters;
         let length = body.len();
         counters.bytes_received.fetch_add(length as u64, Ordering::Relaxed);
         if !self.intake.spend(length) {
-            return self.fault(Fault::Flood).await;
+            self.fault(Fault::Flood).await;
+            return Vec::new();
         }
-        let Some(message) = decode(body).await else { return self.fault(Fault::Message).await };
+        let (message, body) = decode(body).await;
+        let memory =
+            if length > limits::SMALL_MESSAGE_BYTES && body.capacity() <= KEPT { body } else { Vec::new() };
+        let Some(message) = message else {
+            self.fault(Fault::Message).await;
+            return memory;
+        };
         counters.received.fetch_add(1, Ordering::Relaxed);
-        let Ok(share) = self.intake.share.clone().acquire_owned().await else { return };
-        let delivery = Delivery { from: self.node, message, _room: Some((share, large)) };
-        self.inbox.deliver(delivery);
+        if let Ok(share) = self.intake.share.clone().acquire_owned().await {
+            self.inbox.deliver(Delivery { from: self.node, message, _room: Some((share, large)) });
+        }
+        memory
     }
 
     async fn fault(&self, fault: Fault) {
@@ -135,9 +155,9 @@ impl Reader {
     }
 }
 
-/// What is large is decoded off the network's thread.
-async fn decode(body: Vec<u8>) -> Option<Message> {
+/// What is large is decoded off the network's thread. Its bytes are given back.
+async fn decode(body: Vec<u8>) -> (Option<Message>, Vec<u8>) {
     let is_large = body.len() > limits::SMALL_MESSAGE_BYTES;
-    let decode = move || Message::decode(&body).ok();
-    if is_large { tokio::task::spawn_blocking(decode).await.ok().flatten() } else { decode() }
+    let decode = move || (Message::decode(&body).ok(), body);
+    if is_large { tokio::task::spawn_blocking(decode).await.unwrap_or_default() } else { decode() }
 }
