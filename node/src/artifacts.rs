@@ -140,9 +140,12 @@ pub fn begin(batch: &mut Batch, outlined: &Outlined) -> Kept {
     let Outlined { artifact, outline, last, pin } = outlined;
     let mut kept = Kept::nothing(outline.length, pin.clone());
     let index = pieces(outline.length) - 1;
-    kept.add(index);
     batch.put_kv(OUTLINE_NAMESPACE, &artifact.to_string(), canon::to_bytes(outline));
-    batch.put_piece(*artifact, index, last.0.clone());
+    // An outline that was checked has the sum of each of its pieces.
+    if let Some(sum) = outline.sum(artifact, index) {
+        kept.add(index);
+        batch.put_piece(*artifact, index, sum, last.0.clone());
+    }
     kept.put(batch, artifact);
     kept
 }

@@ -46,9 +46,22 @@ pub fn pieces_of(length: u64, bytes: &std::ops::Range<u64>) -> std::ops::Range<u
     bytes.start / PIECE..end.div_ceil(PIECE)
 }
 
-fn sum(index: u64, piece: &[u8]) -> ChainingValue {
+/// The sum of a piece that is not the only one: the chaining value of its subtree. None of what is no such piece, being empty
+/// or too long.
+pub fn sum(index: u64, piece: &[u8]) -> Option<Hash> {
+    let at = index.checked_mul(PIECE)?;
+    (1..=limits::PIECE_BYTES).contains(&piece.len()).then(|| Hash(chaining_value(at, piece)))
+}
+
+/// Are these the bytes of a piece with this sum, of the artifact at `address`? The sum of an only piece is the address.
+pub fn is_sum(address: &Hash, index: u64, claimed: &Hash, piece: &[u8]) -> bool {
+    if claimed == address { Hash::blob(piece) == *claimed } else { sum(index, piece) == Some(*claimed) }
+}
+
+/// Of a subtree that begins so many bytes behind the beginning.
+fn chaining_value(at: u64, piece: &[u8]) -> ChainingValue {
     let mut hasher = blake3::Hasher::new();
-    hasher.set_input_offset(index * PIECE).update(piece);
+    hasher.set_input_offset(at).update(piece);
     hasher.finalize_non_root()
 }
 
@@ -86,7 +99,7 @@ impl Outline {
         }
         let (sums, rest) = self.sums.0.as_chunks::<SUM_BYTES>();
         let whole = rest.is_empty() && sums.len() as u64 == count;
-        whole && sums.last() == Some(&sum(count - 1, last)) && root(sums) == *address
+        whole && sums.last() == Some(&chaining_value((count - 1) * PIECE, last)) && root(sums) == *address
     }
 
     /// Are these the bytes of that piece? `address` is the one this outline was found to be of.
@@ -94,11 +107,16 @@ impl Outline {
         if index >= pieces(self.length) || piece.len() as u64 != piece_length(self.length, index) {
             return false;
         }
+        self.sum(address, index).is_some_and(|sum| is_sum(address, index, &sum, piece))
+    }
+
+    /// The sum of a piece; none of one that it has not.
+    pub fn sum(&self, address: &Hash, index: u64) -> Option<Hash> {
         if self.sums.0.is_empty() {
-            return Hash::blob(piece) == *address;
+            return (index == 0).then_some(*address);
         }
         let (sums, _) = self.sums.0.as_chunks::<SUM_BYTES>();
-        usize::try_from(index).ok().and_then(|index| sums.get(index)) == Some(&sum(index, piece))
+        usize::try_from(index).ok().and_then(|index| sums.get(index)).map(|sum| Hash(*sum))
     }
 }
 
@@ -118,7 +136,7 @@ impl Outliner {
             self.only = Some(Hash::blob(piece));
         }
         if !piece.is_empty() {
-            self.sums.push(sum(self.sums.len() as u64, piece));
+            self.sums.push(chaining_value(self.length, piece));
         }
         self.length += piece.len() as u64;
     }

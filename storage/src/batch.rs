@@ -44,8 +44,9 @@ pub enum Write {
     /// Moves a damaged blob out of the way: its address counts as missing and can be put anew; a record of it stays for
     /// diagnosis (see `Storage::quarantined`). Whole bytes stay where they are; no error when there are none.
     QuarantineBlob { hash: Hash },
-    /// Keeps a piece of an artifact; one already there is replaced.
-    PutPiece { artifact: Hash, index: u64, bytes: Vec<u8> },
+    /// Keeps a piece of an artifact; one already there is replaced. `sum` is what the caller has found to be the sum of
+    /// these bytes (`forgemesh_protocol::artifact::is_sum`): with another one the piece is as good as damaged.
+    PutPiece { artifact: Hash, index: u64, sum: Hash, bytes: Vec<u8> },
     /// Forgets a piece; no error when it is not there.
     DeletePiece { artifact: Hash, index: u64 },
     /// Appends to the replicated log. `index` must be the next one: 0 at first, then the last index (or that up to which
@@ -173,8 +174,8 @@ impl Batch {
     }
 
     /// See [`Write::PutPiece`].
-    pub fn put_piece(&mut self, artifact: Hash, index: u64, bytes: Vec<u8>) -> &mut Batch {
-        self.push(Write::PutPiece { artifact, index, bytes })
+    pub fn put_piece(&mut self, artifact: Hash, index: u64, sum: Hash, bytes: Vec<u8>) -> &mut Batch {
+        self.push(Write::PutPiece { artifact, index, sum, bytes })
     }
 
     /// See [`Write::DeletePiece`].
@@ -309,7 +310,9 @@ fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), Fail<Commi
         Write::PutBlob { blob } => blobs::put(transaction, blob),
         Write::DeleteBlob { hash } => blobs::delete(transaction, hash),
         Write::QuarantineBlob { hash } => quarantine::put(transaction, hash),
-        Write::PutPiece { artifact, index, bytes } => pieces::put(transaction, artifact, *index, bytes),
+        Write::PutPiece { artifact, index, sum, bytes } => {
+            pieces::put(transaction, artifact, *index, sum, bytes)
+        }
         Write::DeletePiece { artifact, index } => pieces::delete(transaction, artifact, *index),
         Write::AppendLog { index, entry } => raft_log::append(transaction, *index, entry),
         Write::TruncateLog { from } => raft_log::truncate(transaction, *from),

@@ -1,19 +1,23 @@
 //! Pieces of artifacts that are too large for a blob.
 //!
-//! Owns the table `pieces`. Must never say that an artifact is whole: that is for whoever knows its outline.
+//! Owns the tables `piece_bodies` and `piece_ends`, and reads and empties the older `pieces`. Must never return bytes that
+//! have not the sum under which they were put, nor say that an artifact is whole: that is for whoever knows its outline.
 //!
 //! The engine gives a value room in powers of two, so a piece of 1 MiB in one row would take 2 MiB. It lies in two
-//! rows: all but its last bytes, and these.
+//! rows: all but its last bytes, and these behind its sum. Who puts a piece has found its sum already, so it need not be
+//! read once more for a checksum.
 
+use forgemesh_protocol::artifact::is_sum;
 use forgemesh_protocol::hash::Hash;
-use redb::WriteTransaction;
+use redb::{ReadTransaction, WriteTransaction};
 
 use crate::engine::Storage;
 use crate::error::{CommitError, Fail, ReadError};
 use crate::limits::{MAX_PIECE_BYTES, PIECE_TAIL_BYTES};
 use crate::rows::{read, write};
-use crate::tables::PIECES;
+use crate::tables::{PIECE_BODIES, PIECE_ENDS, PIECES};
 
+/// The parts of a piece in `pieces`.
 const BODY: u8 = 0;
 const TAIL: u8 = 1;
 
@@ -21,15 +25,13 @@ pub(crate) fn put(
     transaction: &WriteTransaction,
     artifact: &Hash,
     index: u64,
+    sum: &Hash,
     bytes: &[u8],
 ) -> Result<(), Fail<CommitError>> {
-    let (body, tail) = bytes.split_at(bytes.len().min(MAX_PIECE_BYTES - PIECE_TAIL_BYTES));
-    let mut rows = write(transaction, PIECES)?;
-    rows.put(&key(artifact, index, BODY), body)?;
-    match tail {
-        [] => rows.remove(&key(artifact, index, TAIL)),
-        tail => rows.put(&key(artifact, index, TAIL), tail),
-    }
+    let (body, left_over) = bytes.split_at(bytes.len().min(MAX_PIECE_BYTES - PIECE_TAIL_BYTES));
+    let key = key(artifact, index);
+    write(transaction, PIECE_BODIES)?.put_raw(&key, body)?;
+    write(transaction, PIECE_ENDS)?.put(&key, &[&sum.0[..], left_over].concat())
 }
 
 pub(crate) fn delete(
@@ -37,13 +39,28 @@ pub(crate) fn delete(
     artifact: &Hash,
     index: u64,
 ) -> Result<(), Fail<CommitError>> {
-    let mut rows = write(transaction, PIECES)?;
-    rows.remove(&key(artifact, index, BODY))?;
-    rows.remove(&key(artifact, index, TAIL))
+    let key = key(artifact, index);
+    write(transaction, PIECE_BODIES)?.remove(&key)?;
+    write(transaction, PIECE_ENDS)?.remove(&key)?;
+    let mut older = write(transaction, PIECES)?;
+    older.remove(&[&key[..], &[BODY]].concat())?;
+    older.remove(&[&key[..], &[TAIL]].concat())
 }
 
-fn key(artifact: &Hash, index: u64, part: u8) -> Vec<u8> {
-    [&artifact.0[..], &index.to_be_bytes(), &[part]].concat()
+fn key(artifact: &Hash, index: u64) -> Vec<u8> {
+    [&artifact.0[..], &index.to_be_bytes()].concat()
+}
+
+/// A piece that was put by version 3.
+fn older(transaction: &ReadTransaction, key: &[u8]) -> Result<Option<Vec<u8>>, Fail<ReadError>> {
+    let rows = read(transaction, PIECES)?;
+    let Some(mut bytes) = rows.get(&[key, &[BODY]].concat())? else { return Ok(None) };
+    if bytes.len() == MAX_PIECE_BYTES - PIECE_TAIL_BYTES
+        && let Some(tail) = rows.get(&[key, &[TAIL]].concat())?
+    {
+        bytes.extend_from_slice(&tail);
+    }
+    Ok(Some(bytes))
 }
 
 impl Storage {
@@ -53,12 +70,16 @@ impl Storage {
     /// `Corrupt` when its bytes are damaged: delete it and fetch it again.
     pub fn piece(&self, artifact: &Hash, index: u64) -> Result<Option<Vec<u8>>, ReadError> {
         self.read(|transaction| {
-            let rows = read(transaction, PIECES)?;
-            let Some(mut bytes) = rows.get(&key(artifact, index, BODY))? else { return Ok(None) };
-            if bytes.len() == MAX_PIECE_BYTES - PIECE_TAIL_BYTES
-                && let Some(tail) = rows.get(&key(artifact, index, TAIL))?
-            {
-                bytes.extend_from_slice(&tail);
+            let (bodies, key) = (read(transaction, PIECE_BODIES)?, key(artifact, index));
+            let mut bytes = Vec::new();
+            if !bodies.read_raw(&key, PIECE_TAIL_BYTES, &mut bytes)? {
+                return older(transaction, &key);
+            }
+            let ends = read(transaction, PIECE_ENDS)?;
+            let (sum, left_over) = ends.split_hash(&key, &ends.require(&key)?)?;
+            bytes.extend_from_slice(&left_over);
+            if !is_sum(artifact, index, &sum, &bytes) {
+                return Err(bodies.corrupt(&key));
             }
             Ok(Some(bytes))
         })

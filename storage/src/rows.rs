@@ -48,6 +48,15 @@ impl<T: ReadableTable<Bytes, Bytes>> Rows<T> {
         Ok(self.table.get(key)?.map(|guard| guard.value().to_vec()))
     }
 
+    /// The stored bytes as they are, in memory with room for some more; false if there are none. Only for pieces, whose sum is
+    /// their checksum.
+    pub(crate) fn read_raw<E>(&self, key: &[u8], more: usize, out: &mut Vec<u8>) -> Result<bool, Fail<E>> {
+        let Some(guard) = self.table.get(key)? else { return Ok(false) };
+        out.reserve_exact(guard.value().len() + more);
+        out.extend_from_slice(guard.value());
+        Ok(true)
+    }
+
     /// Length of the stored bytes.
     pub(crate) fn raw_len<E>(&self, key: &[u8]) -> Result<Option<usize>, Fail<E>> {
         Ok(self.table.get(key)?.map(|guard| guard.value().len()))
@@ -183,7 +192,7 @@ impl<T: ReadableTable<Bytes, Bytes>> Rows<T> {
 }
 
 impl WriteRows<'_> {
-    /// Stores bytes as they are; only for blobs.
+    /// Stores bytes as they are; only for blobs and pieces.
     pub(crate) fn put_raw<E>(&mut self, key: &[u8], value: &[u8]) -> Result<(), Fail<E>> {
         self.table.insert(key, value)?;
         Ok(())

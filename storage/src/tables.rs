@@ -4,12 +4,13 @@
 //! `SCHEMA_VERSION`, and a migration in `schema`.
 //!
 //! Every key is a byte string whose order is the order of the thing: integers are big-endian u64. Every value but
-//! a blob's is a *record*: 16 bytes of checksum, then the value (see `rows`). A blob's address is its checksum.
+//! a blob's or a piece's is a *record*: 16 bytes of checksum, then the value (see `rows`). A blob's address is its checksum,
+//! and so is a piece's sum.
 
 use redb::TableDefinition;
 
 /// Version of all the tables below, stored in `meta` under `schema` as a big-endian u32 record.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// The type of every key and value: bytes, so that no damaged file can make a typed decoder panic.
 pub(crate) type Bytes = &'static [u8];
@@ -54,14 +55,22 @@ pub(crate) const QUARANTINE: Table = Table("quarantine");
 
 /// `pieces`: 32-byte address of an artifact ‖ index u64 ‖ part u8 → record of the part's bytes: part 0 has all of the piece
 /// but its last `PIECE_TAIL_BYTES`, part 1 these; a piece that is shorter than the longest by so much has no part 1. Stable
-/// since version 3.
+/// since version 3; since version 4 none is put there any more.
 pub(crate) const PIECES: Table = Table("pieces");
+
+/// `piece_bodies`: 32-byte address of an artifact ‖ index u64 → all of the piece but its last `PIECE_TAIL_BYTES` (nothing is
+/// left over of one that is shorter than the longest by so much), no checksum beside the sum. Stable since version 4.
+pub(crate) const PIECE_BODIES: Table = Table("piece_bodies");
+/// `piece_ends`: the same key → record of the piece's 32-byte sum ‖ the bytes that are left over; both tables have a piece or
+/// neither. Stable since version 4.
+pub(crate) const PIECE_ENDS: Table = Table("piece_ends");
 
 /// The tables by the version that brought them, version 1 first: a file of version n has those of the first n rows.
 const BY_VERSION: [&[Table]; SCHEMA_VERSION as usize] = [
     &[META, BLOBS, LOG, SNAPSHOT, JOBS, JOB_ORDER, LEDGER, KV, OUTBOX, REFUSALS, REFUSAL_IDS],
     &[QUARANTINE],
     &[PIECES],
+    &[PIECE_BODIES, PIECE_ENDS],
 ];
 
 /// The tables that came after `version`, in the order in which a file gets them; all of them for 0.

@@ -279,12 +279,11 @@ impl Given {
         let (missing, mut sent, mut held) = (kept.missing(), 0, 0);
         for index in missing.into_iter().flatten() {
             let bytes = file.read(index)?;
-            if !outline.has(&artifact, index, &bytes) {
-                return Err(CliError::FileChanged { path: file.path.clone() });
-            }
+            let sum = outline.sum(&artifact, index).filter(|_| outline.has(&artifact, index, &bytes));
+            let Some(sum) = sum else { return Err(CliError::FileChanged { path: file.path.clone() }) };
             sent += bytes.len() as u64;
             kept.add(index);
-            batch.put_piece(artifact, index, bytes);
+            batch.put_piece(artifact, index, sum, bytes);
             held += 1;
             if held == BATCH_PIECES {
                 kept.put(&mut batch, &artifact);

@@ -426,12 +426,13 @@ impl ArtifactsRole {
         };
         let Stage::Coming(coming) = &mut fetch.stage else { return refuse(cx, giver, Reply::NoArtifact) };
         coming.checking.remove(&index);
-        match (bytes, giver) {
-            (Some(bytes), _) => {
+        let summed = bytes.and_then(|bytes| Some((coming.outline.sum(&artifact, index)?, bytes)));
+        match (summed, giver) {
+            (Some((sum, bytes)), _) => {
                 coming.kept.add(index);
                 coming.storing.insert(index);
                 let mut batch = Batch::new();
-                batch.put_piece(artifact, index, bytes.0);
+                batch.put_piece(artifact, index, sum, bytes.0);
                 coming.kept.put(&mut batch, &artifact);
                 let more = !coming.kept.is_whole();
                 let mut written = Written { artifact, index: Some(index), more, token: None };

@@ -12,6 +12,7 @@ mod folder;
 mod full;
 mod key_file;
 mod migration;
+mod pieces;
 mod quarantine;
 mod rot;
 mod workload;

@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 
+use forgemesh_protocol::artifact::sum;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_storage::testing::{Disk, Random, Unsynced};
 use forgemesh_storage::{Batch, MetaKey, Storage};
@@ -91,7 +92,11 @@ impl Maker {
                 self.snapshot = Some(index);
                 self.dropped(index);
             }
-            17 => drop(batch.put_piece(id(0), self.below(PIECES), value)),
+            17 => {
+                let index = self.below(PIECES);
+                let sum = sum(index, &value).expect("invariant: no value is empty, nor as long as a piece");
+                batch.put_piece(id(0), index, sum, value);
+            }
             18 => drop(batch.delete_piece(id(0), self.below(PIECES))),
             7 => drop(batch.put_job(id(self.below(6)), value)),
             8 => {
