@@ -2,7 +2,7 @@
 
 use std::env;
 
-use forgemesh_node::real::swarm::Config;
+use forgemesh_node::real::swarm::{Config, Swarm};
 
 use super::bench::{Node, config, config_from, reach, small};
 
@@ -23,6 +23,23 @@ async fn a_node_that_listens_nowhere_is_answered() {
     let mut b = Node::start(Config { listen: Vec::new(), ..config_from(2, &a) });
     reach(&mut b, &mut a, small(1)).await;
     reach(&mut a, &mut b, small(2)).await;
+}
+
+/// Each would hear a part of what comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_nodes_listen_at_the_same_port() {
+    let a = Node::start(config(1));
+    let (address, _) =
+        a.addresses()[0].split_once("/p2p/").map(|(at, peer)| (at.to_owned(), peer.to_owned())).unwrap();
+    let everywhere = address.replace("127.0.0.1", "0.0.0.0");
+    for taken in [&address, &everywhere] {
+        let refused =
+            Swarm::start(Config { listen: vec![taken.clone()], ..config(2) }).err().unwrap().to_string();
+        assert!(refused.starts_with(&format!("cannot listen at {taken}: ")), "{refused}");
+        assert!(refused.contains("in use") && refused.contains("choose another port"), "{refused}");
+    }
+    drop(a);
+    Node::start(Config { listen: vec![address], ..config(2) });
 }
 
 /// `FORGEMESH_SWARM_NODES=50` runs it with more.

@@ -1,7 +1,7 @@
 //! Addresses: which ones a node may listen at, dial, and believe others to have.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
@@ -67,6 +67,14 @@ pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     match address.iter().next()? {
         Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
         Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
+        _ => None,
+    }
+}
+
+/// Where it is to be listened for TCP, if that is what it is for.
+pub(super) fn socket(address: &Multiaddr) -> Option<SocketAddr> {
+    match address.iter().nth(1)? {
+        Protocol::Tcp(port) if !is_relayed(address) => Some(SocketAddr::new(ip(address)?, port)),
         _ => None,
     }
 }

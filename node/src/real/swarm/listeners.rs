@@ -1,6 +1,8 @@
 //! Where the node is to listen: says when it does, and listens again where it was interrupted.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv6Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
@@ -15,6 +17,25 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Who listens on every address of this machine hears of them one after the other, and nobody says which is the last:
 /// after so many looks without a new one all are there.
 const QUIET_LOOKS: u32 = 2;
+
+/// Two nodes of one machine may listen at the same port, since both say that it may be shared; each would then hear a part
+/// of what comes. Who does not say so is refused if anybody listens there.
+fn check_free(address: &Multiaddr) -> Result<(), SwarmError> {
+    let Some(mut socket) = address::socket(address).filter(|socket| socket.port() != 0) else {
+        return Ok(());
+    };
+    if socket.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        // Elsewhere than in the network's own listener this stands for the addresses of IPv4 too.
+        socket.set_ip(IpAddr::V6(Ipv6Addr::LOCALHOST));
+    }
+    match TcpListener::bind(socket) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            Err(SwarmError::Listen { address: address.to_string(), reason: error.to_string() })
+        }
+        // What else is wrong with it is found when the network itself listens.
+        _ => Ok(()),
+    }
+}
 
 struct Listener {
     address: Multiaddr,
@@ -38,6 +59,7 @@ pub(super) struct Listeners {
 impl Listeners {
     /// Listens at all addresses. A circuit may come later: its relay must be reached first.
     pub fn open(swarm: &mut libp2p::Swarm<Protocols>, addresses: Vec<Multiaddr>) -> Result<Self, SwarmError> {
+        addresses.iter().try_for_each(check_free)?;
         let (mut listeners, mut starting) = (Vec::new(), HashSet::new());
         let wanted_looks = if addresses.iter().any(address::is_unspecified) { QUIET_LOOKS } else { 0 };
         for address in addresses {
