@@ -26,13 +26,15 @@ pub struct FrameDecoder {
     head_bytes: usize,
     /// Length of the body that is being read; 0 while the head is.
     length: usize,
+    /// Its bytes, as far as they have come, and behind them room.
     body: Vec<u8>,
+    filled: usize,
 }
 
 impl FrameDecoder {
     /// For bodies of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        FrameDecoder { limit, head: [0; HEAD], head_bytes: 0, length: 0, body: Vec::new() }
+        FrameDecoder { limit, head: [0; HEAD], head_bytes: 0, length: 0, body: Vec::new(), filled: 0 }
     }
 
     /// Takes bytes up to the end of a head or of a body and says how many, with the body if it is whole. After an error
@@ -41,20 +43,32 @@ impl FrameDecoder {
         if self.length == 0 {
             return self.take_head(input).map(|taken| (taken, None));
         }
-        let taken = input.len().min(self.length - self.body.len());
-        self.reserve(taken);
-        self.body.extend_from_slice(&input[..taken]);
-        if self.body.len() < self.length {
-            return Ok((taken, None));
+        let taken = input.len().min(self.length - self.filled);
+        self.behind(taken).copy_from_slice(&input[..taken]);
+        Ok((taken, self.advance(taken)))
+    }
+
+    /// Room for more bytes of a body of which some have come, so that they need not be copied: for as many as have, unless
+    /// fewer are missing; none if that is not worth it, being fewer than `least`.
+    pub fn room(&mut self, least: usize) -> Option<&mut [u8]> {
+        let is_worth_it = self.filled >= least && self.filled < self.length;
+        is_worth_it.then(|| self.behind(self.filled.min(self.length - self.filled)))
+    }
+
+    /// So many bytes have come into that room; the body, if it is whole.
+    pub fn advance(&mut self, count: usize) -> Option<Vec<u8>> {
+        self.filled += count;
+        if self.filled < self.length {
+            return None;
         }
-        self.length = 0;
-        Ok((taken, Some(std::mem::take(&mut self.body))))
+        self.body.truncate(self.length);
+        (self.length, self.filled) = (0, 0);
+        Some(std::mem::take(&mut self.body))
     }
 
     /// Gives memory for the next body; what is in it is lost. Nothing happens while one is being read.
-    pub fn reuse(&mut self, mut memory: Vec<u8>) {
+    pub fn reuse(&mut self, memory: Vec<u8>) {
         if self.is_between() {
-            memory.clear();
             self.body = memory;
         }
     }
@@ -92,12 +106,15 @@ impl FrameDecoder {
         Ok(taken)
     }
 
-    /// Doubles at most, and never beyond the body's end.
-    fn reserve(&mut self, more: usize) {
-        let missing = self.length - self.body.len();
-        if self.body.capacity() - self.body.len() < more {
-            self.body.reserve_exact(missing.min(more.max(self.body.len())));
+    /// The next so many bytes of the body. Where there are none, it doubles at least, but never beyond its end.
+    fn behind(&mut self, count: usize) -> &mut [u8] {
+        let end = self.filled + count;
+        if self.body.len() < end {
+            let end = end.max((2 * self.filled).min(self.length));
+            self.body.reserve_exact(end - self.body.len());
+            self.body.resize(end, 0);
         }
+        &mut self.body[self.filled..end]
     }
 }
 
@@ -197,6 +214,33 @@ mod tests {
         assert_eq!((decoder.expects(), decoder.body.capacity()), (Some(1 << 20), 0));
         assert_eq!(decoder.take(&[1; 100]), Ok((100, None)));
         assert!(decoder.body.capacity() <= 200);
+    }
+
+    #[test]
+    fn most_of_a_long_body_needs_no_copy() {
+        let body: Vec<u8> = (0..10_000_u32).map(|at| at as u8).collect();
+        let mut frame = Vec::new();
+        assert!(append(&body, 1 << 20, &mut frame));
+        let mut decoder = FrameDecoder::new(1 << 20);
+        for memory in [vec![], vec![9; 20_000]] {
+            decoder.reuse(memory);
+            assert!(decoder.room(0).is_none(), "there is no body yet");
+            assert_eq!(decoder.take(&frame), Ok((HEAD, None)));
+            let mut at = HEAD + 100;
+            assert_eq!(decoder.take(&frame[HEAD..at]), Ok((100, None)));
+            assert!(decoder.room(101).is_none());
+            let read = loop {
+                let place = decoder.room(100).unwrap();
+                assert!(place.len() <= at - HEAD && at + place.len() <= frame.len());
+                let count = place.len().min(3_000);
+                place[..count].copy_from_slice(&frame[at..at + count]);
+                at += count;
+                if let Some(read) = decoder.advance(count) {
+                    break read;
+                }
+            };
+            assert_eq!((read == body, at), (true, frame.len()));
+        }
     }
 
     #[test]

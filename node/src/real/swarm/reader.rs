@@ -83,6 +83,20 @@ impl Reader {
         let mut room = None;
         let mut deadline = None;
         loop {
+            // Most of a long message comes where it belongs at once.
+            if let (Some(until), Some(place)) = (deadline, decoder.room(CHUNK)) {
+                let count = match timeout_at(until, stream.read(place)).await {
+                    Err(_) => return self.fault(Fault::Stall).await,
+                    Ok(Ok(0) | Err(_)) => return,
+                    Ok(Ok(count)) => count,
+                };
+                if let Some(body) = decoder.advance(count) {
+                    deadline = None;
+                    decoder.reuse(self.message(body, room.take()).await);
+                }
+                tokio::task::coop::consume_budget().await;
+                continue;
+            }
             // Between two messages a stream may be silent as long as its writer likes.
             let read = match deadline {
                 Some(deadline) => match timeout_at(deadline, stream.read(&mut chunk)).await {
@@ -107,8 +121,7 @@ impl Reader {
                 rest = &rest[taken..];
                 if let Some(body) = body {
                     deadline = None;
-                    let memory = self.message(body, room.take()).await;
-                    decoder.reuse(memory);
+                    decoder.reuse(self.message(body, room.take()).await);
                 } else if room.is_none()
                     && let Some(length) =
                         decoder.expects().filter(|length| *length > limits::SMALL_MESSAGE_BYTES)
