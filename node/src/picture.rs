@@ -7,6 +7,8 @@
 mod canvas;
 mod density;
 mod exceedance;
+mod flags;
+mod known;
 mod marks;
 mod number;
 mod tally;
@@ -28,6 +30,8 @@ pub struct Picture<'a> {
     pub bins: &'a [Bin],
     /// Percentiles to mark. A label of the form `p95` tells the level; those from 95 on shade the tail.
     pub marks: &'a [Mark],
+    /// Percentiles that get no line. Bins are cut at these and at the marked ones, which have to be order statistics: the smallest outcomes that the level does not exceed.
+    pub unmarked: &'a [Mark],
     /// Mean of all outcomes, in the unit of the bins.
     pub mean: f64,
     /// Number of outcomes. A picture whose bins hold another number says so.
@@ -80,6 +84,8 @@ const PLOT_BOTTOM: f64 = 496.0;
 /// Base line of the panels' titles; label rows stack up between it and the plots.
 const PANEL_TITLE_Y: f64 = 92.0;
 const ROW_HEIGHT: f64 = 15.0;
+/// From the plots' bottom down to the base line of the axes' titles.
+const AXIS_TITLE_DOWN: f64 = 38.0;
 
 // Okabe–Ito, told apart with any colour vision; text colours are dark enough for a contrast of 4.5.
 const INK: &str = "#1b1f24";
@@ -96,8 +102,6 @@ struct Frame {
     left: f64,
     right: f64,
     top: f64,
-    /// Rightmost place that a mark's label may reach.
-    label_limit: f64,
 }
 
 /// Draws the picture: 1200 × 570 units, two panels. Equal input gives equal bytes on every machine.
@@ -105,7 +109,7 @@ pub fn svg(picture: &Picture) -> String {
     let mut canvas = Canvas::new(WIDTH, HEIGHT);
     canvas.text_bold(28.0, 38.0, 20.0, INK, &canvas::fit(picture.title, 20.0, 1000.0));
     canvas.text(28.0, 60.0, 12.0, MUTED, Align::Left, &canvas::fit(picture.subtitle, 12.0, WIDTH - 56.0));
-    match Tally::new(picture.bins) {
+    match Tally::of(picture) {
         Some(tally) => panels(&mut canvas, picture, &tally),
         None => canvas.text(WIDTH / 2.0, HEIGHT / 2.0, 16.0, MUTED, Align::Middle, "No outcomes to show"),
     }
@@ -114,32 +118,33 @@ pub fn svg(picture: &Picture) -> String {
 
 fn panels(canvas: &mut Canvas, picture: &Picture, tally: &Tally) {
     let lines = marks::lines(picture, tally);
-    let mut left = Frame { left: 76.0, right: 590.0, top: 0.0, label_limit: 668.0 };
-    let mut right = Frame { left: 700.0, right: 1124.0, top: 0.0, label_limit: 1192.0 };
+    let mut left = Frame { left: 76.0, right: 590.0, top: 0.0 };
+    let mut right = Frame { left: 700.0, right: 1160.0, top: 0.0 };
     let density = density::Density::new(tally);
-    let curve = exceedance::Exceedance::new(tally, density.lo);
-    let left_flags = marks::flags(&lines, &left, (density.lo, density.hi), |line| line.full(tally));
+    let curve = exceedance::Exceedance::new(tally, density.lo, &lines);
+    let left_lines = marks::with_atoms(&lines, tally);
+    let left_flags = flags::flags(&left_lines, &left, (density.lo, density.hi), |line| line.full(tally));
     let shown_left = |line: &MarkLine| line.value >= density.lo && line.value <= density.hi;
-    let right_flags = marks::flags(&lines, &right, (curve.lo, curve.hi), |line| {
+    let right_flags = flags::flags(&lines, &right, (curve.lo, curve.hi), |line| {
         if line.in_tail() || !shown_left(line) { line.full(tally) } else { line.label.clone() }
     });
-    let rows = marks::rows(&left_flags).max(marks::rows(&right_flags)).max(1);
+    let rows = flags::rows(&left_flags).max(flags::rows(&right_flags)).max(1);
     let top = PANEL_TITLE_Y + 12.0 + rows as f64 * ROW_HEIGHT;
     left.top = top;
     right.top = top;
 
     canvas.text_bold(left.left, PANEL_TITLE_Y, 13.0, INK, "Distribution");
     canvas.text_bold(right.left, PANEL_TITLE_Y, 13.0, INK, "Probability of exceeding");
-    density.draw(canvas, &left, &lines);
-    marks::draw(canvas, &left, &left_flags);
-    density.annotate(canvas, &left, tally);
+    density.draw(canvas, &left, tally, &lines);
+    flags::draw(canvas, &left, &left_flags);
     curve.draw(canvas, &right, &lines);
-    marks::draw(canvas, &right, &right_flags);
+    flags::draw(canvas, &right, &right_flags);
     curve.annotate(canvas, &right, tally, &lines);
     let unit = tally.scale.axis_title(picture.unit);
     for frame in [&left, &right] {
         let middle = (frame.left + frame.right) / 2.0;
-        canvas.text(middle, PLOT_BOTTOM + 38.0, 12.0, MUTED, Align::Middle, &canvas::fit(&unit, 12.0, 440.0));
+        let (y, unit) = (PLOT_BOTTOM + AXIS_TITLE_DOWN, canvas::fit(&unit, 12.0, 280.0));
+        canvas.text(middle, y, 12.0, MUTED, Align::Middle, &unit);
     }
     if tally.counted != u128::from(picture.count) {
         let shown = number::grouped_integer(tally.counted);

@@ -273,5 +273,5 @@ fn a_constant_loss_is_drawn_as_one_value() {
     let constant = ["claim_freq=0", "cat_prob=1", "cat_sig=0", "iterations=2000"];
     node.ok(&[&["run", "mc@1/insurance.v1", "--out", "out"], &constant[..]].concat());
     let svg = std::fs::read_to_string(node.path("out").join("loss.svg")).expect("it was written");
-    assert!(svg.contains("100.0 % at 22,026") && !svg.contains(" wide<"), "{svg}");
+    assert!(svg.contains("100.0 % at 22,026") && !svg.contains("outcomes per"), "{svg}");
 }

@@ -35,9 +35,10 @@ pub fn number(value: f64) -> String {
     if fraction.is_empty() { format!("{sign}{grouped}") } else { format!("{sign}{grouped}.{fraction}") }
 }
 
-/// A level as people write it: p99.5.
+/// A level as people write it: p99.5. All of it: levels are multiples of a billionth.
 fn level(level: f64) -> String {
-    format!("p{}", number(level * 100.0))
+    let percent = format!("{:.7}", level * 100.0);
+    format!("p{}", percent.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// The result in a few lines.
@@ -153,17 +154,30 @@ pub fn picture(view: &JobView, result: &Value) -> Option<String> {
     let hash = view.file.finished.result.as_ref()?.result_hash.short();
     let title = format!("{}: distribution of the loss", record.contract.op);
     let subtitle = format!("{} paths, result {hash}, job {}", number(count as f64), record.id.0.short());
-    let marks = marks(output);
-    let picture =
-        Picture { title: &title, subtitle: &subtitle, unit: "loss", bins: &bins, marks: &marks, mean, count };
+    let (marks, unmarked) = (marks(output), percentiles(output, "tail_exposure_surface", "var"));
+    let picture = Picture {
+        title: &title,
+        subtitle: &subtitle,
+        unit: "loss",
+        bins: &bins,
+        marks: &marks,
+        unmarked: &unmarked,
+        mean,
+        count,
+    };
     Some(picture::svg(&picture))
 }
 
+/// A list of levels with their values.
+fn percentiles(output: &Value, list: &str, value: &str) -> Vec<Mark> {
+    let points = output[list].as_array().into_iter().flatten();
+    let mark =
+        |point: &Value| Some(Mark { label: level(point["level"].as_f64()?), value: point[value].as_f64()? });
+    points.filter_map(mark).collect()
+}
+
 fn marks(output: &Value) -> Vec<Mark> {
-    let listed = output["percentiles"].as_array().into_iter().flatten();
-    let listed = listed.filter_map(|point| {
-        Some(Mark { label: level(point["level"].as_f64()?), value: point["value"].as_f64()? })
-    });
+    let listed = percentiles(output, "percentiles", "value").into_iter();
     let named = ["p50_loss", "p95_loss", "p99_loss"].into_iter().filter_map(|name| {
         Some(Mark { label: name.trim_end_matches("_loss").to_owned(), value: output[name].as_f64()? })
     });
@@ -180,9 +194,38 @@ fn split_cap(view: &JobView, output: &Value, bins: &mut Vec<Bin>, count: u64) {
     let Some(share) = output["aggregate_limit_probability"].as_f64() else { return };
     let job = forgemesh_kernel::job::Job::of_contract(view.file.finished.record.contract.clone());
     let Some(cap) = job.ok().and_then(|job| job.args_json()["aggregate_limit"].as_f64()) else { return };
-    let hits = (share * count as f64).round() as u64;
+    split_last(bins, cap, (share * count as f64).round() as u64);
+}
+
+/// `hits` outcomes of the last bin are at `cap`, and none beyond it.
+fn split_last(bins: &mut Vec<Bin>, cap: f64, hits: u64) {
     if let Some(last) = bins.last_mut().filter(|last| hits > 0 && last.count >= hits && cap >= last.lower) {
         last.count -= hits;
+        if cap < last.upper {
+            last.upper = cap;
+        }
         bins.push(Bin { lower: cap, upper: cap, count: hits });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_written_in_full() {
+        let levels = [0.995, 0.1, 0.999_999_999, 1e-9];
+        assert_eq!(levels.map(level), ["p99.5", "p10", "p99.9999999", "p0.0000001"]);
+    }
+
+    #[test]
+    fn nothing_lies_beyond_the_cap() {
+        let mut bins = vec![Bin { lower: 240.0, upper: 256.0, count: 10 }];
+        split_last(&mut bins, 250.0, 4);
+        let (below, cap) =
+            (Bin { lower: 240.0, upper: 250.0, count: 6 }, Bin { lower: 250.0, upper: 250.0, count: 4 });
+        assert_eq!(bins, [below, cap]);
+        split_last(&mut bins, 250.0, 5);
+        assert_eq!(bins, [below, cap], "more than the bin holds");
     }
 }

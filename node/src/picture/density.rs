@@ -1,6 +1,6 @@
-//! The left panel: shares of outcomes in bars of equal width, atoms as bars of their own, the tail in colour.
+//! The left panel: a density, bars whose areas are shares of outcomes; atoms as bars of their own; the tail in colour.
 //!
-//! It must never change what a bin holds: bins are split in proportion to their overlap with a bar.
+//! It must never part what is not known to be parted: every bar begins and ends where the share of outcomes below is known.
 
 use super::canvas::{self, Align, Canvas};
 use super::marks::{self, MarkLine};
@@ -9,6 +9,8 @@ use super::{ATOM, AXIS, BODY, Frame, GRID, MUTED, PLOT_BOTTOM, number};
 
 /// Most bars between the ends of the window.
 const MAX_BARS: f64 = 110.0;
+/// Fewest bars that few outcomes are put into.
+const MIN_BARS: f64 = 6.0;
 const ATOM_WIDTH: f64 = 6.0;
 const LABEL_SIZE: f64 = 11.0;
 /// Least room between two labels of an axis.
@@ -19,34 +21,33 @@ const LABEL_GAP: f64 = 8.0;
 pub(super) struct Density {
     pub lo: f64,
     pub hi: f64,
-    bar_width: f64,
-    /// Left end and share of each bar that is not empty.
-    bars: Vec<(f64, f64)>,
+    /// Stretch of the axis that densities are told for.
+    per: f64,
+    pub bars: Vec<Piece>,
     atoms: Vec<Piece>,
-    /// Share at the top of the panel.
+    /// Share at the top of the panel: of an atom, or of a bar as wide as `per`.
     ceiling: f64,
 }
 
 impl Density {
     pub fn new(tally: &Tally) -> Self {
         let (lo, hi) = window(tally);
-        let atoms = tally.atoms();
-        let bar_width = bar_width(tally, lo, hi);
-        let bars = bars(tally, &atoms, (lo, hi), bar_width);
-        let highest = largest(bars.iter().map(|bar| bar.1));
-        let highest_atom = largest(atoms.iter().map(|atom| atom.share));
+        let least = least_width(tally, hi - lo);
+        let mut bars = bars(tally, least);
+        bars.retain(|bar| bar.hi > lo && bar.lo < hi);
+        let per = told_per(&bars).unwrap_or(least);
+        let highest = largest(bars.iter().map(|bar| height(bar, per)));
+        let highest_atom = largest(tally.atoms.iter().map(|atom| atom.share));
         let ceiling = if highest_atom <= 1.8 * highest || highest == 0.0 {
-            // Room above the bars for the labels of atoms.
-            let room = if atoms.is_empty() { 1.08 } else { 1.2 };
-            room * if highest > highest_atom { highest } else { highest_atom }
+            1.08 * if highest > highest_atom { highest } else { highest_atom }
         } else {
             // An atom would press everything else flat: it is cut at the top and tells its share.
             1.35 * highest
         };
-        Self { lo, hi, bar_width, bars, atoms, ceiling }
+        Self { lo, hi, per, bars, atoms: tally.atoms.clone(), ceiling }
     }
 
-    pub fn draw(&self, canvas: &mut Canvas, frame: &Frame, lines: &[MarkLine]) {
+    pub fn draw(&self, canvas: &mut Canvas, frame: &Frame, tally: &Tally, lines: &[MarkLine]) {
         let (ticks, decimals) = number::ticks(0.0, (self.ceiling * 100.0).clamp(0.0, 100.0), 6.0);
         for tick in ticks {
             let y = self.y(frame, tick / 100.0);
@@ -55,8 +56,8 @@ impl Density {
             canvas.text(frame.left - 8.0, y + 4.0, 11.0, MUTED, Align::Right, &label);
         }
         let zones = marks::tail(lines);
-        for (start, share) in &self.bars {
-            self.bar(canvas, frame, *start, *share, &zones);
+        for bar in &self.bars {
+            self.bar(canvas, frame, bar, &zones);
         }
         for atom in self.atoms.iter().filter(|atom| self.shows(atom.lo)) {
             self.atom_bar(canvas, frame, atom);
@@ -66,39 +67,24 @@ impl Density {
             // Single values alone: their bars have no width.
             "% of outcomes".to_owned()
         } else {
-            format!("% of outcomes per bar, each {} wide", number::plain(self.bar_width))
+            format!("% of outcomes per {}: areas are shares", number::plain(self.per))
         };
         canvas.text(frame.left + 96.0, super::PANEL_TITLE_Y, 11.0, MUTED, Align::Left, &note);
+        self.draw_rest(canvas, frame, tally);
     }
 
-    /// Texts that belong on top of everything: what the atoms hold and what lies outside the window.
-    pub fn annotate(&self, canvas: &mut Canvas, frame: &Frame, tally: &Tally) {
-        for (i, atom) in self.atoms.iter().enumerate() {
-            let text = format!("{} at {}", number::percent(atom.share), marks::value_text(atom.lo, tally));
-            let y = frame.top + 12.0 + 14.0 * i as f64;
-            let x = frame.x(atom.lo, (self.lo, self.hi));
-            if !self.shows(atom.lo) {
-                continue;
-            }
-            let level = self.y(frame, atom.share);
-            if level > y {
-                canvas.line((x, level), (x, y - 8.0), ATOM, 1.0, "2 2");
-            }
-            if x > (frame.left + frame.right) / 2.0 {
-                canvas.text(x - 6.0, y, 11.0, ATOM, Align::Right, &text);
-            } else {
-                canvas.text(x + 7.0, y, 11.0, ATOM, Align::Left, &text);
-            }
-        }
+    /// What lies outside the window, under the axis, where it can cover nothing.
+    fn draw_rest(&self, canvas: &mut Canvas, frame: &Frame, tally: &Tally) {
+        let y = PLOT_BOTTOM + super::AXIS_TITLE_DOWN;
         let beyond = tally.share_above(self.hi);
         if beyond > 0.0 {
             let text = format!("{} beyond →", number::percent(beyond));
-            canvas.text(frame.right - 4.0, PLOT_BOTTOM - 22.0, 11.0, MUTED, Align::Right, &text);
+            canvas.text(frame.right, y, 11.0, MUTED, Align::Right, &text);
         }
         let below = tally.share_below(self.lo);
         if below > 0.0 {
             let text = format!("← {} below", number::percent(below));
-            canvas.text(frame.left + 4.0, PLOT_BOTTOM - 22.0, 11.0, MUTED, Align::Left, &text);
+            canvas.text(frame.left, y, 11.0, MUTED, Align::Left, &text);
         }
     }
 
@@ -111,9 +97,9 @@ impl Density {
     }
 
     /// One bar, parted where a zone of the tail begins.
-    fn bar(&self, canvas: &mut Canvas, frame: &Frame, start: f64, share: f64, zones: &[(f64, &str, &str)]) {
-        let end = start + self.bar_width;
-        let y = self.y(frame, share);
+    fn bar(&self, canvas: &mut Canvas, frame: &Frame, bar: &Piece, zones: &[(f64, &str, &str)]) {
+        let (start, end) = (bar.lo, bar.hi);
+        let y = self.y(frame, height(bar, self.per));
         let mut cuts = vec![(start, BODY)];
         for (value, colour, _) in zones {
             if *value <= start {
@@ -172,49 +158,56 @@ fn window(tally: &Tally) -> (f64, f64) {
     (lo - 0.02 * span, hi + 0.03 * span)
 }
 
-/// A round width that gives at most [`MAX_BARS`] bars, none narrower than the bin around the median.
-fn bar_width(tally: &Tally, lo: f64, hi: f64) -> f64 {
-    let span = hi - lo;
-    let median = tally.quantile(0.5);
-    let bin = tally.pieces.iter().find(|p| p.hi >= median && p.lo < p.hi).map_or(0.0, |p| p.hi - p.lo);
-    let finest = span / MAX_BARS;
-    let coarsest = span / 20.0;
-    let width = if bin > coarsest { coarsest } else { bin };
-    number::round_up(
-        if width > finest { width } else { finest },
-        &[1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0],
-    )
+/// The least width of a bar: it can be seen, and holds outcomes enough (Freedman & Diaconis 1981, "On the histogram as a density estimator").
+fn least_width(tally: &Tally, span: f64) -> f64 {
+    let (root, finest, coarsest) = (cube_root(tally.counted), span / MAX_BARS, span / MIN_BARS);
+    let quartiles = tally.quantile(0.75) - tally.quantile(0.25);
+    let width = if quartiles > 0.0 { 2.0 * quartiles / root } else { 0.5 * span / root };
+    if width < finest {
+        finest
+    } else if width > coarsest {
+        coarsest
+    } else {
+        width
+    }
 }
 
-fn bars(tally: &Tally, atoms: &[Piece], (lo, hi): (f64, f64), width: f64) -> Vec<(f64, f64)> {
-    let first = (lo / width).floor();
-    let count = ((hi / width).ceil() - first).clamp(1.0, 2.0 * MAX_BARS) as usize;
-    let start = |i: usize| (first + i as f64) * width;
-    let mut shares = vec![0.0; count];
-    for piece in tally.pieces.iter().filter(|p| !atoms.contains(p) && p.hi >= lo && p.lo <= hi) {
-        // A saturating cast: what starts left of the window begins in its first bar.
-        let from = ((piece.lo / width).floor() - first).clamp(0.0, count as f64 - 1.0) as usize;
-        for (i, share) in shares.iter_mut().enumerate().skip(from) {
-            if piece.lo == piece.hi {
-                *share += piece.share;
-                break;
+/// ∛n, rounded up to a whole number; more outcomes than four billion need no narrower bars.
+fn cube_root(n: u128) -> f64 {
+    f64::from((1..1600_u32).find(|root| u128::from(root.pow(3)) >= n).unwrap_or(1600))
+}
+
+/// Whole pieces put together until a bar is `least` wide. What ends before an empty stretch is drawn into it.
+fn bars(tally: &Tally, least: f64) -> Vec<Piece> {
+    let wide =
+        |bar: Piece| Piece { hi: if bar.hi - bar.lo < least { bar.lo + least } else { bar.hi }, ..bar };
+    let mut bars: Vec<Piece> = Vec::new();
+    let mut open: Option<Piece> = None;
+    for piece in tally.pieces.iter().filter(|piece| !tally.atoms.contains(piece)) {
+        open = match open {
+            Some(bar) if bar.hi - bar.lo < least && piece.lo - bar.lo < least => {
+                Some(Piece { hi: piece.hi, share: bar.share + piece.share, ..bar })
             }
-            let left = if piece.lo > start(i) { piece.lo } else { start(i) };
-            let right = if piece.hi < start(i + 1) { piece.hi } else { start(i + 1) };
-            if right > left {
-                *share += piece.share * ((right - left) / (piece.hi - piece.lo));
+            full => {
+                bars.extend(full.map(wide));
+                Some(*piece)
             }
-            if piece.hi <= start(i + 1) {
-                break;
-            }
-        }
+        };
     }
-    shares
-        .into_iter()
-        .enumerate()
-        .filter(|(_, share)| *share > 0.0)
-        .map(|(i, share)| (start(i), share))
-        .collect()
+    bars.extend(open.map(wide));
+    bars
+}
+
+/// The stretch that densities are told for: round, and about as wide as the highest bar, but so that none is above 100 %.
+fn told_per(bars: &[Piece]) -> Option<f64> {
+    let highest = bars.iter().max_by(|a, b| height(a, 1.0).total_cmp(&height(b, 1.0)))?;
+    let round = |part| number::round_up((highest.hi - highest.lo) / part, &[1.0, 2.0, 5.0]);
+    Some(if height(highest, round(1.5)) <= 1.0 { round(1.5) } else { round(2.5) })
+}
+
+/// The share that a bar would hold if it were `per` wide.
+fn height(bar: &Piece, per: f64) -> f64 {
+    bar.share * (per / (bar.hi - bar.lo))
 }
 
 /// The frame's horizontal scale, shared by both panels.

@@ -5,7 +5,7 @@
 use super::canvas::{self, Align, Canvas};
 use super::marks::{self, MarkLine};
 use super::tally::{Tally, widened};
-use super::{ATOM, AXIS, Frame, GRID, INK, MUTED, PLOT_BOTTOM, number};
+use super::{ATOM, AXIS, Frame, GRID, INK, MUTED, PLOT_BOTTOM, known, number};
 
 /// Deepest decade drawn: 1 in 100,000.
 const MAX_DECADES: i32 = 5;
@@ -25,15 +25,25 @@ pub(super) struct Exceedance {
 }
 
 impl Exceedance {
-    /// `lo` is the left end of the density's window.
-    pub fn new(tally: &Tally, lo: f64) -> Self {
+    /// `lo` is the left end of the density's window. The percentiles among `lines` are on show even where the axis of shares does not reach down to them.
+    pub fn new(tally: &Tally, lo: f64, lines: &[MarkLine]) -> Self {
         let total = tally.counted as f64;
         let decades = (number::log10(total).ceil() as i32).clamp(1, MAX_DECADES);
-        let body = tally.quantile(0.99) - lo;
-        let mut hi = tally.exceeded_by(1.0 / number::pow10(decades));
-        if hi > lo + 15.0 * body {
-            // A tail so long that everything else would be pressed to the left edge: the curve leaves the panel.
+        let high = tally.quantile(0.99);
+        let body = high - lo;
+        let marked = lines.iter().filter(|line| line.level.is_some() && line.value <= tally.last());
+        let last = tally.exceeded_by(1.0 / number::pow10(decades));
+        let mut hi = marked.fold(last, |hi, line| if line.value > hi { line.value } else { hi });
+        // Outcomes of one value nearly alone have no body that could be pressed together.
+        let spread = high > tally.quantile(0.01);
+        if spread && hi > lo + 15.0 * body {
+            // A tail so long that it would press the body to the left edge: the curve leaves the panel.
             hi = lo + 15.0 * body;
+        }
+        let end = tally.pieces.iter().find(|piece| piece.lo < hi && piece.hi >= hi);
+        if let Some(piece) = end.filter(|piece| spread && piece.lo >= high && piece.hi - piece.lo > body) {
+            // So it does where nothing is known for longer than the body.
+            hi = piece.lo + 0.5 * body;
         }
         let (lo, hi) = widened(lo, if hi > lo { hi } else { lo });
         Self { lo, hi: hi + 0.04 * (hi - lo), decades, points: tally.curve(), few: FEW / total }
@@ -59,9 +69,13 @@ impl Exceedance {
         canvas.polyline(&solid, INK, 2.2, "");
         canvas.polyline(&dashed, INK, 1.8, "3 3");
         for line in lines.iter().filter(|line| line.value >= self.lo && line.value <= self.hi) {
-            // A percentile's own level also holds on an atom, where the curve drops steeply.
-            let share = line.level.map_or_else(|| tally.share_above(line.value), |level| 1.0 - level / 100.0);
-            if share > 0.0 {
+            // A percentile's own rank also holds on an atom, where the curve drops steeply.
+            let above_rank = |level| (tally.counted - known::rank(level, tally.counted)) as f64;
+            let share = line.level.map_or_else(
+                || tally.share_above(line.value),
+                |level| above_rank(level) / tally.counted as f64,
+            );
+            if share >= number::pow10(-self.decades) {
                 canvas.dot((frame.x(line.value, (self.lo, self.hi)), self.y(frame, share)), 3.6, INK);
             }
         }
@@ -142,7 +156,7 @@ impl Exceedance {
             .iter()
             .map(|(_, colour, label)| (*colour, format!("beyond {label}")))
             .collect();
-        if !tally.atoms().is_empty() {
+        if !tally.atoms.is_empty() {
             entries.push((ATOM, "single value".to_owned()));
         }
         if dashed {

@@ -1,18 +1,15 @@
-//! The marked values (mean and percentiles): which there are, and where their labels stand without covering one another.
+//! The marked values: the mean, percentiles and atoms, with their labels and the zones of the tail.
 //!
-//! It must never drop a line: where there is no room only the label goes.
+//! It must never place anything on the page.
 
-use super::canvas::{self, Align, Canvas};
-use super::{
-    Frame, INK, MUTED, PANEL_TITLE_Y, PLOT_BOTTOM, Picture, ROW_HEIGHT, TAIL, number,
-    tally::{LARGEST, Tally},
-};
+use super::canvas;
+use super::tally::{LARGEST, Tally};
+use super::{ATOM, INK, MUTED, Picture, TAIL, number};
 
-/// Most marks drawn, the mean not counted.
-const MAX_MARKS: usize = 16;
-/// Most rows of labels above a plot.
-const MAX_ROWS: usize = 7;
-const FONT: f64 = 11.0;
+/// Most marks drawn, the mean not counted: as many levels as an operation can have.
+const MAX_MARKS: usize = 32;
+/// Size of the labels.
+pub(super) const FONT: f64 = 11.0;
 
 /// One marked value, in scaled units.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +20,8 @@ pub(super) struct MarkLine {
     pub level: Option<f64>,
     pub colour: &'static str,
     pub dash: &'static str,
+    /// Colour of the label.
+    pub ink: &'static str,
 }
 
 impl MarkLine {
@@ -50,15 +49,34 @@ pub(super) fn lines(picture: &Picture, tally: &Tally) -> Vec<MarkLine> {
     let mut lines = Vec::new();
     if picture.mean.abs() <= LARGEST {
         let value = tally.scaled(picture.mean);
-        lines.push(MarkLine { label: "mean".to_owned(), value, level: None, colour: INK, dash: "5 3" });
+        let label = "mean".to_owned();
+        lines.push(MarkLine { label, value, level: None, colour: INK, dash: "5 3", ink: INK });
     }
     for mark in picture.marks.iter().filter(|mark| mark.value.abs() <= LARGEST).take(MAX_MARKS) {
         let label = canvas::fit(&mark.label, FONT, 90.0);
         let level = level(&mark.label);
-        lines.push(MarkLine { label, value: tally.scaled(mark.value), level, colour: MUTED, dash: "" });
+        let value = tally.scaled(mark.value);
+        lines.push(MarkLine { label, value, level, colour: MUTED, dash: "", ink: INK });
     }
     lines.sort_by(|a, b| a.value.total_cmp(&b.value));
     lines
+}
+
+/// The lines of the left panel: the others, and the shares of the atoms.
+pub(super) fn with_atoms(lines: &[MarkLine], tally: &Tally) -> Vec<MarkLine> {
+    let mut all = lines.to_vec();
+    for atom in &tally.atoms {
+        let label = format!("{} at", number::percent(atom.share));
+        all.push(MarkLine { label, value: atom.lo, level: None, colour: ATOM, dash: "2 2", ink: ATOM });
+    }
+    all.sort_by(|a, b| a.value.total_cmp(&b.value));
+    all
+}
+
+/// Levels in 0..100 and values of all percentiles that a picture tells, marked or not.
+pub(super) fn percentiles(picture: &Picture) -> impl Iterator<Item = (f64, f64)> {
+    let all = picture.marks.iter().chain(picture.unmarked).filter(|mark| mark.value.abs() <= LARGEST);
+    all.filter_map(|mark| Some((level(&mark.label)?, mark.value)))
 }
 
 /// The percentile that a label such as `p95` or `p99.5` names.
@@ -71,67 +89,4 @@ fn level(label: &str) -> Option<f64> {
 pub(super) fn tail(lines: &[MarkLine]) -> Vec<(f64, &'static str, &str)> {
     let starts = lines.iter().filter(|line| line.in_tail()).zip(TAIL);
     starts.map(|(line, colour)| (line.value, colour, line.label.as_str())).collect()
-}
-
-/// A line of one panel with its label placed, in SVG units.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Flag {
-    pub x: f64,
-    /// Left end of the label; none when there is no room for it.
-    pub label_left: Option<f64>,
-    pub width: f64,
-    pub row: usize,
-    pub text: String,
-    pub colour: &'static str,
-    pub dash: &'static str,
-}
-
-/// Places the lines that fall into `window`. Each label is a flag to the right of its line; going from right to left, it takes the lowest row that stands clear of the poles
-/// and the labels already placed.
-pub(super) fn flags(
-    lines: &[MarkLine],
-    frame: &Frame,
-    window: (f64, f64),
-    text: impl Fn(&MarkLine) -> String,
-) -> Vec<Flag> {
-    let mut placed: Vec<Flag> = Vec::new();
-    for line in lines.iter().rev().filter(|line| line.value >= window.0 && line.value <= window.1) {
-        let text = text(line);
-        let x = frame.x(line.value, window);
-        let width = canvas::width(&text, FONT) + 10.0;
-        let left = if x + width > frame.label_limit { frame.label_limit - width } else { x };
-        let crossed = placed.iter().filter(|f| f.x > left && f.x < left + width && f.label_left.is_some());
-        let mut row = crossed.map(|f| f.row + 1).max().unwrap_or(0);
-        let covers = |f: &&Flag, row| {
-            f.row == row && f.label_left.is_some_and(|l| left < l + f.width && l < left + width)
-        };
-        while placed.iter().any(|f| covers(&f, row)) {
-            row += 1;
-        }
-        let label_left = (row < MAX_ROWS).then_some(left);
-        let row = if row < MAX_ROWS { row } else { 0 };
-        placed.push(Flag { x, label_left, width, row, text, colour: line.colour, dash: line.dash });
-    }
-    placed
-}
-
-/// Rows of labels that the flags need.
-pub(super) fn rows(flags: &[Flag]) -> usize {
-    flags.iter().filter(|f| f.label_left.is_some()).map(|f| f.row + 1).max().unwrap_or(0)
-}
-
-/// Draws all poles, then all labels over them.
-pub(super) fn draw(canvas: &mut Canvas, frame: &Frame, flags: &[Flag]) {
-    for flag in flags {
-        let rise = if flag.label_left.is_some() { flag.row as f64 * ROW_HEIGHT + 13.0 } else { 0.0 };
-        let top = frame.top - rise;
-        canvas.line((flag.x, top), (flag.x, PLOT_BOTTOM), flag.colour, 1.0, flag.dash);
-    }
-    for flag in flags {
-        if let Some(left) = flag.label_left {
-            let y = frame.top - flag.row as f64 * ROW_HEIGHT - 4.0;
-            debug_assert!(y > PANEL_TITLE_Y, "label rows are counted before the plot is placed");
-            canvas.text(left + 4.0, y, FONT, INK, Align::Left, &flag.text);
-        }
-    }
 }

@@ -1,14 +1,17 @@
 //! The distribution behind a picture: bins cleaned, scaled and put in order; quantiles, shares and the exceedance curve.
 //!
-//! Within a bin outcomes are taken as evenly spread. It must never draw anything.
+//! Between two values at which the share is known (the ends of a bin, and the percentiles in it) outcomes are taken as evenly spread. It must never draw anything.
 
-use super::Bin;
+use super::known::{self, Known};
 use super::number::Scale;
+use super::{Bin, Picture, marks};
 
 /// Largest magnitude drawn, so that sums and differences of two values stay finite. Bins beyond it are left out, which the picture tells.
 pub(super) const LARGEST: f64 = 1e300;
 /// What is smaller is drawn as zero, so that every scale is a finite number.
 const SMALLEST: f64 = 1e-300;
+/// Most single values that are told apart.
+const MAX_ATOMS: usize = 4;
 
 /// A stretch of the value axis with a share of all outcomes; `lo == hi` is an atom.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,6 +25,8 @@ pub(super) struct Piece {
 #[derive(Debug)]
 pub(super) struct Tally {
     pub pieces: Vec<Piece>,
+    /// Few bins of one value that stand out (at least 0.1 % each): a zero year, a cap. A sample of many repeated values has none.
+    pub atoms: Vec<Piece>,
     /// `above[i]`: share of outcomes in piece i and all later ones, summed from the top so that the tail keeps its digits.
     above: Vec<f64>,
     pub counted: u128,
@@ -29,6 +34,21 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// The bins of a picture, cut at the percentiles that are known. None when no usable bin holds an outcome.
+    pub fn of(picture: &Picture) -> Option<Self> {
+        let mut tally = Self::new(picture.bins)?;
+        // Percentiles of other outcomes than the bins' tell nothing of the bins.
+        if tally.counted == u128::from(picture.count) {
+            let known = marks::percentiles(picture).map(|(level, value)| Known {
+                value: tally.scaled(value),
+                rank: known::rank(level, tally.counted) as f64,
+            });
+            tally.pieces = known::cut(&tally.pieces, known.collect(), tally.counted as f64);
+            tally.above = sums_from_top(&tally.pieces);
+        }
+        Some(tally)
+    }
+
     /// None when no usable bin holds an outcome.
     pub fn new(bins: &[Bin]) -> Option<Self> {
         let usable: Vec<&Bin> =
@@ -38,12 +58,23 @@ impl Tally {
             return None;
         }
         let pieces = arrange(&usable, counted as f64);
-        let mut tally = Self { above: sums_from_top(&pieces), pieces, counted, scale: Scale { exponent: 0 } };
+        let mut tally = Self {
+            above: sums_from_top(&pieces),
+            pieces,
+            atoms: Vec::new(),
+            counted,
+            scale: Scale { exponent: 0 },
+        };
         let (low, high) = (tally.quantile(0.001).abs(), tally.quantile(0.99).abs());
         tally.scale = Scale::for_magnitude(if low > high { low } else { high });
         for piece in &mut tally.pieces {
             piece.lo = bounded(tally.scale.apply(piece.lo));
             piece.hi = bounded(tally.scale.apply(piece.hi));
+        }
+        let single = tally.pieces.iter().filter(|p| p.lo == p.hi && p.share >= 0.001);
+        tally.atoms = single.copied().collect();
+        if tally.atoms.len() > MAX_ATOMS {
+            tally.atoms.clear();
         }
         Some(tally)
     }
@@ -98,13 +129,6 @@ impl Tally {
 
     pub fn last(&self) -> f64 {
         self.pieces.last().map_or(0.0, |piece| piece.hi)
-    }
-
-    /// Few atoms that stand out (at least 0.1 % each): a zero year, a cap. A sample of many repeated values has none.
-    pub fn atoms(&self) -> Vec<Piece> {
-        let atoms: Vec<Piece> =
-            self.pieces.iter().filter(|p| p.lo == p.hi && p.share >= 0.001).copied().collect();
-        if atoms.len() <= 4 { atoms } else { Vec::new() }
     }
 
     /// Corners of the exceedance curve: values ascend, shares descend from 1 to 0. Long stretches that lose much of the share get points in between, because a
