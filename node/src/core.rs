@@ -58,6 +58,7 @@ use reach::Reach;
 
 pub use client::{Asked, EnrolmentCommand, Progress, Queue, Reply, Request};
 pub use input::Input;
+pub use vouching::EXPELLED;
 
 /// The two clocks of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -352,6 +353,7 @@ impl Core {
                     mesh: cx.identity.mesh,
                     leader: cx.leader,
                     up_ms: now.up_ms,
+                    expelled: vouching.is_expelled(),
                     own: agent.standing(now),
                     hub: hub.as_ref().filter(|_| cx.sits()).map(|hub| hub.standing(now)),
                 }));

@@ -48,6 +48,28 @@ fn an_expelled_node_computes_nothing_more() {
             == ["no_agent", "silent", "unwilling"]
     });
     assert_eq!(node(&pair.hub, guest)["name"], json!(null));
+    // It is not merely silent, and is told so wherever its owner looks.
+    assert_eq!(node(&pair.hub, guest)["expelled"], json!(true));
+    let listed = pair.hub.ok(&["node", "ls"]).text();
+    assert!(
+        listed.lines().any(|line| line.starts_with(&guest[..8]) && line.contains("expelled")),
+        "{listed}"
+    );
+    pair.guest.until("the expelled node is told", || {
+        pair.guest.ok(&["status", "--json"]).json()["expelled"] == json!(true)
+    });
+    let why = pair.guest.ok(&["node", "why-idle", "--json"]).json();
+    assert_eq!(codes(&why), ["expelled"], "{why}");
+    let doctor = pair.guest.forgemesh(&["doctor"]);
+    for text in [pair.guest.ok(&["status"]).text(), doctor.text()] {
+        assert!(text.contains("it was expelled") && text.contains("new ticket"), "{text}");
+    }
+    assert_eq!(doctor.code, 1);
+    let error = pair.guest.forgemesh(&["job", "ls", "--json"]).error(1, "rejected");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("new ticket")), "{error}");
+    // It stays told, though it is kept out most of the time.
+    std::thread::sleep(std::time::Duration::from_secs(12));
+    assert_eq!(pair.guest.ok(&["status", "--json"]).json()["expelled"], json!(true));
     pair.hub.ok(&["node", "resume"]);
     pair.hub.ok(&["job", "watch", job]);
 }

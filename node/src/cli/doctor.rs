@@ -296,6 +296,11 @@ fn hello(status: &Option<Value>) -> Check {
     let Some(status) = status else {
         return Check::new(NAME, Verdict::Unknown, "the node does not run", "`forgemesh up`");
     };
+    if status["expelled"] == json!(true) {
+        let fix = "ask the mesh's operators for a new ticket, and join with it in an empty data folder (FORGEMESH_HOME)";
+        let found = "this node does not belong to the mesh: it was expelled, or never admitted";
+        return Check::new(NAME, Verdict::Fail, found, fix);
+    }
     match status["heard_ms_ago"].as_u64() {
         Some(ago_ms) if ago_ms <= LOST_MS => {
             Check::pass(NAME, format!("the hub answered {} s ago", ago_ms / 1_000))
@@ -304,10 +309,7 @@ fn hello(status: &Option<Value>) -> Check {
             let found = format!("the hub answered {} s ago", ago_ms / 1_000);
             Check::new(NAME, Verdict::Fail, found, "see that it runs and that the network does")
         }
-        None => {
-            let fix = "wait some seconds; a node that was expelled needs a new ticket";
-            Check::new(NAME, Verdict::Warn, "the hub has not answered yet", fix)
-        }
+        None => Check::new(NAME, Verdict::Warn, "the hub has not answered yet", "wait some seconds"),
     }
 }
 

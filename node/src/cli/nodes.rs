@@ -175,6 +175,7 @@ fn list(value: &Value) {
             [("leads", "hub, leads"), ("hub", "hub"), ("standby", "standby"), ("candidate", "candidate")];
         let role = roles.iter().find(|(what, _)| is(what)).map_or("agent", |(_, role)| role);
         let state = match (node["live"].as_bool(), &node["accepts"]) {
+            _ if is("expelled") => "expelled",
             (Some(true), accepts) if *accepts == json!(0) => "takes no work",
             (Some(true), _) => "works",
             _ if node["heard_ms_ago"].is_null() => "not heard",

@@ -6,6 +6,7 @@ use super::client::Client;
 use super::error::CliError;
 use super::span::span;
 use super::{Common, print, print_json};
+use crate::core::EXPELLED;
 use crate::real::control::request::Request;
 
 /// Prints the status of the running node.
@@ -28,6 +29,7 @@ pub fn status(common: &Common) -> Result<(), CliError> {
             ("hub", true) => "hub member, leads".to_owned(),
             ("hub", false) if short.is_empty() => "hub member, nobody leads".to_owned(),
             ("hub", false) => format!("hub member, {short} leads"),
+            _ if value["expelled"].as_bool() == Some(true) => format!("none: {EXPELLED}"),
             _ if short.is_empty() => "agent, its hub was not heard yet".to_owned(),
             _ => format!("agent of hub {short}, {}", heard(&value["heard_ms_ago"])),
         },

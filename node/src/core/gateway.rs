@@ -20,10 +20,8 @@ use forgemesh_protocol::submission::Submission;
 use forgemesh_protocol::wire::Message;
 
 use super::hub::HubRole;
+use super::vouching::EXPELLED;
 use super::{Context, EnrolmentCommand, Now, Output, Queue, Reply, Request};
-
-/// What a client of a node hears that is in no list.
-const OUT: &str = "this node does not belong to the mesh: it was expelled, or never admitted; join with a new ticket in an empty data folder (FORGEMESH_HOME)";
 
 /// What a request is about: the same request of another client is the same matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -211,7 +209,7 @@ impl GatewayRole {
 
     /// The hub says that this node does not belong to the mesh: nothing that its clients want will be committed.
     pub fn turned_away(&mut self, cx: &mut Context<'_>) {
-        let reply = Reply::RefusedByHub(OUT.to_owned());
+        let reply = Reply::RefusedByHub(EXPELLED.to_owned());
         for matter in self.waiting.keys().copied().collect::<Vec<_>>() {
             self.reply(cx, &matter, &reply);
         }

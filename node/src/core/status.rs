@@ -20,6 +20,8 @@ pub struct Status {
     /// The hub member that leads, as far as this node knows.
     pub leader: Option<NodeId>,
     pub up_ms: u64,
+    /// The hub's last word of this node is that it does not belong to the mesh.
+    pub expelled: bool,
     pub own: OwnStatus,
     /// None in a node that is no hub member.
     pub hub: Option<HubStatus>,

@@ -16,6 +16,9 @@ use forgemesh_protocol::wire::Message;
 use super::hub::HubRole;
 use super::{Context, Now, Output, Queue};
 
+/// What the owner of a node is told whom the hub's leader does not find in its list.
+pub const EXPELLED: &str = "this node does not belong to the mesh: it was expelled, or never admitted; ask the mesh's operators for a new ticket, and join with it in an empty data folder (FORGEMESH_HOME)";
+
 /// A connected node.
 #[derive(Default)]
 struct Vouched {
@@ -34,14 +37,14 @@ pub(crate) struct VouchingRole {
     is_open: bool,
     nodes: BTreeMap<NodeId, Vouched>,
     next_ms: u64,
-    /// The hub says that this node itself does not belong; until then, unless it says so again.
-    out_until_ms: u64,
+    /// When the hub said last that this node itself does not belong; none if it has said who leads since.
+    out_ms: Option<u64>,
 }
 
 impl VouchingRole {
     pub fn new(charters: &Charters) -> VouchingRole {
         let is_open = charters.genesis().parameters.open;
-        VouchingRole { is_open, nodes: BTreeMap::new(), next_ms: u64::MAX, out_until_ms: 0 }
+        VouchingRole { is_open, nodes: BTreeMap::new(), next_ms: u64::MAX, out_ms: None }
     }
 
     /// There is a connection to a node.
@@ -86,14 +89,19 @@ impl VouchingRole {
         self.is_open || self.nodes.get(node).is_some_and(|vouched| vouched.belongs == Some(true))
     }
 
-    /// Does the hub say that this node does not belong?
+    /// Does the hub say, now, that this node does not belong?
     pub fn is_out(&self, now: Now) -> bool {
-        now.up_ms < self.out_until_ms
+        self.out_ms.is_some_and(|out_ms| now.up_ms < out_ms + 2 * limits::VOUCH_AGAIN_MS)
+    }
+
+    /// Was that its last word? Who is out is kept out for most of the time, and hears nothing then.
+    pub fn is_expelled(&self) -> bool {
+        self.out_ms.is_some()
     }
 
     /// A member of the hub says who leads, which it says to those who belong.
     pub fn heard_leader(&mut self) {
-        self.out_until_ms = 0;
+        self.out_ms = None;
     }
 
     /// A member of the hub is asked about a node: the leader answers.
@@ -107,7 +115,7 @@ impl VouchingRole {
     /// A member of the hub has answered.
     pub fn answered(&mut self, cx: &mut Context<'_>, from: NodeId, node: NodeId, belongs: bool) {
         if node == cx.identity.node && !belongs && !cx.sits() {
-            self.out_until_ms = cx.now.up_ms + 2 * limits::VOUCH_AGAIN_MS;
+            self.out_ms = Some(cx.now.up_ms);
         } else if cx.leader == Some(from) && self.nodes.get(&node).is_some_and(|vouched| vouched.is_asked) {
             self.vouch(cx, node, belongs);
         }

@@ -120,15 +120,18 @@ impl Desk {
         let mut all: BTreeSet<NodeId> = hub.union(&standby).copied().collect();
         all.extend(members.nodes.keys());
         all.extend(agents.keys());
+        let is_open = self.genesis.parameters.open;
         let node = |id: &NodeId| {
             let (agent, admitted) = (agents.get(id), members.nodes.get(id));
+            // Only who was admitted has been heard: who is in no list any more was expelled.
+            let expelled = !is_open && admitted.is_none() && !standby.contains(id) && !hub.contains(id);
             json!({
                 "node": id, "hub": hub.contains(id), "standby": standby.contains(id) && !hub.contains(id),
                 "candidate": agent.is_some_and(|agent| agent.candidacy.is_some()) && !standby.contains(id),
-                "leads": Some(*id) == status.leader,
+                "leads": Some(*id) == status.leader, "expelled": expelled,
                 "name": admitted.map(|admitted| &admitted.name),
                 "admitted_ms": admitted.map(|admitted| admitted.at_ms),
-                "live": agent.is_some_and(|agent| agent.live),
+                "live": agent.is_some_and(|agent| agent.live) && !expelled,
                 "heard_ms_ago": agent.map(|agent| agent.heard_ms_ago),
                 "capacity": agent.map(|agent| agent.capacity),
                 "backend": agent.map(|agent| &agent.backend),

@@ -16,7 +16,7 @@ use crate::cli::error::CliError;
 use crate::core::availability::{Availability, Mode};
 use crate::core::idleness::{IDLE_PERCENT, Idleness, READ_MS};
 use crate::core::status::{OpenJob, OwnStatus, Status};
-use crate::core::{Reply, Request as Ask};
+use crate::core::{EXPELLED, Reply, Request as Ask};
 use crate::driver::Stopped;
 use crate::real::control::request::Request;
 use crate::real::control::told;
@@ -67,7 +67,7 @@ impl Desk {
             "node": status.node, "mesh": status.mesh, "mesh_name": self.genesis.name,
             "open": self.genesis.parameters.open, "private": self.network_key.is_some(),
             "role": if self.is_member() { "hub" } else { "agent" },
-            "leader": status.leader, "leads": status.leader == Some(status.node),
+            "leader": status.leader, "leads": status.leader == Some(status.node), "expelled": status.expelled,
             "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "up_ms": status.up_ms,
             "folder": self.folder.display().to_string(),
             "mode": own.available.mode.as_str(), "threads": own.threads, "capacity": own.capacity,
@@ -108,6 +108,7 @@ impl Desk {
             mode => reason("paused", format!("the node is {}: `forgemesh node resume`", mode.as_str())),
         }
         match heard_ms_ago {
+            _ if status.expelled => reason("expelled", EXPELLED.to_owned()),
             None if !self.is_member() => reason(
                 "hub_silent",
                 "no hub member has answered yet: `forgemesh doctor` looks for the cause".to_owned(),
