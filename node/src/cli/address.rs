@@ -12,10 +12,7 @@ pub const DEFAULT_LISTEN: &str = "/ip4/0.0.0.0/tcp/4610";
 
 /// Puts a free port in the place of port 0, so that a node is found at the same address after each start.
 pub fn settle_port(listen: &str) -> Result<String, CliError> {
-    let failed = |error: std::io::Error| {
-        let (address, reason) = (listen.to_owned(), error.to_string());
-        CliError::Swarm(SwarmError::Listen { address, reason })
-    };
+    let failed = |error: std::io::Error| CliError::Swarm(SwarmError::listen(listen.to_owned(), &error));
     let any: (IpAddr, u16) = ([0, 0, 0, 0].into(), 0);
     if let Some(head) = listen.strip_suffix("/tcp/0") {
         let port = TcpListener::bind(any).and_then(|socket| socket.local_addr()).map_err(failed)?.port();

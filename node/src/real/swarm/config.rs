@@ -1,10 +1,12 @@
 //! What a node's network is told at its start, and why it would not start.
 
 use std::collections::BTreeSet;
+use std::io;
 
 use forgemesh_protocol::id::MeshId;
 use forgemesh_protocol::keys::{PublicKey, SecretKey};
 use forgemesh_protocol::limits;
+use libp2p::core::transport::TransportError;
 use libp2p::{Multiaddr, PeerId};
 
 use super::address;
@@ -93,12 +95,47 @@ pub enum SwarmError {
     External { address: String, reason: &'static str },
     #[error("the address {address} does not say whose it is; copy it whole, with /p2p/… at its end")]
     Nameless { address: String },
-    #[error("cannot listen at {address}: {reason}; choose another port, or stop what listens there")]
-    Listen { address: String, reason: String },
+    #[error("cannot listen at {address}: {reason}; {cure}")]
+    Listen { address: String, reason: String, cure: &'static str },
     #[error("the network's thread cannot start: {0}; free memory or raise the limit on threads")]
     Thread(std::io::Error),
     #[error("the network could not be set up: {reason}; check that this machine has an IP network")]
     Setup { reason: String },
+}
+
+impl SwarmError {
+    /// The system does not let this node listen there.
+    pub(crate) fn listen(address: String, error: &io::Error) -> SwarmError {
+        let cure = match kind(error) {
+            io::ErrorKind::AddrNotAvailable => {
+                "give an address that this machine has, or /ip4/0.0.0.0/tcp/… for all that it has"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "choose a port from 1024 on: those below are the system's, or a rule forbids this one"
+            }
+            io::ErrorKind::AddrInUse => "choose another port, or stop what listens there",
+            _ => "check the address, or choose another",
+        };
+        SwarmError::Listen { address, reason: error.to_string(), cure }
+    }
+
+    /// The transports refuse to listen there; what they pass on of the system they do not show themselves.
+    pub(super) fn no_listener(address: String, error: &TransportError<io::Error>) -> SwarmError {
+        match error {
+            TransportError::Other(error) => SwarmError::listen(address, error),
+            unsupported => {
+                let cure = "write it like /ip4/0.0.0.0/tcp/4610";
+                SwarmError::Listen { address, reason: unsupported.to_string(), cure }
+            }
+        }
+    }
+}
+
+/// What kind of error it is. Transports hide it in what they wrap it with, but not the number among its words.
+fn kind(error: &io::Error) -> io::ErrorKind {
+    let text = error.to_string();
+    let number = text.rsplit_once("(os error ").and_then(|(_, rest)| rest.strip_suffix(')')?.parse().ok());
+    number.map_or(error.kind(), |number| io::Error::from_raw_os_error(number).kind())
 }
 
 /// A configuration that was checked.

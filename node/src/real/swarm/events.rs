@@ -308,8 +308,6 @@ impl EventLoop {
                 self.show_addresses();
             }
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
-                let reason =
-                    reason.err().map_or_else(|| "it was closed".to_owned(), |error| error.to_string());
                 self.listeners.closed(listener_id, reason);
                 self.show_addresses();
             }

@@ -1,7 +1,7 @@
 //! Where the node is to listen: says when it does, and listens again where it was interrupted.
 
 use std::collections::HashSet;
-use std::io::ErrorKind;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, TcpListener};
 use std::time::{Duration, Instant};
 
@@ -29,8 +29,8 @@ fn check_free(address: &Multiaddr) -> Result<(), SwarmError> {
         socket.set_ip(IpAddr::V6(Ipv6Addr::LOCALHOST));
     }
     match TcpListener::bind(socket) {
-        Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            Err(SwarmError::Listen { address: address.to_string(), reason: error.to_string() })
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(SwarmError::listen(address.to_string(), &error))
         }
         // What else is wrong with it is found when the network itself listens.
         _ => Ok(()),
@@ -63,8 +63,8 @@ impl Listeners {
         let (mut listeners, mut starting) = (Vec::new(), HashSet::new());
         let wanted_looks = if addresses.iter().any(address::is_unspecified) { QUIET_LOOKS } else { 0 };
         for address in addresses {
-            let refused = |reason: String| SwarmError::Listen { address: address.to_string(), reason };
-            let id = swarm.listen_on(address.clone()).map_err(|error| refused(error.to_string()))?;
+            let refused = |error| SwarmError::no_listener(address.to_string(), &error);
+            let id = swarm.listen_on(address.clone()).map_err(refused)?;
             if !address::is_relayed(&address) {
                 starting.insert(id);
             }
@@ -91,14 +91,15 @@ impl Listeners {
     }
 
     /// A listener is closed.
-    pub fn closed(&mut self, id: ListenerId, reason: String) {
+    pub fn closed(&mut self, id: ListenerId, reason: io::Result<()>) {
         let Some(listener) = self.listeners.iter_mut().find(|listener| listener.id == Some(id)) else {
             return;
         };
         listener.id = None;
         listener.not_before = Instant::now() + AGAIN;
         if self.starting.contains(&id) {
-            self.refused = Some(SwarmError::Listen { address: listener.address.to_string(), reason });
+            let error = reason.err().unwrap_or_else(|| io::Error::other("it was closed"));
+            self.refused = Some(SwarmError::listen(listener.address.to_string(), &error));
         }
     }
 
