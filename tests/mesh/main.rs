@@ -13,6 +13,7 @@ mod flood;
 mod holes;
 mod lines;
 mod metrics;
+mod misled;
 mod neighbours;
 mod netns;
 mod outsiders;

@@ -268,6 +268,9 @@ fn hub(common: &Common, config: &Config, status: &Option<Value>) -> Check {
     if member {
         return Check::pass(NAME, "this node is a hub member");
     }
+    if let Some(misled) = status.as_ref().and_then(misled) {
+        return misled;
+    }
     let sockets: Vec<SocketAddr> =
         config.bootstrap.iter().filter_map(|text| address::socket_of(text)).collect();
     if sockets.is_empty() {
@@ -289,6 +292,20 @@ fn hub(common: &Common, config: &Config, status: &Option<Value>) -> Check {
             )
         }
     }
+}
+
+/// An address of the settings at which another node answers.
+fn misled(status: &Value) -> Option<Check> {
+    let misled = status["network"]["misled"].as_array()?.first()?;
+    let text = |key: &str| misled[key].as_str().unwrap_or_default();
+    let is_heard = status["heard_ms_ago"].as_u64().is_some_and(|ago_ms| ago_ms <= LOST_MS);
+    let verdict = if is_heard { Verdict::Warn } else { Verdict::Fail };
+    let found = format!("at {} another node answers: {}", text("address"), text("node"));
+    let fix = format!(
+        "mend bootstrap in config.toml, and start the node again; if that node is meant, it is {}",
+        text("instead")
+    );
+    Some(Check::new("hub", verdict, found, fix))
 }
 
 fn hello(status: &Option<Value>) -> Check {

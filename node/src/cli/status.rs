@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::error::CliError;
 use super::span::span;
-use super::{Common, print, print_json};
+use super::{Common, hint, print_json};
 use crate::core::EXPELLED;
 use crate::real::control::request::Request;
 
@@ -17,7 +17,7 @@ pub fn status(common: &Common) -> Result<(), CliError> {
         return Ok(());
     }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let row = |name: &str, value: String| print(&format!("{name:<10} {value}"));
+    let row = |name: &str, value: String| hint::print_whole(&format!("{name:<10} {value}"));
     row("node", text(&value["node"]));
     row("mesh", format!("{} ({})", text(&value["mesh"]), text(&value["mesh_name"])));
     let leads = value["leads"].as_bool() == Some(true);
@@ -75,6 +75,11 @@ pub fn status(common: &Common) -> Result<(), CliError> {
         }
         for address in network["external"].as_array().into_iter().flatten() {
             row("reached", text(address));
+        }
+        for misled in network["misled"].as_array().into_iter().flatten() {
+            let (address, node) = (text(&misled["address"]), text(&misled["node"]));
+            let short = node.get(..8).unwrap_or_default();
+            row("bootstrap", format!("at {address} another node answers, {short}: see `forgemesh doctor`"));
         }
         let reachable = match network["reachable"].as_bool() {
             Some(true) => "reachable",

@@ -58,7 +58,7 @@ use crate::ports::{Brought, Mesh};
 pub use conduct::Fault;
 pub use config::{Config, Limits, SwarmError, check_addresses};
 pub use counters::Counts;
-pub use handle::{AskError, Link, PeerStatus, Route, Status, SwarmHandle};
+pub use handle::{AskError, Link, Misled, PeerStatus, Route, Status, SwarmHandle};
 
 use events::{Command, Ends, EventLoop};
 use lane::{Parcel, body_bytes};

@@ -20,7 +20,7 @@ use crate::core::{EXPELLED, Reply, Request as Ask};
 use crate::driver::Stopped;
 use crate::real::control::request::Request;
 use crate::real::control::told;
-use crate::real::swarm::SwarmHandle;
+use crate::real::swarm::{Misled, SwarmHandle};
 
 /// How often it is looked whether the hours for work have begun or ended, and whether the machine is in use.
 const LOOK_AGAIN: Duration = Duration::from_millis(READ_MS);
@@ -50,7 +50,10 @@ impl Desk {
         let status = self.handle_status().await?;
         let network = self.network.as_ref().map(|network| {
             let network = network.status();
+            let misled = |misled: &Misled| json!({ "address": misled.address, "node": misled.node, "instead": misled.instead });
+            let misled: Vec<Value> = network.misled.values().map(misled).collect();
             json!({
+                "misled": misled,
                 "listen": network.listen, "external": network.external, "reachable": network.is_reachable,
                 "peers": network.peers.len(), "relayed": network.relayed(), "known": network.known, "last_failure": network.last_failure,
             })

@@ -7,7 +7,8 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::sync::watch;
 
 use super::conduct::Fault;
-use super::handle::{Link, PeerStatus, Status};
+use super::handle::{Link, Misled, PeerStatus, Status};
+use super::peers::Peers;
 use super::{address, identity};
 
 /// Characters of what a peer says it runs, and of an error.
@@ -42,6 +43,20 @@ impl Board {
         self.links.entry(peer).or_default().insert(connection, link);
         self.show_links(peer);
         self.peer(peer, |status| status.is_kept = is_kept);
+        let node = identity::node_of(&peer);
+        self.status.send_if_modified(|status| node.is_some_and(|node| status.misled.remove(&node).is_some()));
+    }
+
+    /// Somebody else answers at an address. If the configuration names it, that is shown until there is a connection to the
+    /// peer that it is said to lead to.
+    pub fn misled(&self, peers: &Peers, expected: Option<PeerId>, address: &Multiaddr, found: PeerId) {
+        let (address, _) = address::split_peer(address.clone());
+        let Some(expected) = expected.as_ref().and_then(identity::node_of) else { return };
+        let peer = peers.get(&expected).filter(|peer| peer.is_told(&address));
+        if let (Some(peer), Some(node)) = (peer, identity::node_of(&found)) {
+            let misled = Misled { address: named(&address, peer.id), node, instead: named(&address, found) };
+            self.status.send_modify(|status| drop(status.misled.insert(expected, misled)));
+        }
     }
 
     /// A connection is gone.
@@ -61,10 +76,8 @@ impl Board {
         listen: impl Iterator<Item = &'a Multiaddr>,
         external: impl Iterator<Item = &'a Multiaddr>,
     ) {
-        let named = |address: &Multiaddr| {
-            address.clone().with_p2p(self.own).unwrap_or_else(|address| address).to_string()
-        };
-        let (listen, external) = (listen.map(named).collect(), external.map(named).collect());
+        let own = |address: &Multiaddr| named(address, self.own);
+        let (listen, external) = (listen.map(own).collect(), external.map(own).collect());
         self.status.send_modify(|status| (status.listen, status.external) = (listen, external));
     }
 
@@ -131,6 +144,11 @@ impl Board {
             }
         });
     }
+}
+
+/// An address as the settings and tickets have it, with whose it is at its end.
+fn named(address: &Multiaddr, peer: PeerId) -> String {
+    address.clone().with_p2p(peer).unwrap_or_else(|address| address).to_string()
 }
 
 /// What others say, cut short and fit for a terminal.

@@ -281,8 +281,15 @@ impl EventLoop {
             SwarmEvent::Dialing { .. } => drop(self.counters.dials.fetch_add(1, Ordering::Relaxed)),
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
                 self.dial_failed(peer_id, &error.to_string());
-                if let DialError::WrongPeerId { address, .. } = error {
-                    self.misleading.note(address, Instant::now());
+                match error {
+                    DialError::WrongPeerId { address, obtained } => {
+                        self.board.misled(&self.peers, peer_id, &address, obtained);
+                        self.misleading.note(address, Instant::now());
+                    }
+                    DialError::LocalPeerId { address } => {
+                        self.board.misled(&self.peers, peer_id, &address, *self.swarm.local_peer_id());
+                    }
+                    _ => {}
                 }
                 if let Some(node) = peer_id.as_ref().and_then(identity::node_of)
                     && !self.is_connected(&node)

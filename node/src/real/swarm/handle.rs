@@ -50,6 +50,15 @@ impl PeerStatus {
     }
 }
 
+/// An address of the configuration at which another node answers than it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misled {
+    pub address: String,
+    /// Who answers, and the address if that one is meant.
+    pub node: NodeId,
+    pub instead: String,
+}
+
 /// The network as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -65,6 +74,8 @@ pub struct Status {
     pub known: usize,
     /// Connected nodes that listen to announcements.
     pub listeners: usize,
+    /// Nodes of the configuration in whose place others answer; at most as many as it names.
+    pub misled: BTreeMap<NodeId, Misled>,
     /// Why the last attempt to connect failed.
     pub last_failure: Option<String>,
     /// Who did something wrong last, and what.
@@ -82,6 +93,7 @@ impl Status {
             peers: BTreeMap::new(),
             known: 0,
             listeners: 0,
+            misled: BTreeMap::new(),
             last_failure: None,
             last_fault: None,
             counts: Counts::default(),

@@ -41,6 +41,11 @@ impl Peer {
     pub fn addresses(&self) -> impl Iterator<Item = &Multiaddr> {
         self.fixed.iter().chain(&self.heard)
     }
+
+    /// Is this one of its addresses by the configuration?
+    pub fn is_told(&self, address: &Multiaddr) -> bool {
+        self.fixed.contains(address)
+    }
 }
 
 /// All known nodes.
