@@ -26,6 +26,17 @@ fn what_the_network_counts_is_told_as_openmetrics() {
     ] {
         assert!(text.contains(described), "{described} in\n{text}");
     }
+    // The guest dials, and both have said who they are.
+    pair.guest.until("what the guest did is counted", || {
+        let text = pair.guest.ok(&["node", "metrics"]).text();
+        let counted = [
+            "libp2p_swarm_dial_attempt_total",
+            "libp2p_identify_received_total",
+            "libp2p_identify_sent_total",
+            "forgemesh_mesh_dials_total",
+        ];
+        counted.iter().all(|name| value(&text, name) > 0)
+    });
     pair.hub.until("more is counted", || {
         let object = pair.hub.ok(&["node", "metrics", "--json"]).json();
         let text = object["openmetrics"].as_str().unwrap_or_else(|| panic!("{object}")).to_owned();

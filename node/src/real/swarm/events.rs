@@ -196,7 +196,7 @@ impl EventLoop {
                 self.serve(to);
             }
             Command::Dial(address) => {
-                if let Err(error) = self.swarm.dial(address) {
+                if let Err(error) = self.attempt(address.into()) {
                     self.dial_failed(None, &error.to_string());
                 }
             }
@@ -243,10 +243,18 @@ impl EventLoop {
             .addresses(addresses)
             .extend_addresses_through_behaviour()
             .build();
-        if let Err(error) = self.swarm.dial(options) {
+        if let Err(error) = self.attempt(options) {
             self.dial_failed(Some(peer), &error.to_string());
             self.search(node, now);
         }
+    }
+
+    /// Begins an attempt to connect, and counts it as those that protocols make by themselves: only of these the swarm tells.
+    fn attempt(&mut self, options: DialOpts) -> Result<(), DialError> {
+        let (peer_id, connection_id) = (options.get_peer_id(), options.connection_id());
+        self.swarm.dial(options)?;
+        self.event(SwarmEvent::Dialing { peer_id, connection_id });
+        Ok(())
     }
 
     fn search(&mut self, node: NodeId, now: Instant) {

@@ -1,13 +1,14 @@
 //! What the network counts, for whoever watches over many nodes: the protocols' own figures and this node's, as OpenMetrics.
 //!
-//! Must never decide anything, nor grow by what others say: no label is a stranger's word. So what a peer claims of itself
-//! (identify) and of this node's addresses is not counted.
+//! Must never decide anything, nor grow by what others say: no label is a stranger's word. So it is counted that a peer
+//! identified itself, and not what it claims of itself; and nothing of what it says of this node's addresses.
 
 use std::fmt;
 use std::sync::Arc;
 
 use libp2p::metrics::{self, Recorder};
 use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, identify};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::counter::ConstCounter;
@@ -43,11 +44,31 @@ impl Metrics {
         }
         match event {
             SwarmEvent::Behaviour(ProtocolsEvent::Ping(event)) => self.0.record(event),
+            SwarmEvent::Behaviour(ProtocolsEvent::Identify(event)) => self.identified(event),
             SwarmEvent::Behaviour(ProtocolsEvent::Kad(event)) => self.0.record(event),
             SwarmEvent::Behaviour(ProtocolsEvent::Gossip(event)) => self.0.record(event),
             SwarmEvent::Behaviour(ProtocolsEvent::Relay(event)) => self.0.record(event),
             SwarmEvent::Behaviour(ProtocolsEvent::Dcutr(event)) => self.0.record(event),
             _ => {}
+        }
+    }
+
+    fn identified(&self, event: &identify::Event) {
+        match event {
+            identify::Event::Received { connection_id, peer_id, info } => {
+                let info = identify::Info {
+                    public_key: info.public_key.clone(),
+                    protocol_version: String::new(),
+                    agent_version: String::new(),
+                    listen_addrs: Vec::new(),
+                    protocols: Vec::new(),
+                    observed_addr: Multiaddr::empty(),
+                    signed_peer_record: None,
+                };
+                let (connection_id, peer_id) = (*connection_id, *peer_id);
+                self.0.record(&identify::Event::Received { connection_id, peer_id, info });
+            }
+            event => self.0.record(event),
         }
     }
 }
@@ -78,7 +99,9 @@ impl Collector for Own {
 #[cfg(test)]
 mod tests {
     use libp2p::PeerId;
-    use libp2p::multiaddr::{Multiaddr, Protocol};
+    use libp2p::identity::Keypair;
+    use libp2p::multiaddr::Protocol;
+    use libp2p::swarm::{ConnectionId, StreamProtocol};
 
     use super::*;
 
@@ -100,5 +123,32 @@ mod tests {
         }
         assert_eq!(figures.text(), before);
         assert!(before.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn who_identifies_itself_is_counted_and_not_what_it_claims() {
+        let (metrics, figures) = begin(Arc::default());
+        let mut lines = Vec::new();
+        for number in 1..100 {
+            let public_key = Keypair::ed25519_from_bytes([number; 32]).unwrap().public();
+            let (peer_id, claim) = (public_key.to_peer_id(), format!("/claim/{number}"));
+            let address: Multiaddr = (0..number).map(|_| Protocol::P2pCircuit).collect();
+            let info = identify::Info {
+                public_key,
+                protocol_version: claim.clone(),
+                agent_version: claim.clone(),
+                listen_addrs: vec![address.clone()],
+                protocols: vec![StreamProtocol::try_from_owned(claim).unwrap()],
+                observed_addr: address,
+                signed_peer_record: None,
+            };
+            let connection_id = ConnectionId::new_unchecked(usize::from(number));
+            let event = identify::Event::Received { connection_id, peer_id, info };
+            metrics.record(&SwarmEvent::Behaviour(ProtocolsEvent::Identify(event)));
+            lines.push(figures.text().lines().count());
+        }
+        let text = figures.text();
+        assert!(text.contains("libp2p_identify_received_total 99"), "{text}");
+        assert!(lines.iter().all(|count| *count == lines[0]) && !text.contains("claim"), "{text}");
     }
 }
