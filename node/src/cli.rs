@@ -16,6 +16,7 @@ mod init;
 mod input;
 mod job;
 mod lookup;
+mod near;
 mod network;
 mod nodes;
 mod op;

@@ -5,7 +5,6 @@
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
-use forgemesh_kernel::registry;
 use forgemesh_protocol::envelope::BillingMode;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
@@ -201,12 +200,6 @@ impl Config {
         }
     }
 
-    /// Those of `ops` that this version does not know, for people: a later one may.
-    pub fn foreign_ops(&self) -> String {
-        let foreign = self.ops.iter().filter(|op| registry::require(op).is_err());
-        foreign.map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    }
-
     /// Is this a time at which the node takes work?
     pub fn is_open(&self, now_ms: u64) -> bool {
         let minute = (now_ms / 60_000 % u64::from(MINUTES_A_DAY)) as u32;
@@ -372,12 +365,6 @@ mod tests {
             assert!(refused(&format!("hours_utc = [\"{hours}\"]")).contains("UTC"), "{hours}");
         }
         assert!(refused(&format!("hours_utc = [{}]", "\"01:00-02:00\",".repeat(25))).contains("at most 24"));
-    }
-
-    #[test]
-    fn operations_of_another_version_are_told_apart() {
-        let config = parse("ops = [\"mc@1/reserve.v1\", \"mc@9/reserve.v9\", \"mc@1/resrve.v1\"]");
-        assert_eq!(config.expect("it is read").foreign_ops(), "mc@9/reserve.v9, mc@1/resrve.v1");
     }
 
     #[test]

@@ -110,3 +110,16 @@ fn outside_its_hours_a_node_takes_no_work() {
     let idle = node.ok(&["node", "why-idle", "--json"]).json();
     assert!(codes(&idle).contains(&"hours"), "{idle}");
 }
+
+#[test]
+fn an_operation_that_is_not_known_is_named_to_whoever_starts_the_node() {
+    let node = Node::new();
+    node.init(&[]);
+    settings(&node, "ops = [\"mc@1/reserv.v1\"]\n");
+    let started = node.ok(&["up", "--detach", "--threads", "2"]);
+    node.ok(&["down"]);
+    let words = ["mc@1/reserv.v1", "is mc@1/reserve.v1 meant?", "it executes no shard", "forgemesh op ls"];
+    assert!(words.iter().all(|word| started.stderr.contains(word)), "{}", started.stderr);
+    let found = node.ok(&["doctor"]).text();
+    assert!(found.contains("is mc@1/reserve.v1 meant?"), "{found}");
+}

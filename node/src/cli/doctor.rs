@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::embedded::now_ms;
 use super::error::CliError;
-use super::{Common, address, hint, home, network, print, print_json};
+use super::{Common, address, hint, home, near, network, print, print_json};
 use crate::boot;
 use crate::config::Config;
 use crate::real::control::request::Request;
@@ -124,16 +124,11 @@ fn settings(folder: &Path, config: &Config) -> Check {
     if let Err(error) = check_addresses(listen, external, bootstrap, has_key) {
         return Check::new(NAME, Verdict::Fail, error.to_string(), "mend that address in config.toml");
     }
-    match config.foreign_ops() {
-        ops if ops.is_empty() => Check::pass(NAME, "config.toml is read"),
-        ops => {
-            let found = format!("ops in config.toml names what this version does not execute: {ops}");
-            Check::new(
-                NAME,
-                Verdict::Warn,
-                found,
-                "see `forgemesh op ls`; mend that line, or install a newer version",
-            )
+    match near::foreign_ops(config) {
+        None => Check::pass(NAME, "config.toml is read"),
+        Some(found) => {
+            let fix = "see `forgemesh op ls`; mend that line, or install a newer version";
+            Check::new(NAME, Verdict::Warn, found, fix)
         }
     }
 }

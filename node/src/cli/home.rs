@@ -12,7 +12,7 @@ use forgemesh_protocol::keys::SecretKey;
 use forgemesh_storage::{Batch, DATABASE_FILE_NAME, KeyFile, MetaKey, Storage};
 
 use super::error::CliError;
-use super::{Common, say};
+use super::{Common, near, say};
 use crate::config::Config;
 use crate::real::executor::ThreadPool;
 use crate::real::worker::{Launch, Worker, memory};
@@ -101,13 +101,16 @@ pub fn launch(common: &Common, config: &Config) -> Result<Launch, CliError> {
     Launch::own(threads(common), isa()?, memory_bytes).map_err(CliError::Worker)
 }
 
+/// Says what the settings ask for in vain.
+pub fn warn(config: &Config) {
+    if let Some(foreign) = near::foreign_ops(config) {
+        say(&format!("{foreign}; `forgemesh op ls` lists what it does"));
+    }
+}
+
 /// The executor of a node on this data folder, with its worker.
 pub fn executor(common: &Common, home: &Home, config: &Config) -> Result<ThreadPool, CliError> {
-    let foreign = config.foreign_ops();
-    if !foreign.is_empty() {
-        let text = "ops in config.toml names what this version does not execute";
-        say(&format!("{text}: {foreign}; `forgemesh op ls` lists what it does"));
-    }
+    warn(config);
     let launch = launch(common, config)?;
     let (threads, isa) = (launch.threads, launch.isa);
     let worker = Worker::start(launch).map_err(CliError::Thread)?;

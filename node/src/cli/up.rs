@@ -236,6 +236,10 @@ fn log(text: &str) {
 
 /// Starts this program again in the background, and waits until it answers.
 fn detach(common: &Common, folder: PathBuf) -> Result<(), CliError> {
+    // What it says of its settings nobody may read in its log. Why it does not start is told below.
+    if let Ok(Some(config)) = Config::read(&folder) {
+        home::warn(&config);
+    }
     let path = folder.join(LOG_FILE_NAME);
     let failed = |source| CliError::Write { path: path.clone(), source };
     let log = std::fs::File::create(&path).map_err(failed)?;
