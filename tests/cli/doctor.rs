@@ -81,3 +81,27 @@ fn each_thing_that_is_wrong_has_its_fix() {
     let error = node.forgemesh(&["up", "--json"]).error(1, "network");
     assert!(error["message"].as_str().is_some_and(|text| text.contains(&port.to_string())), "{error}");
 }
+
+#[test]
+fn a_folder_that_only_run_has_used_is_given_a_way_that_works() {
+    let node = Node::new();
+    node.ok(&["run", "diag@1/noop.v1"]);
+    // It has a mesh, so it is not made or joined here.
+    let error = node.forgemesh(&["init", "--json"]).error(2, "has_mesh");
+    let message = error["message"].as_str().expect("a text");
+    let words =
+        ["forgemesh up", "forgemesh ticket create", "--home DIR before the command", "FORGEMESH_HOME"];
+    assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    let (code, verdict, fix) = check(&node, "settings");
+    assert_eq!((code, verdict.as_str()), (0, "warn"));
+    assert!(!fix.contains("forgemesh init") && !fix.contains("forgemesh join"), "{fix}");
+    let words = ["write config.toml", "listen = ", "forgemesh ticket create", "--home DIR"];
+    assert!(words.iter().all(|word| fix.contains(word)), "{fix}");
+    // And so it is done.
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
+    let settings = format!("listen = [\"/ip4/127.0.0.1/tcp/{}\"]\n", port.expect("an address").port());
+    std::fs::write(node.home().join("config.toml"), settings).expect("our file");
+    let _running = node.up();
+    let made = node.ok(&["ticket", "create", "--json"]).json();
+    Node::new().ok(&["join", made["ticket"].as_str().expect("a line")]);
+}

@@ -73,9 +73,7 @@ pub fn doctor(common: &Common) -> Result<(), CliError> {
     let config = Config::read(&folder);
     checks.push(match &config {
         Ok(Some(config)) => settings(&folder, config),
-        Ok(None) => {
-            Check::new("settings", Verdict::Warn, "no config.toml", "`forgemesh init` or `forgemesh join`")
-        }
+        Ok(None) => no_settings(common, &folder, &status),
         Err(error) => Check::new("settings", Verdict::Fail, error.to_string(), "mend that line"),
     });
     let config = config.ok().flatten().unwrap_or_default();
@@ -131,6 +129,19 @@ fn settings(folder: &Path, config: &Config) -> Check {
             Check::new(NAME, Verdict::Warn, found, fix)
         }
     }
+}
+
+/// Without config.toml: nothing was made here yet, or a mesh of one, by the first `forgemesh run`.
+fn no_settings(common: &Common, folder: &Path, status: &Option<Value>) -> Check {
+    const NAME: &str = "settings";
+    let genesis = || boot::genesis(&home::open_existing(common).ok()?.storage).ok().flatten();
+    if status.is_some() || home::may_have_mesh(folder) && genesis().is_some() {
+        let fix = "none is needed for jobs on this machine; to have other machines join, write config.toml with \
+                   listen = [\"/ip4/0.0.0.0/tcp/4610\"], start the node, and `forgemesh ticket create`; to join another \
+                   mesh, give another folder: --home DIR before the command, or FORGEMESH_HOME";
+        return Check::new(NAME, Verdict::Warn, "no config.toml: this folder is a mesh of its own", fix);
+    }
+    Check::new(NAME, Verdict::Warn, "no config.toml", "`forgemesh init` or `forgemesh join`")
 }
 
 fn data_folder(folder: &Path) -> Check {
