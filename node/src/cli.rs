@@ -1,4 +1,5 @@
-//! The command line. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 verification failed. Every error names its cure.
+//! The command line. Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 verification failed, 130 interrupted. Every error names
+//! its cure.
 
 mod address;
 mod argument;
@@ -14,6 +15,7 @@ mod hint;
 mod home;
 mod init;
 mod input;
+mod interrupt;
 mod job;
 mod lookup;
 mod near;

@@ -1,29 +1,47 @@
-//! `job cancel`: an interrupted job is given up, for good, and in the books.
+//! A job that was interrupted: given up, for good, and in the books; gone on with; or only no longer waited for.
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use serde_json::json;
 
-use super::node::Node;
+use super::node::{Ended, Node};
 
-/// A node with a job of days that was killed as soon as it was accepted.
-fn interrupted() -> (Node, String) {
-    let node = Node::new();
-    let args = ["run", "mc@1/insurance.v1", "iterations=1e12", "--threads", "1", "--progress", "none"];
+/// A job of days.
+const LONG: [&str; 4] = ["mc@1/insurance.v1", "iterations=1e12", "--progress", "none"];
+
+/// A command that has a job accepted and waits for it, and the job's id.
+fn begin(node: &Node, args: &[&str]) -> (Child, String) {
     let mut run =
-        node.command(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+        node.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut line = String::new();
     BufReader::new(run.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
     let id = line.strip_prefix("accepted ").unwrap_or_else(|| panic!("{line}")).trim_end().to_owned();
+    (run, id)
+}
+
+/// A node with a job that was killed as soon as it was accepted.
+fn killed(job: &[&str]) -> (Node, String) {
+    let node = Node::new();
+    let (mut run, id) = begin(&node, &[&["run", "--threads", "1"], job].concat());
     run.kill().expect("it runs");
     run.wait().expect("it ends");
     (node, id)
 }
 
+/// Ctrl-C; how the command ended, and what it said.
+fn interrupt(run: Child) -> (i32, String) {
+    let pid = run.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().is_ok_and(|status| status.success()));
+    let ended = Ended::of(run.wait_with_output().expect("it ends"));
+    (ended.code, ended.stderr)
+}
+
 #[test]
 fn an_interrupted_job_is_unfinished_to_people() {
-    let (node, id) = interrupted();
+    let (node, id) = killed(&LONG);
     let listed = node.ok(&["job", "ls"]).text();
     let shown = node.ok(&["job", "show", &id]).text();
     assert!(listed.contains("unfinished") && !listed.contains("running"), "{listed}");
@@ -40,7 +58,7 @@ fn an_interrupted_job_is_unfinished_to_people() {
 
 #[test]
 fn an_interrupted_job_is_cancelled_once_and_for_good() {
-    let (node, id) = interrupted();
+    let (node, id) = killed(&LONG);
     assert_eq!(node.ok(&["job", "cancel", &id[..10], "--json"]).json(), json!({ "cancelled": id }));
     let shown = node.ok(&["job", "show", &id, "--json"]).json();
     assert_eq!((&shown["state"], &shown["failure"]["code"]), (&json!("failed"), &json!("cancelled")));
@@ -51,4 +69,39 @@ fn an_interrupted_job_is_cancelled_once_and_for_good() {
     let receipt = node.ok(&["job", "receipt", &id]).stdout;
     let file = node.file("receipt.json", receipt);
     node.ok(&["verify", super::node::path(&file)]);
+}
+
+#[test]
+fn who_waits_for_a_node_and_is_interrupted_hears_that_the_job_goes_on() {
+    let node = Node::new();
+    node.init(&[]);
+    let _running = node.up();
+    let (submit, id) = begin(&node, &[&["job", "submit", "--wait"], &LONG[..]].concat());
+    // It waits by then.
+    sleep(Duration::from_secs(1));
+    let words =
+        |words: &str| format!("`forgemesh --home {} job {words} {}`", node.home().display(), &id[..8]);
+    let (code, said) = interrupt(submit);
+    assert_eq!(code, 130, "{said}");
+    assert!(said.contains("the job goes on"), "{said}");
+    assert!(said.contains(&words("watch")) && said.contains(&words("cancel")), "{said}");
+    let mut watch = node.command(&["job", "watch", &id, "--json"]);
+    let watch = watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    sleep(Duration::from_secs(1));
+    assert_eq!(interrupt(watch).0, 130);
+    assert_eq!(node.ok(&["job", "show", &id, "--json"]).json()["state"], json!("running"));
+    node.ok(&["job", "cancel", &id]);
+}
+
+#[test]
+fn a_job_that_was_resumed_leaves_its_files_where_they_are_wanted() {
+    let (node, id) = killed(&["diag@1/mix.v1", "iterations=3000000", "--out", "out", "--progress", "none"]);
+    node.forgemesh(&["job", "show", &id, "--out", "out", "--json"]).error(1, "not_final");
+    let text = node.ok(&["job", "resume"]).text();
+    let command = format!("`forgemesh --home {} job show {}`", node.home().display(), &id[..8]);
+    assert!(text.contains(&format!("finished {id}\n")), "{text}");
+    assert!(text.contains(&command) && text.contains("--out DIR"), "{text}");
+    let shown = node.ok(&["job", "show", &id, "--out", "out", "--json"]).json();
+    assert_eq!(shown["receipt"]["path"], json!("out/receipt.json"));
+    node.ok(&["verify", "out/receipt.json"]);
 }

@@ -75,6 +75,11 @@ impl Client {
         }
     }
 
+    /// The connection itself, for whoever may have to end it.
+    pub fn stream(&self) -> std::io::Result<UnixStream> {
+        self.to.try_clone()
+    }
+
     /// Asks, and waits for the answer.
     pub fn ask(&mut self, request: &Request) -> Result<Answered, CliError> {
         self.follow(request, |_| {})

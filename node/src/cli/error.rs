@@ -76,6 +76,11 @@ pub enum CliError {
         "interrupted; job {0} is durable: run the same file again, or `forgemesh job resume`, to finish it"
     )]
     Interrupted(JobId),
+    #[error(
+        "interrupted; the job goes on: `forgemesh job watch {short}` shows how, `forgemesh job cancel {short}` gives it up",
+        short = short(.0)
+    )]
+    Left(String),
     #[error("no job matches \"{0}\"; `forgemesh job ls` lists them")]
     NoJob(String),
     #[error("\"{0}\" matches more than one job; give more digits of the id")]
@@ -178,6 +183,11 @@ pub enum CliError {
     ReplayDiffers { what: String, detail: String },
 }
 
+/// The beginning of a job's id, or the name that its client gave it.
+fn short(job: &str) -> &str {
+    if job.parse::<JobId>().is_ok() { job.get(..8).unwrap_or(job) } else { job }
+}
+
 /// Where to look at a job that has ended.
 fn ended(job: &JobId, state: State) -> String {
     let job = job.0.short();
@@ -224,6 +234,8 @@ impl CliError {
             }
             CliError::Read { .. } | CliError::Folder { .. } | CliError::NoJob(_) | CliError::ManyJobs(_) => 2,
             CliError::Verification { .. } | CliError::ReplayDiffers { .. } => 3,
+            // As a shell says it of what SIGINT has ended.
+            CliError::Interrupted(_) | CliError::Left(_) => 130,
             _ => 1,
         }
     }
@@ -261,7 +273,7 @@ impl CliError {
             CliError::Rejected(_) | CliError::RefusedByHub(_) => "rejected",
             CliError::DiskLow => "disk_low",
             CliError::JobFailed { failure, .. } => failure.code.as_str(),
-            CliError::Interrupted(_) => "interrupted",
+            CliError::Interrupted(_) | CliError::Left(_) => "interrupted",
             CliError::NoJob(_) | CliError::ManyJobs(_) => "no_such_job",
             CliError::NotFinal(_) => "not_final",
             CliError::Final(_) | CliError::Ended { .. } => "already_final",
@@ -292,6 +304,7 @@ impl CliError {
                 error["phase"] = json!(failure.phase);
             }
             CliError::Interrupted(job) | CliError::NotFinal(job) => error["job_id"] = json!(job),
+            CliError::Left(job) => error["job_id"] = json!(job),
             _ => {}
         }
         error

@@ -1,6 +1,6 @@
 //! `forgemesh job` and `forgemesh receipt`: what this node has done, and the evidence of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use forgemesh_protocol::envelope::ArtifactKind;
@@ -15,6 +15,7 @@ use super::reopen::surviving_io_errors;
 use super::source::{Found, Source};
 use super::submit::{self, SubmitArgs};
 use super::{Common, cancel, embedded, hint, print, print_json, render, view};
+use crate::bundle::RECEIPT;
 
 /// What to do with jobs.
 #[derive(Subcommand)]
@@ -40,6 +41,9 @@ pub enum JobCommand {
     Show {
         /// Its id, the beginning of it, or the `ctx.job_id` given by its client.
         job: String,
+        /// Write the files of a finished job here, as `run --out` does.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
     /// Its result.json.
     Result { job: String },
@@ -74,7 +78,7 @@ pub fn job(common: &Common, command: JobCommand) -> Result<(), CliError> {
         JobCommand::WhyPending { job } => submit::why_pending(common, &job),
         JobCommand::Ls { refused: false } => list(common),
         JobCommand::Ls { refused: true } => list_refused(common),
-        JobCommand::Show { job } => show(common, &job),
+        JobCommand::Show { job, out } => show(common, &job, out.as_deref()),
         JobCommand::Result { job } => artifact(common, &job, ArtifactKind::ResultJson),
         JobCommand::Executions { job } => artifact(common, &job, ArtifactKind::ExecutionsJson),
         JobCommand::Receipt { job } => {
@@ -152,15 +156,22 @@ fn list_refused(common: &Common) -> Result<(), CliError> {
     Ok(())
 }
 
-fn show(common: &Common, name: &str) -> Result<(), CliError> {
+fn show(common: &Common, name: &str, out: Option<&Path>) -> Result<(), CliError> {
     let mut source = Source::open(common)?;
     let found = source.find(name)?;
     let runs = matches!(source, Source::Node(_));
+    let receipt = out.map(|folder| folder.join(RECEIPT));
+    match (&found, out) {
+        (Found::Final(view), Some(folder)) => view.write(folder)?,
+        (Found::Open(record), Some(_)) => return Err(CliError::NotFinal(record.id)),
+        _ => {}
+    }
     match found {
-        Found::Final(view) if common.json => print_json(&view.json(None)?),
+        Found::Final(view) if common.json => print_json(&view.json(receipt.as_deref())?),
         Found::Final(view) => {
             print(&format!("job {}", view.id()));
-            let receipt = hint::command(&format!("job receipt {}", view.id().0.short()));
+            let command = || hint::command(&format!("job receipt {}", view.id().0.short()));
+            let receipt = receipt.map_or_else(command, |path| path.display().to_string());
             print(&render::text(&view, &receipt));
         }
         Found::Open(record) if common.json => print_json(&view::open_job(&record)),
@@ -202,7 +213,13 @@ fn resume(common: &Common) -> Result<(), CliError> {
     } else if all.is_empty() {
         print("nothing to resume: every job is final");
     } else {
-        all.iter().for_each(|id| print(&format!("finished {id}")));
+        for id in &all {
+            let short = id.0.short();
+            print(&format!("finished {id}"));
+            hint::print_whole(&format!(
+                "  `forgemesh job show {short}` shows it, and with --out DIR writes its files there"
+            ));
+        }
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::error::CliError;
 use super::input::JobInput;
+use super::interrupt::Interrupt;
 use super::progress::{Display, ProgressMode};
 use super::source::{Found, Source};
 use super::view::JobView;
@@ -79,8 +80,10 @@ pub fn run_there(
     if !common.json {
         print(&format!("accepted {id}"));
     }
-    follow(common, &mut client, &id, wanted.progress)?;
-    match Source::Node(client).find(&id)? {
+    let interrupt = Interrupt::ending(&client)?;
+    let followed = follow(common, &mut client, &id, wanted.progress);
+    let found = followed.and_then(|_| Source::Node(client).find(&id));
+    match interrupt.or_left(&id, found)? {
         Found::Final(view) => show(common, &view, wanted),
         Found::Open(record) => Err(CliError::NotFinal(record.id)),
         Found::Refused(_) => Err(CliError::NoJob(id)),
@@ -157,7 +160,8 @@ pub fn show(common: &Common, view: &JobView, wanted: &Wanted) -> Result<(), CliE
 /// Follows a job of the running node to its end.
 pub fn watch(common: &Common, job: &str, progress: ProgressMode) -> Result<(), CliError> {
     let mut client = Client::require(common)?;
-    let value = follow(common, &mut client, job, progress)?;
+    let interrupt = Interrupt::ending(&client)?;
+    let value = interrupt.or_left(job, follow(common, &mut client, job, progress))?;
     if common.json {
         print_json(&value);
     } else {
