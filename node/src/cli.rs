@@ -5,6 +5,7 @@ mod address;
 mod argument;
 mod artifact;
 mod cancel;
+mod checks;
 mod client;
 mod desk;
 mod dev;

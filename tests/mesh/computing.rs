@@ -112,3 +112,24 @@ fn a_guest_whose_hub_is_gone_says_so() {
     pair.guest.ok(&["status"]);
     assert_eq!(pair.guest_runs.take().expect("it runs").down(&pair.guest), Some(0));
 }
+
+#[test]
+fn a_job_of_which_a_node_checked_only_a_part_itself_says_so() {
+    let pair = Pair::new(&[]);
+    pair.hub.until("both have executed a part", || {
+        let id = id_of(&submit(&pair.guest, &["--wait"]));
+        if executors(&pair.hub, &id).len() < 2 {
+            return false;
+        }
+        let shown = pair.guest.ok(&["job", "show", &id, "--json"]).json();
+        let by = |who: &str| shown["checked_leaves"][who].as_u64().unwrap_or_else(|| panic!("{shown}"));
+        let (own, other) = (by("by_itself"), by("by_another"));
+        assert_eq!(json!(own + other), shown["verification"]["checked_leaves"]);
+        // The hub checks both, and so itself.
+        assert!(own > 0 && other > 0, "{shown}");
+        let text = pair.guest.ok(&["job", "show", &id]).text();
+        let words = [format!("{other} by another node"), format!("{own} by the node that had executed them")];
+        assert!(text.contains("self-attested in part: ") && words.iter().all(|w| text.contains(w)), "{text}");
+        true
+    });
+}

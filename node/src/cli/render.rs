@@ -5,8 +5,8 @@ use forgemesh_protocol::envelope::{BillingMode, Verify};
 use forgemesh_protocol::json::printable;
 use serde_json::Value;
 
-use super::hint;
 use super::view::JobView;
+use super::{checks, hint};
 use crate::picture::{self, Bin, Mark, Picture};
 use crate::stop;
 
@@ -67,11 +67,7 @@ pub fn text(view: &JobView, receipt: &str) -> String {
     } else if let Some(failure) = &finished.failure {
         lines.push(format!("  {failure}"));
     }
-    lines.push(format!(
-        "  {:<13} {}",
-        "verification",
-        forgemesh_consensus::settle::verification(record).claim
-    ));
+    lines.push(format!("  {:<13} {}", "verification", checks::claim(record)));
     if record.terms.ctx.billing.mode == BillingMode::Test {
         lines.push("  billing       test: settles at zero".to_owned());
     }

@@ -87,6 +87,7 @@ impl JobView {
             "output": rendered.as_ref().map(|result| result["output"].clone()),
             "work": finished.result.as_ref().map(|result| &result.work),
             "verification": settle::verification(record),
+            "checked_leaves": super::checks::json(record),
             "failure": finished.failure,
             "artifacts": artifacts,
         });

@@ -1,0 +1,45 @@
+//! Who executed leaves of a job again, for people. The receipt has one word for a whole job: it is self-attested if a node
+//! alone has checked itself anywhere. Here it is said how far that goes.
+
+use forgemesh_consensus::job::JobRecord;
+use forgemesh_consensus::settle;
+use serde_json::{Value, json};
+
+/// Leaves that were executed again by the node that had executed them, and by another.
+struct Checks {
+    own: u64,
+    other: u64,
+}
+
+impl Checks {
+    fn of(record: &JobRecord) -> Checks {
+        let mut checks = Checks { own: 0, other: 0 };
+        for batch in record.batches.iter().filter(|batch| !batch.credited.is_empty()) {
+            if let Some(verdict) = &batch.verdict {
+                let is_own = verdict.body.checker == batch.attestation.body.agent;
+                *(if is_own { &mut checks.own } else { &mut checks.other }) += verdict.body.checked;
+            }
+        }
+        checks
+    }
+}
+
+/// How the job was verified, in one sentence.
+pub fn claim(record: &JobRecord) -> String {
+    let verification = settle::verification(record);
+    match Checks::of(record) {
+        Checks { own, other } if own > 0 && other > 0 => format!(
+            "self-attested in part: {} of {} leaves were executed again, {other} by another node and {own} by the node that had \
+             executed them; this finds faults, and of what a node checked itself protects against no one who runs it",
+            own + other,
+            verification.leaves
+        ),
+        _ => verification.claim,
+    }
+}
+
+/// The same for programs.
+pub fn json(record: &JobRecord) -> Value {
+    let Checks { own, other } = Checks::of(record);
+    json!({ "by_itself": own, "by_another": other })
+}
