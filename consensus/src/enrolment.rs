@@ -78,6 +78,10 @@ pub enum EnrolmentRefused {
     NoInvitation,
     #[error("the ticket has been used; each admits one node: ask for a new one")]
     Used,
+    #[error(
+        "the ticket has been used already, so there is nothing to revoke; the node that came with it is removed by `forgemesh node expel`, where the mesh is private"
+    )]
+    Spent,
     #[error("the ticket has expired; ask for a new one")]
     Expired,
     #[error("the ticket was revoked; ask for a new one")]
@@ -140,7 +144,7 @@ impl Enrolment {
         check_member(signed, charters)?;
         let invited = self.invitations.get_mut(&signed.body.secret).ok_or(EnrolmentRefused::NoInvitation)?;
         if invited.used_by.is_some() {
-            return Err(EnrolmentRefused::Used);
+            return Err(EnrolmentRefused::Spent);
         }
         invited.withdrawn = true;
         Ok(Change::Withdrawn)

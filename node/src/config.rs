@@ -22,6 +22,8 @@ pub const CONFIG_FILE_NAME: &str = "config.toml";
 const BYTES: u64 = 8 << 10;
 /// Memory that may be given to the process that computes: from a small shard's needs to the largest machine's 16 TiB.
 const MEMORY_MIB: RangeInclusive<u32> = 64..=16 << 20;
+/// Characters that are shown of a line that cannot be read.
+const LINE: usize = 80;
 const MINUTES_A_DAY: u32 = 24 * 60;
 
 /// The settings.
@@ -66,8 +68,6 @@ pub enum ConfigError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{} is longer than {BYTES} bytes; it should hold settings alone", path.display())]
     TooLong { path: PathBuf },
-    #[error("{}: {reason}", path.display())]
-    Toml { path: PathBuf, reason: String },
     #[error("{}, line {line}: {reason}", path.display())]
     Value { path: PathBuf, line: usize, reason: String },
 }
@@ -122,10 +122,7 @@ impl Config {
     /// Reads a text; `path` is for the errors.
     pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
         let reader = Reader { text, path };
-        let file: File = toml::from_str(text).map_err(|error| ConfigError::Toml {
-            path: path.to_owned(),
-            reason: error.to_string().trim_end().to_owned(),
-        })?;
+        let file: File = toml::from_str(text).map_err(|error| reader.syntax(&error))?;
         let listen = |text: &str| text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
         let from_outside = "where others reach this node is written like /ip4/203.0.113.7/tcp/4610";
         let (an_address, with_peer) = (
@@ -280,8 +277,23 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn value<T>(&self, found: &Spanned<T>, reason: String) -> ConfigError {
-        let line = self.text[..found.span().start].matches('\n').count() + 1;
-        ConfigError::Value { path: self.path.to_owned(), line, reason }
+        self.at(found.span().start, reason)
+    }
+
+    /// What is no TOML, or no setting: in the parser's words, of which there may be several lines, with what stands there.
+    fn syntax(&self, error: &toml::de::Error) -> ConfigError {
+        let said: Vec<&str> = error.message().lines().map(str::trim).collect();
+        let byte = error.span().map_or(0, |span| span.start);
+        let begun = self.text.get(..byte).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+        let line = self.text.get(begun..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+        let line: String = line.trim().chars().filter(|c| !c.is_control()).take(LINE).collect();
+        let reason = format!("{}, in \"{line}\"; mend that line, or put a # before it", said.join(", "));
+        self.at(byte, reason)
+    }
+
+    fn at(&self, byte: usize, reason: String) -> ConfigError {
+        let before = self.text.get(..byte).unwrap_or(self.text);
+        ConfigError::Value { path: self.path.to_owned(), line: before.matches('\n').count() + 1, reason }
     }
 
     fn each<T>(

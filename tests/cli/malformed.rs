@@ -160,6 +160,8 @@ fn bad_words_on_the_command_line_are_refused() {
     }
     let missing = node.forgemesh(&["run", "nothing.json"]).stderr;
     assert!(missing.contains("cannot read nothing.json: no such file;"), "{missing}");
+    let mistyped = node.forgemesh(&["run", "insurance"]).stderr;
+    assert!(mistyped.contains("such as mc@1/insurance.v1: `forgemesh op ls`"), "{mistyped}");
     // What clap itself refuses.
     for args in [vec!["walk"], vec!["run"], vec!["op", "ls", "--threads", "0"], vec!["run", "-x"]] {
         assert_eq!(node.forgemesh(&args).code, 2, "{args:?}");

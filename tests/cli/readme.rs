@@ -38,3 +38,48 @@ fn the_convergence_argument_is_accepted_as_printed() {
     let hint = format!("'{argument}'");
     assert!(error["message"].as_str().is_some_and(|text| text.contains(&hint)), "{error}");
 }
+
+#[test]
+fn all_files_of_a_data_folder_are_listed() {
+    let listed = section("In it are:");
+    let listed = listed.split("\n\n## ").next().expect("a beginning");
+    let node = Node::new();
+    node.init(&["--private"]);
+    node.ok(&["up", "--detach", "--threads", "1"]);
+    let names: Vec<String> = std::fs::read_dir(node.home())
+        .expect("init has made it")
+        .map(|entry| entry.expect("it can be read").file_name().into_string().expect("names of ours"))
+        .collect();
+    node.ok(&["down"]);
+    assert!(names.len() >= 8, "{names:?}");
+    for name in names {
+        assert!(listed.contains(&format!("| `{name}` |")), "{name} is not in {listed}");
+    }
+}
+
+#[test]
+fn two_nodes_on_one_machine_are_made_as_printed() {
+    let block = section("Both may be one machine").split("```\n").nth(1).expect("a block").to_owned();
+    let (first, second) = (Node::new(), Node::new());
+    let mut lines = block.lines().map(|line| line.split('#').next().unwrap_or_default().split_whitespace());
+    let mut next = |node: &Node, ticket: &str| {
+        let words = lines.next().expect("a line").skip(3);
+        let words: Vec<&str> = words
+            .map(|word| match word {
+                // Other tests may have that port.
+                "/ip4/127.0.0.1/tcp/4610" => "/ip4/127.0.0.1/tcp/0",
+                "fmt1…" => ticket,
+                word => word,
+            })
+            .collect();
+        node.ok(&[&words[..], &["--json"]].concat()).json()
+    };
+    let made = next(&first, "");
+    next(&first, "");
+    next(&second, made["ticket"].as_str().expect("a line"));
+    next(&second, "");
+    second.until("they have met", || second.ok(&["status", "--json"]).json()["network"]["peers"] == 1);
+    for node in [&first, &second] {
+        node.ok(&["down"]);
+    }
+}

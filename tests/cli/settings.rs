@@ -23,12 +23,14 @@ fn a_mistake_in_the_settings_is_named_with_its_line() {
         ("listen = []\nexternal = [\"mesh.example.org\"]\n", ["line 2", "/ip4/203.0.113.7/"]),
         ("ops = [\n\"mc\"]\n", ["line 2", "mc@1/reserve.v1"]),
         ("hours_utc = [\"25:00-26:00\"]\n", ["line 1", "20:00-06:00"]),
-        ("listen = [\n", ["line", "config.toml"]),
+        ("listen = [\n", ["config.toml, line ", "mend that line"]),
+        ("listen = []\nmdns = \"yes\"\n", ["config.toml, line 2: ", "mdns = \"yes\""]),
     ] {
         settings(&node, text);
         let error = node.forgemesh(&["up", "--json"]).error(2, "config");
         let message = error["message"].as_str().expect("a text");
         assert!(words.iter().all(|word| message.contains(word)), "{text:?}: {message}");
+        assert!(!message.contains('\n'), "{message}");
     }
     // An address that the system refuses is named too.
     settings(&node, "listen = [\"/ip4/192.0.2.77/tcp/4610\"]\n");

@@ -33,7 +33,7 @@ fn tickets_are_listed_and_revoked() {
     let made_text = node.ok(&["ticket", "create", "--minutes", "90"]).text();
     let listed = node.ok(&["ticket", "ls"]).text();
     let newest = listed.lines().next().expect("a line");
-    let words = ["open", "made", "good for another 89 min"];
+    let words = ["open", "made", "good for another 90 min"];
     assert!(words.iter().all(|word| newest.contains(word)), "{listed}");
     assert!(
         made_text.contains(&format!("ticket {} is good for one node, for 90 min", &newest[..8])),
@@ -50,6 +50,18 @@ fn tickets_are_listed_and_revoked() {
     let error = other.forgemesh(&["join", line, "--json"]).error(1, "not_admitted");
     assert!(error["message"].as_str().is_some_and(|text| text.contains("revoked")), "{error}");
     other.forgemesh(&["up", "--json"]).error(2, "no_mesh");
+    assert!(!other.home().exists(), "it has left nothing behind");
+    // In a folder that was there, too.
+    std::fs::create_dir(other.home()).expect("beside the test's files");
+    other.forgemesh(&["join", line, "--json"]).error(1, "not_admitted");
+    assert_eq!(std::fs::read_dir(other.home()).expect("it stays").count(), 0);
+    // A ticket that was used is not for taking back.
+    let made = node.ok(&["ticket", "create", "--json"]).json();
+    other.ok(&["join", made["ticket"].as_str().expect("a line")]);
+    let error = node.forgemesh(&["ticket", "revoke", made["id"].as_str().expect("an id"), "--json"]);
+    let error = error.error(1, "rejected");
+    let message = error["message"].as_str().expect("a text");
+    assert!(message.contains("nothing to revoke") && !message.contains("ask for a new one"), "{message}");
 }
 
 #[test]

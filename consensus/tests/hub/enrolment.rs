@@ -164,7 +164,7 @@ fn a_revoked_ticket_admits_nobody_and_a_used_one_cannot_be_revoked() {
     let used = join(&bench, &key(0x61), &[0x52; 32]);
     bench.accept(used);
     let command = withdraw(&bench, &bench.members[0], &[0x52; 32]);
-    assert_eq!(refused(&mut bench, command), EnrolmentRefused::Used);
+    assert_eq!(refused(&mut bench, command), EnrolmentRefused::Spent);
     let command = withdraw(&bench, &bench.members[0], &[0x53; 32]);
     assert_eq!(refused(&mut bench, command), EnrolmentRefused::NoInvitation);
     // The revoked one cannot be given anew either.

@@ -24,6 +24,12 @@ pub enum CliError {
     Refused { problems: Problems, record: Option<Hash> },
     #[error("cannot read {}: {}; check the path and its permissions", path.display(), reason(source))]
     Read { path: PathBuf, source: std::io::Error },
+    #[error(
+        "cannot read {}: no such file; check the path, or name an operation, such as {}: `forgemesh op ls` lists them",
+        path.display(),
+        near.first().map_or("mc@1/reserve.v1", String::as_str)
+    )]
+    NoJobFile { path: PathBuf, near: Vec<String> },
     #[error("{} is a folder; give the file receipt.json in it", path.display())]
     Folder { path: PathBuf },
     #[error("cannot write {}: {source}; check the path, its permissions and the disk", path.display())]
@@ -140,7 +146,10 @@ pub enum CliError {
     Runs { folder: PathBuf },
     #[error("{} belongs to no mesh yet; `forgemesh init` makes one, `forgemesh join TICKET` joins one", folder.display())]
     NoMesh { folder: PathBuf },
-    #[error("{} belongs to mesh {mesh} already; start it with `forgemesh up`, or give --home another folder", folder.display())]
+    #[error(
+        "{} belongs to mesh {mesh} already; start it with `forgemesh up`, have others join with `forgemesh ticket create`, or give another folder: --home DIR before the command, or FORGEMESH_HOME",
+        folder.display()
+    )]
     HasMesh { folder: PathBuf, mesh: MeshId },
     #[error(
         "{} was not written by forgemesh and stays as it is; move it away, or take what you need from `forgemesh service install --print`",
@@ -232,7 +241,8 @@ impl CliError {
             CliError::Node(error) => {
                 error["exit"].as_u64().and_then(|exit| u8::try_from(exit).ok()).unwrap_or(1)
             }
-            CliError::Read { .. } | CliError::Folder { .. } | CliError::NoJob(_) | CliError::ManyJobs(_) => 2,
+            CliError::Read { .. } | CliError::NoJobFile { .. } | CliError::Folder { .. } => 2,
+            CliError::NoJob(_) | CliError::ManyJobs(_) => 2,
             CliError::Verification { .. } | CliError::ReplayDiffers { .. } => 3,
             // As a shell says it of what SIGINT has ended.
             CliError::Interrupted(_) | CliError::Left(_) => 130,
@@ -262,7 +272,7 @@ impl CliError {
             CliError::NoCandidate(_) => "no_candidate",
             CliError::Unwell { .. } => "unwell",
             CliError::Refused { .. } => "refused",
-            CliError::Read { .. } | CliError::Folder { .. } => "cannot_read",
+            CliError::Read { .. } | CliError::NoJobFile { .. } | CliError::Folder { .. } => "cannot_read",
             CliError::Write { .. } => "cannot_write",
             CliError::Usage(_) | CliError::Isa(_) | CliError::InWorker(WorkerError::NoNode) => "usage",
             CliError::Open(forgemesh_storage::OpenError::InUse { .. }) => "data_folder_in_use",

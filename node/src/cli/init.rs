@@ -1,6 +1,7 @@
 //! `forgemesh init` and `forgemesh join`: a data folder becomes a node's, of a new mesh or of one that is there.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -139,6 +140,7 @@ pub fn join(common: &Common, args: &JoinArgs) -> Result<(), CliError> {
         let text = "the ticket names no address; start its mesh with a listen address and make a new one";
         return Err(CliError::Usage(text.to_owned()));
     }
+    let before = Before::look(home::folder(common)?);
     let home = open_unused(common)?;
     let listen = args.listen.iter().map(|text| address::settle_port(text)).collect::<Result<Vec<_>, _>>()?;
     let key = ticket.network_key.as_ref().and_then(|key| <[u8; 32]>::try_from(&key.0[..]).ok());
@@ -147,7 +149,14 @@ pub fn join(common: &Common, args: &JoinArgs) -> Result<(), CliError> {
         let (addresses, seconds) = (ticket.bootstrap.join(", "), PATIENCE.as_secs());
         say(&format!("asking the hub at {addresses}, for {seconds} s at most"));
     }
-    admit(&home, &ticket, &config, key, &args.name)?;
+    if let Err(error) = admit(&home, &ticket, &config, key, &args.name) {
+        // Who did not answer may have admitted this very key.
+        if !matches!(error, CliError::HubUnreachable(_)) {
+            drop(home);
+            before.restore();
+        }
+        return Err(error);
+    }
     write_files(&home, &listen, &ticket.bootstrap, key)?;
     home.enter(&ticket.genesis, ticket.seating.as_ref())?;
     let (node, name) = (home.secret.public().id(), &ticket.genesis.name);
@@ -161,6 +170,35 @@ pub fn join(common: &Common, args: &JoinArgs) -> Result<(), CliError> {
     print(&format!("joined mesh {mesh} ({name}) as node {node}"));
     hint::print_whole("start it with `forgemesh up`");
     Ok(())
+}
+
+/// What there was of a data folder before this command.
+enum Before {
+    Nothing(PathBuf),
+    Empty(PathBuf),
+    Used,
+}
+
+impl Before {
+    fn look(folder: PathBuf) -> Before {
+        match std::fs::read_dir(&folder).map(Iterator::count) {
+            Ok(0) => Before::Empty(folder),
+            Err(error) if error.kind() == ErrorKind::NotFound => Before::Nothing(folder),
+            _ => Before::Used,
+        }
+    }
+
+    /// Removes what this command has made there. What cannot be removed stays, and does no harm.
+    fn restore(&self) {
+        let (Before::Nothing(folder) | Before::Empty(folder)) = self else { return };
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
+        }
+        if let Before::Nothing(folder) = self {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
 }
 
 /// Has the hub admit this node.

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::argument::{self, value_of};
 use super::error::CliError;
+use super::near;
 use crate::core::placement::{self, Capabilities};
 
 /// Which job.
@@ -92,11 +93,10 @@ impl JobInput {
             let envelope = json!({"op": op, "args": {}});
             return serde_json::to_vec(&envelope).map_err(|error| CliError::Usage(error.to_string()));
         }
-        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
         if self.target.contains('@') {
             return Err(CliError::Usage(forgemesh_protocol::op::OpError.to_string()));
         }
-        Err(CliError::Read { path: path.to_owned(), source })
+        Err(CliError::NoJobFile { path: path.to_owned(), near: near::ops(&self.target) })
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::embedded::now_ms;
 use super::error::CliError;
-use super::span::span;
+use super::span::{left, span};
 use super::{Common, hint, print, print_json};
 use crate::real::control::request::Request;
 
@@ -74,7 +74,7 @@ fn row(ticket: &Value, now_ms: u64) -> String {
     let (id, state, expires_ms) = (text("id"), text("state"), at("expires_ms"));
     let end = match state {
         "used" => format!("by node {}", text("used_by").get(..8).unwrap_or_default()),
-        "open" => format!("good for another {}", span(expires_ms.saturating_sub(now_ms))),
+        "open" => format!("good for another {}", left(expires_ms.saturating_sub(now_ms))),
         "expired" => format!("expired {}", ago(expires_ms)),
         _ => String::new(),
     };
