@@ -1,6 +1,8 @@
 //! The ports of production: a process that computes, threads that reduce, a thread that stores, and the mesh outside.
 
 #[cfg(feature = "cli")]
+pub mod allocator;
+#[cfg(feature = "cli")]
 pub mod control;
 #[cfg(feature = "cli")]
 pub mod enrol;

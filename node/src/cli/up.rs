@@ -32,6 +32,7 @@ use crate::boot::{self, Membership, Parts};
 use crate::config::Config;
 use crate::core::Progress;
 use crate::driver::Driver;
+use crate::real::allocator;
 use crate::real::control::request::Request;
 use crate::real::control::{Control, told};
 use crate::real::executor::{ThreadPool, Throttle};
@@ -70,6 +71,7 @@ pub fn up(common: &Common, args: &UpArgs) -> Result<(), CliError> {
     if args.detach {
         return detach(common, folder);
     }
+    allocator::keep();
     let home = home::open(common)?;
     let (stop, stopped) = watch::channel(false);
     heed_signals(stop.clone())?;
@@ -150,6 +152,7 @@ fn live(
     for address in network.iter().flat_map(|network| network.status().listen) {
         log(&format!("listens at {address}"));
     }
+    runtime.spawn(allocator::tend());
     let ended = runtime.block_on(async {
         let watched = async {
             tokio::select! {

@@ -14,7 +14,7 @@ use crate::ports::Store;
 /// How often the room on the disk is looked at while nothing is written.
 const LOOK: Duration = Duration::from_secs(2);
 /// How long a batch that is not urgent waits for another.
-const LAZY: Duration = Duration::from_millis(5);
+const LAZY: Duration = Duration::from_millis(2);
 /// Bytes that batches written together have at most; a larger one is written by itself.
 const GROUP_BYTES: usize = 64 << 20;
 

@@ -18,25 +18,6 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// after so many looks without a new one all are there.
 const QUIET_LOOKS: u32 = 2;
 
-/// Two nodes of one machine may listen at the same port, since both say that it may be shared; each would then hear a part
-/// of what comes. Who does not say so is refused if anybody listens there.
-fn check_free(address: &Multiaddr) -> Result<(), SwarmError> {
-    let Some(mut socket) = address::socket(address).filter(|socket| socket.port() != 0) else {
-        return Ok(());
-    };
-    if socket.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        // Elsewhere than in the network's own listener this stands for the addresses of IPv4 too.
-        socket.set_ip(IpAddr::V6(Ipv6Addr::LOCALHOST));
-    }
-    match TcpListener::bind(socket) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Err(SwarmError::listen(address.to_string(), &error))
-        }
-        // What else is wrong with it is found when the network itself listens.
-        _ => Ok(()),
-    }
-}
-
 struct Listener {
     address: Multiaddr,
     /// None while it is closed.
@@ -112,5 +93,24 @@ impl Listeners {
                 listener.id = swarm.listen_on(listener.address.clone()).ok();
             }
         }
+    }
+}
+
+/// Two nodes of one machine may listen at the same port, since both say that it may be shared; each would then hear a part
+/// of what comes. Who does not say so is refused if anybody listens there.
+fn check_free(address: &Multiaddr) -> Result<(), SwarmError> {
+    let Some(mut socket) = address::socket(address).filter(|socket| socket.port() != 0) else {
+        return Ok(());
+    };
+    if socket.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        // Elsewhere than in the network's own listener this stands for the addresses of IPv4 too.
+        socket.set_ip(IpAddr::V6(Ipv6Addr::LOCALHOST));
+    }
+    match TcpListener::bind(socket) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(SwarmError::listen(address.to_string(), &error))
+        }
+        // What else is wrong with it is found when the network itself listens.
+        _ => Ok(()),
     }
 }
