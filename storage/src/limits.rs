@@ -42,3 +42,6 @@ pub const MAX_PAGE_ROWS: usize = 10_000;
 pub const MAX_PAGE_BYTES: usize = 64 << 20;
 /// Memory that redb may use for its page cache.
 pub const CACHE_BYTES: usize = 16 << 20;
+/// Batches that are written together should have no more bytes than this. What goes beyond half of the page cache is written
+/// before the commit, read back for its checksum and written once more.
+pub const GROUP_BYTES: usize = CACHE_BYTES / 2 - (1 << 20);

@@ -18,6 +18,7 @@ use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Outlined;
 use forgemesh_storage::Batch;
+use forgemesh_storage::limits::GROUP_BYTES;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -39,7 +40,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Blobs that are removed in one batch.
 const BATCH_BLOBS: usize = 10_000;
 /// Pieces of one batch, where no node runs.
-const BATCH_PIECES: usize = 16;
+const BATCH_PIECES: usize = GROUP_BYTES / limits::PIECE_BYTES;
 
 /// What to do with artifacts. An address is what `b3sum` prints of the bytes.
 #[derive(Subcommand)]
