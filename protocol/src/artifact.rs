@@ -136,7 +136,7 @@ impl Outliner {
             self.only = Some(Hash::blob(piece));
         }
         if !piece.is_empty() {
-            self.sums.push(chaining_value(self.length, piece));
+            self.sums.push(chaining_value(self.sums.len() as u64 * PIECE, piece));
         }
         self.length += piece.len() as u64;
     }

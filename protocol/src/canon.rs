@@ -249,6 +249,26 @@ mod tests {
     }
 
     #[test]
+    fn long_messages_need_not_be_written_again() {
+        use crate::hash::Hash;
+        use crate::id::JobId;
+        use crate::wire::Message;
+
+        let bytes = Bytes(vec![1; 70_000]);
+        for message in [
+            Message::Pieced { bytes: bytes.clone(), index: 1, artifact: Hash::ZERO },
+            Message::Blob { bytes: bytes.clone() },
+            Message::Book { file: bytes.clone() },
+            Message::Raft { bytes },
+        ] {
+            assert!(encoder::is_seen_to_be(&to_bytes(&message), &message), "{message:?}");
+        }
+        let openings = vec![Bytes(vec![1; 70_000])];
+        let opened = Message::Opened { job: JobId(Hash::ZERO), attestation: Hash::ZERO, openings };
+        assert_eq!(from_bytes(&to_bytes(&opened), 1 << 20), Ok(opened));
+    }
+
+    #[test]
     fn every_other_spelling_is_refused() {
         let bytes = to_bytes(&sample());
         let with = |at: usize, new: &[u8], drop: usize| {

@@ -391,6 +391,8 @@ pub const PEER_BYTES_PER_S: u64 = 1 << 30;
 pub const PEER_MESSAGES_PER_S: u64 = 50_000;
 /// Seconds' worth that may come at once: what was held up on the way arrives together.
 pub const PEER_BURST_S: u64 = 10;
+/// Readers that keep the memory of a long message for the next one, for a moment: 33 MiB for all of them.
+pub const KEPT_BUFFERS: usize = 32;
 /// A sender keeps to this fraction of what it may send, so that no honest one is ever struck.
 pub const PEER_PACE_DIVISOR: u64 = 2;
 /// Connections, established.

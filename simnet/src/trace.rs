@@ -78,8 +78,8 @@ pub fn batch_digest(batch: &Batch) -> Hash {
             Write::PutBlob { blob } => ("blob", blob.hash().0.to_vec(), &[]),
             Write::DeleteBlob { hash } => ("no blob", hash.0.to_vec(), &[]),
             Write::QuarantineBlob { hash } => ("quarantine", hash.0.to_vec(), &[]),
-            Write::PutPiece { artifact, index, bytes, .. } => {
-                ("piece", [&artifact.0[..], &index.to_le_bytes()].concat(), bytes)
+            Write::PutPiece { artifact, index, sum, bytes } => {
+                ("piece", [&artifact.0[..], &index.to_le_bytes(), &sum.0].concat(), bytes)
             }
             Write::DeletePiece { artifact, index } => {
                 ("no piece", [&artifact.0[..], &index.to_le_bytes()].concat(), &[])

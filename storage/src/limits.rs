@@ -6,7 +6,7 @@
 pub const MAX_BLOB_BYTES: usize = 256 << 20;
 /// Longest piece of an artifact.
 pub const MAX_PIECE_BYTES: usize = 1 << 20;
-/// Its last bytes, which lie apart: with key, checksum and page header the rest just fits 1 MiB.
+/// Its last bytes, which lie apart: with key and page header the rest just fits 1 MiB.
 pub const PIECE_TAIL_BYTES: usize = 128;
 /// Longest entry of the replicated log: commands carry hashes, not data.
 pub const MAX_LOG_ENTRY_BYTES: usize = 16 << 20;

@@ -30,6 +30,7 @@ pub(crate) fn put(
 ) -> Result<(), Fail<CommitError>> {
     let (body, left_over) = bytes.split_at(bytes.len().min(MAX_PIECE_BYTES - PIECE_TAIL_BYTES));
     let key = key(artifact, index);
+    delete_older(transaction, &key)?;
     write(transaction, PIECE_BODIES)?.put_raw(&key, body)?;
     write(transaction, PIECE_ENDS)?.put(&key, &[&sum.0[..], left_over].concat())
 }
@@ -42,9 +43,14 @@ pub(crate) fn delete(
     let key = key(artifact, index);
     write(transaction, PIECE_BODIES)?.remove(&key)?;
     write(transaction, PIECE_ENDS)?.remove(&key)?;
+    delete_older(transaction, &key)
+}
+
+/// Forgets what version 3 had put under this key.
+fn delete_older(transaction: &WriteTransaction, key: &[u8]) -> Result<(), Fail<CommitError>> {
     let mut older = write(transaction, PIECES)?;
-    older.remove(&[&key[..], &[BODY]].concat())?;
-    older.remove(&[&key[..], &[TAIL]].concat())
+    older.remove(&[key, &[BODY]].concat())?;
+    older.remove(&[key, &[TAIL]].concat())
 }
 
 fn key(artifact: &Hash, index: u64) -> Vec<u8> {

@@ -1,7 +1,8 @@
 //! Rows of a table: records sealed with a checksum on the way in and verified on the way out.
 //!
 //! Owns the record format and the only code that touches redb's tables. Must never return a value whose checksum,
-//! bound to its table and key, does not match: bit rot is an error with a place, never a wrong value.
+//! bound to its table and key, does not match: bit rot is an error with a place, never a wrong value. What is raw is its
+//! caller's to verify.
 
 use std::ops::ControlFlow;
 

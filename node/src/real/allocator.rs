@@ -10,25 +10,27 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// How often it is looked whether the process rests.
 const LOOK: Duration = Duration::from_secs(2);
-/// It rests if it took less processor time than this since the last look, and did not if it took more than that.
-const RESTING: Duration = Duration::from_millis(40);
+/// It was busy if it took more processor time than this between two looks; now it rests if it takes a quarter of that, or less.
 const BUSY: Duration = Duration::from_millis(200);
 
-/// Has freed memory kept from now on. Buffers of pieces no longer come from the system one by one either.
+/// Has freed memory kept from now on. Buffers of pieces no longer come from the system one by one either. Does nothing once
+/// there are other threads.
 pub fn keep() {
-    // The most that glibc takes for the second.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    for parameter in [libc::M_TRIM_THRESHOLD, libc::M_MMAP_THRESHOLD] {
-        // SAFETY: mallopt may be called at any time, from any thread; it takes two numbers and touches no memory of ours.
-        // A number that it does not like it refuses.
-        unsafe { libc::mallopt(parameter, 32 << 20) };
+    if std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1) {
+        // The most that glibc takes for the second.
+        for parameter in [libc::M_TRIM_THRESHOLD, libc::M_MMAP_THRESHOLD] {
+            // SAFETY: mallopt takes two numbers, touches no memory of ours and refuses what it does not like. It must not
+            // run beside another thread that allocates ("MT-Unsafe init" in glibc's manual): there is none.
+            unsafe { libc::mallopt(parameter, 32 << 20) };
+        }
     }
 }
 
 /// Gives back what is free.
 fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: malloc_trim may be called at any time, from any thread; it touches free memory alone.
+    // SAFETY: malloc_trim may be called at any time, from any thread ("MT-Safe" in glibc's manual); it touches free memory alone.
     unsafe {
         libc::malloc_trim(0)
     };
@@ -36,7 +38,7 @@ fn give_back() {
 
 /// Gives back what is free whenever the process comes to rest. Never ends.
 pub async fn tend() {
-    let (mut before, mut rest) = (processor_time(), Rest { was_busy: true });
+    let (mut before, mut rest) = (processor_time(), Rest::default());
     loop {
         tokio::time::sleep(LOOK).await;
         if rest.begins(processor_time().saturating_sub(before)) {
@@ -48,15 +50,17 @@ pub async fn tend() {
 }
 
 /// Tells when a process comes to rest.
+#[derive(Default)]
 struct Rest {
-    was_busy: bool,
+    /// The most processor time that it took between two looks, since it came to rest last.
+    most: Duration,
 }
 
 impl Rest {
     /// It took so much processor time since the last look: does it rest now, having been busy before?
     fn begins(&mut self, taken: Duration) -> bool {
-        let begins = self.was_busy && taken < RESTING;
-        self.was_busy = taken > BUSY || self.was_busy && !begins;
+        let begins = self.most > BUSY && taken <= self.most / 4;
+        self.most = if begins { taken } else { self.most.max(taken) };
         begins
     }
 }
@@ -73,10 +77,10 @@ mod tests {
 
     #[test]
     fn a_rest_begins_once_after_work() {
-        let mut rest = Rest { was_busy: true };
-        let looks = [900, 100, 30, 30, 100, 30, 300, 39, 39].map(Duration::from_millis);
+        let mut rest = Rest::default();
+        let looks = [900, 300, 220, 100, 30, 100, 30, 300, 75, 10].map(Duration::from_millis);
         let begins = looks.map(|taken| rest.begins(taken));
-        assert_eq!(begins, [false, false, true, false, false, false, false, true, false]);
+        assert_eq!(begins, [false, false, true, false, true, false, false, false, true, false]);
     }
 
     #[test]

@@ -142,9 +142,16 @@ impl Swarm {
         let (status, shown) = watch::channel(Status::new(config.secret.public().id()));
         let counters = Arc::<counters::Counters>::default();
         let large = Arc::new(Semaphore::new(limits::MESH_INBOX_BYTES));
+        let kept = Arc::new(Semaphore::new(limits::KEPT_BUFFERS));
         let (metrics, figures) = metrics::begin(counters.clone());
-        let inbox =
-            Inbox { deliveries: deliver, presence: notice, large, faults: fault, counters: counters.clone() };
+        let inbox = Inbox {
+            deliveries: deliver,
+            presence: notice,
+            large,
+            kept,
+            faults: fault,
+            counters: counters.clone(),
+        };
         let ends = Ends { commands: asked, inbox, faults, find, status, metrics, stop: stopped };
         let mut events = set_up(&config, checked, ends)?;
         let silent =

@@ -1,5 +1,6 @@
 //! Deterministic CBOR (RFC 8949, section 4.2.1) written in one pass: each map's entries are put in order where they lie.
-//! What was decoded is not written again but held against the bytes that it came from.
+//! What was decoded is first held against the bytes that it came from, without being written: that is enough for whatever
+//! has its fields in the order of their keys.
 
 use std::fmt::{self, Display};
 
@@ -132,16 +133,16 @@ impl<'a> Encoder<'a> {
     /// Puts the entries that begin at `starts[from..]` and end with the output in the order of their bytes. A key's encoding
     /// is no prefix of another's, so that is the order of their keys.
     fn sort(&mut self, from: usize) {
-        let so_far = self.out.so_far();
-        let entry = |i: usize| self.starts[i]..self.starts.get(i + 1).copied().unwrap_or(so_far.len());
-        let ordered = |i: usize| so_far[entry(i)] < so_far[entry(i + 1)];
+        let end = self.out.so_far().len();
+        let entry = |i: usize| self.starts[i]..self.starts.get(i + 1).copied().unwrap_or(end);
+        let ordered = |i: usize| self.out.so_far()[entry(i)] < self.out.so_far()[entry(i + 1)];
         if !(from..self.starts.len().saturating_sub(1)).all(ordered) {
-            let mut entries: Vec<_> = (from..self.starts.len()).map(entry).collect();
             match &mut self.out {
                 Out::Expected { same, .. } => *same = false,
                 Out::Written(out) => {
+                    let mut entries: Vec<_> = (from..self.starts.len()).map(entry).collect();
                     entries.sort_unstable_by(|a, b| out[a.clone()].cmp(&out[b.clone()]));
-                    make_room(&mut self.scratch, out.len() - self.starts[from], out.len());
+                    make_room(&mut self.scratch, end - self.starts[from], end);
                     entries.into_iter().for_each(|entry| self.scratch.extend_from_slice(&out[entry]));
                     out[self.starts[from]..].copy_from_slice(&self.scratch);
                 }

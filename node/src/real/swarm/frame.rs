@@ -73,11 +73,6 @@ impl FrameDecoder {
         }
     }
 
-    /// Does it hold memory for a body of which nothing has come?
-    pub fn has_memory(&self) -> bool {
-        self.is_between() && self.body.capacity() > 0
-    }
-
     /// Length of the body that is being read, once its head has arrived.
     pub fn expects(&self) -> Option<usize> {
         (self.length > 0).then_some(self.length)
