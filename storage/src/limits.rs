@@ -41,7 +41,7 @@ pub const MAX_PAGE_ROWS: usize = 10_000;
 /// A listing stops after the row with which it reaches this many bytes.
 pub const MAX_PAGE_BYTES: usize = 64 << 20;
 /// Memory that redb may use for its page cache.
-pub const CACHE_BYTES: usize = 16 << 20;
+pub const CACHE_BYTES: usize = 32 << 20;
 /// Batches that are written together should have no more bytes than this. What goes beyond half of the page cache is written
 /// before the commit, read back for its checksum and written once more.
 pub const GROUP_BYTES: usize = CACHE_BYTES / 2 - (1 << 20);
