@@ -1,6 +1,5 @@
 //! `forgemesh init` and `forgemesh join`: a data folder becomes a node's, of a new mesh or of one that is there.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use forgemesh_protocol::id::MeshId;
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::ticket::{Ticket, TicketError};
-use forgemesh_storage::{Batch, MetaKey};
+use forgemesh_storage::{Batch, DATABASE_FILE_NAME, MetaKey, RESERVE_FILE_NAME};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -116,7 +115,7 @@ pub fn init(common: &Common, args: &InitArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Joins a mesh: its hub admits this node, or nothing is changed.
+/// Joins a mesh: its hub admits this node, or of this command a key is left at most, for the next attempt.
 pub fn join(common: &Common, args: &JoinArgs) -> Result<(), CliError> {
     if !is_name(&args.name) {
         let text = format!("a node is called by at most {} printable bytes", limits::NODE_NAME_BYTES);
@@ -140,7 +139,7 @@ pub fn join(common: &Common, args: &JoinArgs) -> Result<(), CliError> {
         let text = "the ticket names no address; start its mesh with a listen address and make a new one";
         return Err(CliError::Usage(text.to_owned()));
     }
-    let before = Before::look(home::folder(common)?);
+    let useless = useless(&home::folder(common)?);
     let home = open_unused(common)?;
     let listen = args.listen.iter().map(|text| address::settle_port(text)).collect::<Result<Vec<_>, _>>()?;
     let key = ticket.network_key.as_ref().and_then(|key| <[u8; 32]>::try_from(&key.0[..]).ok());
@@ -150,11 +149,7 @@ pub fn join(common: &Common, args: &JoinArgs) -> Result<(), CliError> {
         say(&format!("asking the hub at {addresses}, for {seconds} s at most"));
     }
     if let Err(error) = admit(&home, &ticket, &config, key, &args.name) {
-        // Who did not answer may have admitted this very key.
-        if !matches!(error, CliError::HubUnreachable(_)) {
-            drop(home);
-            before.restore();
-        }
+        remove(&useless);
         return Err(error);
     }
     write_files(&home, &listen, &ticket.bootstrap, key)?;
@@ -172,32 +167,17 @@ pub fn join(common: &Common, args: &JoinArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What there was of a data folder before this command.
-enum Before {
-    Nothing(PathBuf),
-    Empty(PathBuf),
-    Used,
+/// What this command makes in a data folder that is of no use there unless the node is admitted. The key is not among it:
+/// whichever member refuses, another may have admitted this very key.
+fn useless(folder: &Path) -> Vec<PathBuf> {
+    let made = [DATABASE_FILE_NAME, RESERVE_FILE_NAME].map(|name| folder.join(name));
+    made.into_iter().filter(|path| !path.exists()).collect()
 }
 
-impl Before {
-    fn look(folder: PathBuf) -> Before {
-        match std::fs::read_dir(&folder).map(Iterator::count) {
-            Ok(0) => Before::Empty(folder),
-            Err(error) if error.kind() == ErrorKind::NotFound => Before::Nothing(folder),
-            _ => Before::Used,
-        }
-    }
-
-    /// Removes what this command has made there. What cannot be removed stays, and does no harm.
-    fn restore(&self) {
-        let (Before::Nothing(folder) | Before::Empty(folder)) = self else { return };
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
-        }
-        if let Before::Nothing(folder) = self {
-            let _ = std::fs::remove_dir(folder);
-        }
+/// Removes files while the folder is still held. What cannot be removed stays, and does no harm.
+fn remove(files: &[PathBuf]) {
+    for file in files {
+        let _ = std::fs::remove_file(file);
     }
 }
 
