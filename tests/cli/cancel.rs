@@ -77,20 +77,40 @@ fn who_waits_for_a_node_and_is_interrupted_hears_that_the_job_goes_on() {
     node.init(&[]);
     let _running = node.up();
     let (submit, id) = begin(&node, &[&["job", "submit", "--wait"], &LONG[..]].concat());
-    // It waits by then.
-    sleep(Duration::from_secs(1));
     let words =
         |words: &str| format!("`forgemesh --home {} job {words} {}`", node.home().display(), &id[..8]);
     let (code, said) = interrupt(submit);
     assert_eq!(code, 130, "{said}");
     assert!(said.contains("the job goes on"), "{said}");
     assert!(said.contains(&words("watch")) && said.contains(&words("cancel")), "{said}");
-    let mut watch = node.command(&["job", "watch", &id, "--json"]);
-    let watch = watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-    sleep(Duration::from_secs(1));
+    let mut watch = node.command(&["job", "watch", &id, "--progress", "json"]);
+    let mut watch = watch.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(watch.stderr.take().expect("a pipe")).lines();
+    assert!(lines.next().is_some_and(|line| line.is_ok_and(|line| line.contains(&id))), "it watches");
     assert_eq!(interrupt(watch).0, 130);
+    let last = lines.last().expect("a line").expect("it can be read");
+    assert!(last.contains("the job goes on"), "{last}");
     assert_eq!(node.ok(&["job", "show", &id, "--json"]).json()["state"], json!("running"));
     node.ok(&["job", "cancel", &id]);
+}
+
+#[test]
+fn who_is_interrupted_after_the_wait_ends_at_once() {
+    let node = Node::new();
+    node.init(&[]);
+    let _running = node.up();
+    // A file that takes nothing until somebody reads it.
+    let out = node.path("out");
+    std::fs::create_dir(&out).expect("beside the data folder");
+    let pipe = out.join(".receipt.json.part");
+    assert!(Command::new("mkfifo").arg(pipe).status().is_ok_and(|status| status.success()));
+    let (submit, id) = begin(&node, &["job", "submit", "diag@1/noop.v1", "--wait", "--out", "out"]);
+    node.until("it is final", || {
+        node.ok(&["job", "show", &id, "--json"]).json()["state"] == json!("finalized")
+    });
+    // It writes by then; if it does not, the wait ends the same way.
+    sleep(Duration::from_secs(1));
+    assert_eq!(interrupt(submit).0, 130);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use forgemesh_kernel::registry::PROFILES;
 use forgemesh_protocol::failure::Failure;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
@@ -11,7 +12,7 @@ use forgemesh_protocol::state::State;
 use forgemesh_storage::CommitError;
 use serde_json::{Value, json};
 
-use super::hint;
+use super::{hint, interrupt};
 use crate::boot::BootError;
 use crate::driver::DriverError;
 use crate::real::worker::inside::WorkerError;
@@ -27,7 +28,7 @@ pub enum CliError {
     #[error(
         "cannot read {}: no such file; check the path, or name an operation, such as {}: `forgemesh op ls` lists them",
         path.display(),
-        near.first().map_or("mc@1/reserve.v1", String::as_str)
+        example(near)
     )]
     NoJobFile { path: PathBuf, near: Vec<String> },
     #[error("{} is a folder; give the file receipt.json in it", path.display())]
@@ -192,6 +193,12 @@ pub enum CliError {
     ReplayDiffers { what: String, detail: String },
 }
 
+/// An operation that may be meant, or else any.
+fn example(near: &[String]) -> String {
+    let any = || PROFILES.last().map(|profile| profile.op().to_string());
+    near.first().cloned().or_else(any).unwrap_or_default()
+}
+
 /// The beginning of a job's id, or the name that its client gave it.
 fn short(job: &str) -> &str {
     if job.parse::<JobId>().is_ok() { job.get(..8).unwrap_or(job) } else { job }
@@ -244,8 +251,7 @@ impl CliError {
             CliError::Read { .. } | CliError::NoJobFile { .. } | CliError::Folder { .. } => 2,
             CliError::NoJob(_) | CliError::ManyJobs(_) => 2,
             CliError::Verification { .. } | CliError::ReplayDiffers { .. } => 3,
-            // As a shell says it of what SIGINT has ended.
-            CliError::Interrupted(_) | CliError::Left(_) => 130,
+            CliError::Interrupted(_) | CliError::Left(_) => interrupt::EXIT,
             _ => 1,
         }
     }
@@ -314,7 +320,10 @@ impl CliError {
                 error["phase"] = json!(failure.phase);
             }
             CliError::Interrupted(job) | CliError::NotFinal(job) => error["job_id"] = json!(job),
-            CliError::Left(job) => error["job_id"] = json!(job),
+            CliError::Left(job) => {
+                // It may be the beginning of an id, or its client's name for it.
+                job.parse::<JobId>().into_iter().for_each(|job| error["job_id"] = json!(job));
+            }
             _ => {}
         }
         error
@@ -359,6 +368,15 @@ impl CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_whole_id_is_called_one() {
+        let id = "ab".repeat(32);
+        assert_eq!(CliError::Left(id.clone()).object()["job_id"], json!(id));
+        for name in ["abababab", "my-name-for-it"] {
+            assert_eq!(CliError::Left(name.to_owned()).object().get("job_id"), None, "{name}");
+        }
+    }
 
     #[test]
     fn a_disk_that_fills_in_mid_job_names_the_commands_that_go_on() {

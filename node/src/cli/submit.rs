@@ -77,13 +77,13 @@ pub fn run_there(
     }
     let value = hand_in(&mut client, envelope, offer)?;
     let id = value["job_id"].as_str().unwrap_or_default().to_owned();
+    let interrupt = Interrupt::ending(&client)?;
     if !common.json {
         print(&format!("accepted {id}"));
     }
-    let interrupt = Interrupt::ending(&client)?;
     let followed = follow(common, &mut client, &id, wanted.progress);
-    let found = followed.and_then(|_| Source::Node(client).find(&id));
-    match interrupt.or_left(&id, found)? {
+    interrupt.or_left(&id, followed)?;
+    match Source::Node(client).find(&id)? {
         Found::Final(view) => show(common, &view, wanted),
         Found::Open(record) => Err(CliError::NotFinal(record.id)),
         Found::Refused(_) => Err(CliError::NoJob(id)),
