@@ -316,12 +316,13 @@ fn check_story(statement: &Statement, job: &Job, ppm: u64, report: &mut Report) 
     );
 }
 
-/// The verification record's sentence. Of a job that is self-attested the record does not say how far: it may be in part.
+/// The verification record's sentence. Of a job that is self-attested the record does not say who checked what.
 fn told(found: &Verification) -> String {
     let Verification { mode, independence, leaves, checked_leaves, .. } = found;
     match (mode, independence) {
         (Verify::Spotcheck | Verify::Full, Independence::SelfAttested) if *checked_leaves > 0 => format!(
-            "self-attested: {checked_leaves} of {leaves} leaves were executed again, all or a part of them by the node that had executed them"
+            "self-attested: {checked_leaves} of {leaves} leaves were executed again, and not everything was checked by another \
+             node; this finds faults, and protects against no one who runs a node that nobody else checked"
         ),
         _ => found.claim.clone(),
     }

@@ -3,6 +3,8 @@
 
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::settle;
+use forgemesh_protocol::envelope::Verify;
+use forgemesh_protocol::receipt::Independence;
 use serde_json::{Value, json};
 
 /// Leaves that were executed again by the node that had executed them, and by another.
@@ -27,11 +29,18 @@ impl Checks {
 /// How the job was verified, in one sentence.
 pub fn claim(record: &JobRecord) -> String {
     let verification = settle::verification(record);
+    let is_self_attested =
+        verification.mode != Verify::None && verification.independence == Independence::SelfAttested;
     match Checks::of(record) {
         Checks { own, other } if own > 0 && other > 0 => format!(
             "self-attested in part: {} of {} leaves were executed again, {other} by another node and {own} by the node that had \
-             executed them; this finds faults, and of what a node checked itself protects against no one who runs it",
+             executed them; this finds faults, and protects against no one who runs a node that checked itself",
             own + other,
+            verification.leaves
+        ),
+        // A part that counts was never checked, as of a job that has failed.
+        Checks { own: 0, other } if other > 0 && is_self_attested => format!(
+            "{other} of {} leaves were executed again by another node; not everything that counts was checked",
             verification.leaves
         ),
         _ => verification.claim,
