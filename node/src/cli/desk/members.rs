@@ -110,7 +110,9 @@ impl Desk {
     /// Hub members, admitted nodes, and whoever works here.
     pub(super) async fn nodes(&self) -> Result<Answer, CliError> {
         let current = self.catch_up().await?;
-        let (members, status) = (self.members().await?, self.handle_status().await?);
+        // In this order: who is admitted in between is on the list at least.
+        let status = self.handle_status().await?;
+        let members = self.members().await?;
         let agents = status.hub.map(|hub| hub.agents).unwrap_or_default();
         let agents: BTreeMap<NodeId, AgentStatus> = agents.into_iter().map(|a| (a.node, a)).collect();
         let seated = self.handle.seated();
