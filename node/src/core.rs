@@ -372,7 +372,14 @@ impl Core {
             Input::Request { token, request: Request::Collect { dry } } => {
                 artifacts.collect(&mut cx, token, dry);
             }
-            Input::Request { token, request: Request::Ask(body) } => relay.ask(&mut cx, token, body),
+            Input::Request { token, request: Request::Ask(body) } => {
+                if vouching.is_expelled() {
+                    let reply = Reply::RefusedByHub(EXPELLED.to_owned());
+                    cx.out.push(Output::Reply { token, reply });
+                } else {
+                    relay.ask(&mut cx, token, body);
+                }
+            }
             Input::Request { token, request: Request::Answer { to, number, answer } } => {
                 cx.send(to, Message::Answer { number, answer });
                 cx.out.push(Output::Reply { token, reply: Reply::Done });
@@ -524,6 +531,7 @@ impl Core {
             checker.advance(&mut cx);
             if vouching.is_out(now) {
                 gateway.turned_away(&mut cx);
+                relay.turned_away(&mut cx);
             }
             gateway.advance(&mut cx);
             keeper.advance(&mut cx);

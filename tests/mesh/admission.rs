@@ -67,9 +67,6 @@ fn an_expelled_node_computes_nothing_more() {
     assert_eq!(doctor.code, 1);
     let error = pair.guest.forgemesh(&["job", "ls", "--json"]).error(1, "rejected");
     assert!(error["message"].as_str().is_some_and(|text| text.contains("new ticket")), "{error}");
-    // It stays told, though it is kept out most of the time.
-    std::thread::sleep(std::time::Duration::from_secs(12));
-    assert_eq!(pair.guest.ok(&["status", "--json"]).json()["expelled"], json!(true));
     pair.hub.ok(&["node", "resume"]);
     pair.hub.ok(&["job", "watch", job]);
 }

@@ -8,6 +8,7 @@ use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::{Answer, Message};
 
+use super::vouching::EXPELLED;
 use super::{Context, Now, Output, Queue, Reply};
 
 /// A question on its way.
@@ -42,6 +43,13 @@ impl RelayRole {
     pub fn answered(&mut self, cx: &mut Context<'_>, number: u64, answer: Answer) {
         if let Some(Waiting { token, .. }) = self.waiting.remove(&number) {
             cx.out.push(Output::Reply { token, reply: Reply::Answered(Box::new(answer)) });
+        }
+    }
+
+    /// The hub says that this node does not belong to the mesh: it will answer nothing.
+    pub fn turned_away(&mut self, cx: &mut Context<'_>) {
+        for (_, Waiting { token, .. }) in std::mem::take(&mut self.waiting) {
+            cx.out.push(Output::Reply { token, reply: Reply::RefusedByHub(EXPELLED.to_owned()) });
         }
     }
 

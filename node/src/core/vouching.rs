@@ -169,3 +169,56 @@ impl VouchingRole {
         vec![Queue::new("vouching: connected nodes", self.nodes.len() as u64, limits::PEERS as u64)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use forgemesh_protocol::hash::Hash;
+    use forgemesh_protocol::id::MeshId;
+    use forgemesh_protocol::keys::SecretKey;
+
+    use super::*;
+    use crate::core::{Identity, Reach, Tokens};
+
+    const HUB: NodeId = NodeId(Hash([7; 32]));
+
+    /// A member of the hub tells a node about itself.
+    fn tell(role: &mut VouchingRole, up_ms: u64, belongs: bool) {
+        let secret = SecretKey::from_bytes(&[1; 32]);
+        let node = secret.public().id();
+        let mut cx = Context {
+            identity: &Identity { secret, node, mesh: MeshId(Hash::ZERO) },
+            members: [HUB].into(),
+            seating: 0,
+            candidacy: None,
+            leader: Some(HUB),
+            reach: &Reach::default(),
+            now: Now { up_ms, wall_ms: 0 },
+            tokens: &mut Tokens::default(),
+            out: &mut Vec::new(),
+            inbox: &mut VecDeque::new(),
+            finished: &mut Vec::new(),
+            replies: &mut VecDeque::new(),
+        };
+        role.answered(&mut cx, HUB, node, belongs);
+    }
+
+    #[test]
+    fn who_was_told_that_it_is_out_stays_told_until_it_hears_who_leads() {
+        let mut role =
+            VouchingRole { is_open: false, nodes: BTreeMap::new(), next_ms: u64::MAX, out_ms: None };
+        let at = |up_ms| Now { up_ms, wall_ms: 0 };
+        tell(&mut role, 0, true);
+        assert!(!role.is_out(at(0)) && !role.is_expelled());
+        tell(&mut role, 1_000, false);
+        let over_ms = 1_000 + 2 * limits::VOUCH_AGAIN_MS;
+        assert!(role.is_out(at(over_ms - 1)) && role.is_expelled());
+        // It is kept out most of the time, and hears nothing then.
+        assert!(!role.is_out(at(over_ms)) && role.is_expelled());
+        tell(&mut role, 3 * over_ms, false);
+        assert!(role.is_out(at(3 * over_ms)));
+        role.heard_leader();
+        assert!(!role.is_out(at(3 * over_ms)) && !role.is_expelled());
+    }
+}

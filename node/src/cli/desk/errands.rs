@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::{Answer, Desk, LOOK_FIRST, LOOK_MOST};
 use crate::cli::embedded::unexpected;
 use crate::cli::error::CliError;
-use crate::core::{Asked, EXPELLED, Reply, Request as Ask};
+use crate::core::{Asked, Reply, Request as Ask};
 use crate::real::control::request::Request;
 use crate::real::control::{Answers, told};
 
@@ -27,9 +27,6 @@ impl Desk {
                 let wire::Answer { refused, json, attached } = *answer;
                 let value: Value = serde_json::from_slice(&json.0).map_err(|_| CliError::Hung)?;
                 if refused { Err(CliError::Node(value)) } else { Ok((value, attached.0)) }
-            }
-            Reply::NoAnswer if self.handle_status().await?.expelled => {
-                Err(CliError::RefusedByHub(EXPELLED.to_owned()))
             }
             other => Err(unexpected(other)),
         }
