@@ -51,7 +51,8 @@ fn all_files_of_a_data_folder_are_listed() {
         .map(|entry| entry.expect("it can be read").file_name().into_string().expect("names of ours"))
         .collect();
     node.ok(&["down"]);
-    assert!(names.len() >= 8, "{names:?}");
+    // Room for the reserve is not found on every disk.
+    assert!(names.iter().filter(|name| *name != "forgemesh.reserve").count() >= 7, "{names:?}");
     for name in names {
         assert!(listed.contains(&format!("| `{name}` |")), "{name} is not in {listed}");
     }
