@@ -78,9 +78,7 @@ pub enum EnrolmentRefused {
     NoInvitation,
     #[error("the ticket has been used; each admits one node: ask for a new one")]
     Used,
-    #[error(
-        "the ticket has been used already, so there is nothing to revoke; the node that came with it is removed by `forgemesh node expel`, where the mesh is private"
-    )]
+    #[error("the ticket has been used already, so there is nothing to revoke")]
     Spent,
     #[error("the ticket has expired; ask for a new one")]
     Expired,

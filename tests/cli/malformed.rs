@@ -45,6 +45,9 @@ fn refuse_all(cases: &[Case]) {
     let listed: BTreeSet<String> =
         listed.filter_map(|row| row["refusal"].as_str().map(str::to_owned)).collect();
     assert_eq!(listed, ids);
+    let refusal = listed.first().expect("there are cases");
+    let shown = node.ok(&["job", "show", refusal, "--out", "nowhere", "--json"]);
+    assert!(shown.stderr.contains("none are written") && !node.path("nowhere").exists(), "{}", shown.stderr);
     // The folder is as good as new.
     node.ok(&["run", "diag@1/noop.v1", "--json"]);
 }

@@ -16,6 +16,7 @@ use super::error::CliError;
 use super::{Common, address, hint, home, near, network, print, print_json};
 use crate::boot;
 use crate::config::Config;
+use crate::core::EXPELLED;
 use crate::real::control::request::Request;
 use crate::real::processors::Processors;
 use crate::real::swarm::check_addresses;
@@ -320,8 +321,7 @@ fn hello(status: &Option<Value>) -> Check {
         return Check::new(NAME, Verdict::Unknown, "the node does not run", "`forgemesh up`");
     };
     if status["expelled"] == json!(true) {
-        let fix = "ask the mesh's operators for a new ticket, and join with it in an empty data folder (FORGEMESH_HOME)";
-        let found = "this node does not belong to the mesh: it was expelled, or never admitted";
+        let (found, fix) = EXPELLED.split_once("; ").unwrap_or((EXPELLED, ""));
         return Check::new(NAME, Verdict::Fail, found, fix);
     }
     match status["heard_ms_ago"].as_u64() {

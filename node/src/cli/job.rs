@@ -14,7 +14,7 @@ use super::progress::ProgressMode;
 use super::reopen::surviving_io_errors;
 use super::source::{Found, Source};
 use super::submit::{self, SubmitArgs};
-use super::{Common, cancel, embedded, hint, print, print_json, render, view};
+use super::{Common, cancel, embedded, hint, print, print_json, render, say, view};
 use crate::bundle::RECEIPT;
 
 /// What to do with jobs.
@@ -164,6 +164,7 @@ fn show(common: &Common, name: &str, out: Option<&Path>) -> Result<(), CliError>
     match (&found, out) {
         (Found::Final(view), Some(folder)) => view.write(folder)?,
         (Found::Open(record), Some(_)) => return Err(CliError::NotFinal(record.id)),
+        (Found::Refused(_), Some(_)) => say("the job was refused: it has no files, and none are written"),
         _ => {}
     }
     match found {
