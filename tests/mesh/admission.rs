@@ -1,5 +1,6 @@
 //! Who is let in: a ticket admits one node once, and in a mesh of invited nodes nobody else computes.
 
+use forgemesh_protocol::limits;
 use forgemesh_tests::node::Node;
 use serde_json::{Value, json};
 
@@ -65,7 +66,10 @@ fn an_expelled_node_computes_nothing_more() {
         assert!(text.contains("it was expelled") && text.contains("new ticket"), "{text}");
     }
     assert_eq!(doctor.code, 1);
+    // It knows, and asks nobody.
+    let begun = std::time::Instant::now();
     let error = pair.guest.forgemesh(&["job", "ls", "--json"]).error(1, "rejected");
+    assert!(u128::from(limits::ASK_MS) > begun.elapsed().as_millis(), "{:?}", begun.elapsed());
     assert!(error["message"].as_str().is_some_and(|text| text.contains("new ticket")), "{error}");
     pair.hub.ok(&["node", "resume"]);
     pair.hub.ok(&["job", "watch", job]);
