@@ -166,8 +166,8 @@ mod tests {
             }
             batch
         };
-        let sizes =
-            [(40_000, 1), (40_000, 1), (4, 1 << 20), (4, 1 << 20), (20, 1 << 20), (2, 1 << 20), (1, 1)];
+        let half = GROUP_BYTES / 2 + 1;
+        let sizes = [(40_000, 1), (40_000, 1), (1, half), (1, half), (3, half), (1, half), (1, 1)];
         for (token, (count, bytes)) in (1..).zip(sizes) {
             submit.send(Submitted { batch: Some((token, writes(count, bytes))), urgent: true }).unwrap();
         }
