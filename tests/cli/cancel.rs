@@ -90,7 +90,8 @@ fn who_waits_for_a_node_and_is_interrupted_hears_that_the_job_goes_on() {
     assert_eq!(interrupt(watch).0, 130);
     let last = lines.last().expect("a line").expect("it can be read");
     assert!(last.contains("the job goes on"), "{last}");
-    assert_eq!(node.ok(&["job", "show", &id, "--json"]).json()["state"], json!("running"));
+    let state = node.ok(&["job", "show", &id, "--json"]).json()["state"].clone();
+    assert!(!["finalized", "failed"].contains(&state.as_str().expect("a text")), "{state}");
     node.ok(&["job", "cancel", &id]);
 }
 
