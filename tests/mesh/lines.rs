@@ -39,7 +39,7 @@ fn ends_well(pair: &Pair, work: &Work, id: &str) {
     assert_eq!(shown["verification"]["mismatches"], json!(0), "{shown}");
     pair.hub.until("the hub hears the guest", || pair.hears());
     let guest = node(&pair.hub, "guest");
-    assert_eq!(guest["expelled"], json!(null), "{guest}");
+    assert_eq!(guest["expelled"], json!(false), "{guest}");
     pair.guest.ok(&["job", "submit", "diag@1/noop.v1", "--wait"]);
 }
 
