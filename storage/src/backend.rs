@@ -9,6 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use redb::{BackendError, StorageBackend};
 
+use crate::write_back::WriteBack;
+
 /// What killed a handle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -47,12 +49,14 @@ impl Fault {
 #[derive(Debug)]
 pub(crate) struct FailStop<B> {
     inner: B,
+    /// `None` for a backend that is no file.
+    write_back: Option<WriteBack>,
     fault: Arc<Fault>,
 }
 
 impl<B: StorageBackend> FailStop<B> {
-    pub(crate) fn new(inner: B, fault: Arc<Fault>) -> Self {
-        FailStop { inner, fault }
+    pub(crate) fn new(inner: B, write_back: Option<WriteBack>, fault: Arc<Fault>) -> Self {
+        FailStop { inner, write_back, fault }
     }
 
     fn guard<T>(&self, action: impl FnOnce(&B) -> io::Result<T>) -> io::Result<T> {
@@ -81,7 +85,9 @@ impl<B: StorageBackend> StorageBackend for FailStop<B> {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.guard(|inner| inner.write(offset, data))
+        self.guard(|inner| inner.write(offset, data))?;
+        self.write_back.iter().for_each(|file| file.begin(offset, data.len()));
+        Ok(())
     }
 
     // Closing and locking pass through, dead or not: a dead handle must still let go of its locks.

@@ -33,6 +33,7 @@ mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod volume;
+mod write_back;
 
 pub use batch::{Batch, Blob, Write};
 pub use engine::Storage;

@@ -45,3 +45,5 @@ pub const CACHE_BYTES: usize = 32 << 20;
 /// Batches that are written together should have no more bytes than this. What goes beyond half of the page cache is written
 /// before the commit, read back for its checksum and written once more.
 pub const GROUP_BYTES: usize = CACHE_BYTES / 2 - (1 << 20);
+/// Writes of at least so many bytes begin to go to the disk at once; shorter ones wait for the sync, which is not far.
+pub const WRITE_BACK_BYTES: usize = 256 << 10;

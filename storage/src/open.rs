@@ -18,6 +18,7 @@ use crate::error::{OpenError, open_error, path_error};
 use crate::files::{create_private_file, create_private_folder, open_private_file, publish, remove_leftover};
 use crate::limits::CACHE_BYTES;
 use crate::volume::{FolderVolume, Volume};
+use crate::write_back::WriteBack;
 use crate::{room, schema};
 
 /// The database within a data folder.
@@ -58,7 +59,7 @@ impl Storage {
     /// # Errors
     /// As for `open`, with `backend` for the place.
     pub fn with_backend(backend: impl StorageBackend) -> Result<Storage, OpenError> {
-        attach(backend, "backend", true)
+        attach(backend, None, "backend", true)
     }
 
     /// Opens a backend that knows how much room it has (clones are the same backend): what a folder does on a full disk
@@ -67,7 +68,7 @@ impl Storage {
     /// # Errors
     /// As for `with_backend`.
     pub fn with_volume(disk: impl StorageBackend + Volume + Clone) -> Result<Storage, OpenError> {
-        on_volume(disk.clone(), || attach(disk.clone(), "backend", true))
+        on_volume(disk.clone(), || attach(disk.clone(), None, "backend", true))
     }
 }
 
@@ -86,7 +87,7 @@ fn create_file(new: &Path) -> Result<(), OpenError> {
     let place = new.display().to_string();
     let file = create_private_file(new).map_err(path_error("create", new))?;
     let synced = file.try_clone().map_err(path_error("create", new))?;
-    drop(attach(file_backend(file, &place)?, &place, true)?);
+    drop(attach_file(file, &place, true)?);
     synced.sync_all().map_err(path_error("sync", new))
 }
 
@@ -94,7 +95,7 @@ fn open_file(folder: &Path, path: &Path, lock: File) -> Result<Storage, OpenErro
     let place = path.display().to_string();
     let open = || {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(path_error("open", path))?;
-        attach(file_backend(file, &place)?, &place, false)
+        attach_file(file, &place, false)
     };
     Ok(on_volume(FolderVolume::new(folder), open)?.holding(lock))
 }
@@ -115,14 +116,21 @@ fn on_volume(
     Ok(storage.on_volume(volume))
 }
 
-fn file_backend(file: File, place: &str) -> Result<FileBackend, OpenError> {
-    FileBackend::new(file).map_err(|error| database_error(place, &Fault::default(), error))
+fn attach_file(file: File, place: &str, may_create: bool) -> Result<Storage, OpenError> {
+    let write_back = WriteBack::of(file.try_clone().map_err(path_error("open", Path::new(place)))?);
+    let backend = FileBackend::new(file).map_err(|error| database_error(place, &Fault::default(), error))?;
+    attach(backend, Some(write_back), place, may_create)
 }
 
 /// Puts redb on a backend and checks, or writes, the schema.
-fn attach(backend: impl StorageBackend, place: &str, may_create: bool) -> Result<Storage, OpenError> {
+fn attach(
+    backend: impl StorageBackend,
+    write_back: Option<WriteBack>,
+    place: &str,
+    may_create: bool,
+) -> Result<Storage, OpenError> {
     let fault = Arc::new(Fault::default());
-    let backend = FailStop::new(backend, fault.clone());
+    let backend = FailStop::new(backend, write_back, fault.clone());
     let fresh = backend.len().map_err(|error| open_error(place, Cause::Io(error.to_string())))? == 0;
     if fresh && !may_create {
         return Err(open_error(place, Cause::Damaged("the file is empty".to_owned())));
