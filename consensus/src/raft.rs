@@ -15,7 +15,7 @@ mod event;
 mod keep;
 mod log;
 mod logged;
-mod message;
+pub mod message;
 mod network;
 mod recent;
 mod runtime;

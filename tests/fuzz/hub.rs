@@ -6,10 +6,11 @@ use forgemesh_consensus::adjudicate::ChainHead;
 use forgemesh_consensus::command::{Command, Entry};
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::{Hub, HubState};
-use forgemesh_consensus::raft::{Ballot, Head, Logged, Members, Payload, Place, Proposal};
+use forgemesh_consensus::raft::message::{Answer, Append, Ask, Body, Chunk, Message};
+use forgemesh_consensus::raft::{Ballot, Head, Logged, LoggedError, Members, Payload, Place, Proposal};
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_node::job_file::JobFile;
-use forgemesh_protocol::canon;
+use forgemesh_protocol::canon::{self, Bytes};
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::ledger::LedgerEntry;
@@ -60,6 +61,52 @@ fn entries_as_members_replicate_them() {
     let valid = valid.iter().map(Logged::encode).collect();
     let examples = Examples { name: "entries_as_members_replicate_them", form: Form::Cbor, valid };
     try_all(&examples, Logged::decode, |logged| Some(logged.encode()));
+}
+
+/// With what a follower makes of the entries in one.
+#[test]
+fn messages_of_members() {
+    let place = Place { term: 2, index: 6 };
+    let ballot = Ballot { term: 3, member: Some(node(2)), elected: true };
+    let payloads = commands()
+        .into_iter()
+        .map(|command| Payload::Command(Proposal { at_ms: 1_700_000_000_000, command: command.into() }))
+        .chain([Payload::Blank, Payload::Members(members())]);
+    let entries =
+        (7..).zip(payloads).map(|(index, payload)| Bytes(Logged { index, term: 3, payload }.encode()));
+    let append = |entries| Append {
+        term: 3,
+        previous: Some(place),
+        entries,
+        committed: Some(Place { term: 1, index: 2 }),
+    };
+    let chunk = Chunk { term: 3, length: 900, hash: Hash([8; 32]), offset: 300, part: Bytes(vec![5; 300]) };
+    let full = append(entries.collect());
+    assert!(full.clone().request(node(1)).is_ok(), "a follower takes them");
+    let bodies = [
+        Body::Ask(Ask::Append(full)),
+        Body::Ask(Ask::Append(append(Vec::new()))),
+        Body::Ask(Ask::Elect { term: 3, last: Some(place) }),
+        Body::Ask(Ask::Chunk(chunk)),
+        Body::Answer(Answer::Appended),
+        Body::Answer(Answer::Conflict),
+        Body::Answer(Answer::Higher(ballot)),
+        Body::Answer(Answer::Voted { granted: true, ballot, last: Some(place) }),
+        Body::Answer(Answer::Next(300)),
+        Body::Answer(Answer::Installed(ballot)),
+    ];
+    let valid = bodies.map(|body| Message { life: 1, number: 2, body }.encode().0).into();
+    let examples = Examples { name: "messages_of_members", form: Form::Cbor, valid };
+    let decode = |bytes: &[u8]| {
+        let message = Message::decode(bytes)?;
+        let taken = match &message.body {
+            Body::Ask(Ask::Append(append)) => Some(append.clone().request(node(1))),
+            _ => None,
+        };
+        // Entries that are refused are no error of the message; those that are taken are in memory beside it.
+        Ok::<_, LoggedError>((message, taken))
+    };
+    try_all(&examples, decode, |(message, _)| Some(message.encode().0));
 }
 
 #[test]
