@@ -92,6 +92,8 @@ pub enum EnrolmentRefused {
     TooManyNodes,
     #[error("no such node was admitted; `forgemesh node ls` lists them")]
     NoNode,
+    #[error("the node is admitted to the hub; `forgemesh node dismiss` it first, then expel it")]
+    OfTheHub,
 }
 
 impl Enrolment {
@@ -208,7 +210,7 @@ impl Enrolment {
         self.nodes.entry(key.id()).or_insert(new);
     }
 
-    /// Removes a node. Its ticket stays used.
+    /// Removes a node. Its ticket stays used. Whoever the charter in force admits would stay in the mesh all the same.
     pub(crate) fn expel(
         &mut self,
         signed: &Signed<Expulsion>,
@@ -216,6 +218,9 @@ impl Enrolment {
     ) -> Result<Change, EnrolmentRefused> {
         check_member(signed, charters)?;
         let Expulsion { node, admitted } = signed.body;
+        if charters.current().node(&node).is_some() {
+            return Err(EnrolmentRefused::OfTheHub);
+        }
         let found = self.nodes.get(&node).filter(|found| found.index == admitted);
         found.ok_or(EnrolmentRefused::NoNode)?;
         self.nodes.remove(&node);

@@ -241,7 +241,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                 }
                 (from, brought) = self.mesh.next() => match brought {
                     Brought::Message(Message::Raft { bytes }) => {
-                        if !self.core.may_replicate(&from) {
+                        if !self.core.may_replicate(&from) && !log.has(&from) {
                             continue;
                         }
                         log.receive(from, &bytes);

@@ -66,6 +66,12 @@ impl Log {
         self.replica.iter_mut().for_each(|replica| replica.confirm(token));
     }
 
+    /// Is this one of the log's members, as far as this node's replica knows? Who is dismissed is one until the log says
+    /// that it no longer is, and may have to lead until then.
+    pub fn has(&self, node: &NodeId) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.members().all().contains(node))
+    }
+
     /// Is this node the log's only member, so that nobody else has any of it?
     pub fn is_sole(&self) -> bool {
         self.replica.as_ref().is_some_and(Replica::is_sole)

@@ -7,7 +7,7 @@ use forgemesh_consensus::machine::{Event, Hub, Rejected};
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::charter::Charter;
 use forgemesh_protocol::enrolment::{Expulsion, Invitation, Join, Withdrawal, secret_digest};
-use forgemesh_protocol::genesis::Parameters;
+use forgemesh_protocol::genesis::{HubMember, Parameters};
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::keys::{KeyError, SecretKey, Signable, Signed};
@@ -81,6 +81,9 @@ fn who_is_dismissed_stays_until_it_is_expelled() {
     }
     let (stays, leaves) = (keys[0].public().id(), keys[1].public().id());
     assert!(bench.hub.state().enrolment.nodes.is_empty());
+    // As long as the charter admits it, being on no list would keep nobody out.
+    let too_early = expel(&bench, &keys[0], &keys[1]);
+    assert_eq!(refused(&mut bench, too_early), EnrolmentRefused::OfTheHub);
     bench.accept(Command::Seat { charter: charter.digest(), seated: vec![stays] });
     assert!(bench.hub.charters().current().node(&leaves).is_none() && bench.hub.admits(&leaves));
     assert_eq!(
@@ -88,10 +91,32 @@ fn who_is_dismissed_stays_until_it_is_expelled() {
         [&leaves],
         "the other is of the hub"
     );
-    let admitted = bench.hub.state().enrolment.nodes[&leaves].index;
-    let expulsion = Signed::new(Expulsion { node: leaves, admitted }, bench.hub.mesh(), &keys[0]);
-    bench.accept(Command::Expel { expulsion });
+    let expulsion = expel(&bench, &keys[0], &keys[1]);
+    bench.accept(expulsion);
     assert!(!bench.hub.admits(&leaves));
+}
+
+/// A node that came by ticket and was promoted is on both lists: taken from one, it would be in the mesh by the other.
+#[test]
+fn who_was_promoted_is_expelled_only_after_it_was_dismissed() {
+    let mut bench = closed();
+    let (founders, node) = (bench.members.clone(), key(0x61));
+    let command = invite(&bench, &SECRET);
+    bench.accept(command);
+    let asked = join(&bench, &node, &SECRET);
+    bench.accept(asked);
+    let current = bench.hub.charters().current().clone();
+    let new = HubMember { key: node.public(), ..current.admitted[0].clone() };
+    let admitted = [current.admitted.clone(), vec![new]].concat();
+    let charter = Charter { version: 1, previous: current.digest(), seats: 3, admitted };
+    for by in &founders {
+        bench.accept(Command::Consent { charter: Signed::new(charter.clone(), bench.hub.mesh(), by) });
+    }
+    let seated = charter.admitted.iter().map(|member| member.key.id()).collect();
+    bench.accept(Command::Seat { charter: charter.digest(), seated });
+    let expulsion = expel(&bench, &founders[0], &node);
+    assert_eq!(refused(&mut bench, expulsion), EnrolmentRefused::OfTheHub);
+    assert!(bench.hub.state().enrolment.nodes.contains_key(&id(&node)));
 }
 
 #[test]

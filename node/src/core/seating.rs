@@ -59,10 +59,11 @@ impl SeatingRole {
         self.own.as_ref().filter(|_| !self.sits)
     }
 
-    /// May this node take part in the hub's log? Whoever was admitted once, and whom a quorum wants to be.
+    /// May this node take part in the hub's log? Who sits, whoever is admitted now, and whom a quorum wants to be. Not who was
+    /// dismissed: whatever it says of a later term would count.
     pub fn may_replicate(&self, node: &NodeId, hub: Option<&Hub>) -> bool {
         let wanted = || hub.and_then(Hub::agreed).is_some_and(|charter| charter.node(node).is_some());
-        self.members.contains(node) || self.charters.node(node).is_some() || wanted()
+        self.members.contains(node) || self.charters.current().node(node).is_some() || wanted()
     }
 
     /// A node says who sits now. True if that is news. What is signed, a chain of charters that goes on from the one known

@@ -170,6 +170,12 @@ fn a_leader_that_is_dismissed_goes_when_others_sit() {
     let job = bench.submit(4, INSURANCE);
     in_all_books(&mut bench, job);
     (0..5).for_each(|node| holds(&bench, node, &job, 1));
+    // Whoever has its key has no say in the log any more, in whatever term.
+    let (gone, new) = (bench.id(0), bench.id(3));
+    for member in [1, 2, 3] {
+        let core = &bench.nodes[member].core;
+        assert!(!core.may_replicate(&gone) && core.may_replicate(&new), "n{member}");
+    }
 }
 
 /// A newcomer dies when it has caught up and before it votes, at whatever moment: somebody else who stands by sits instead.

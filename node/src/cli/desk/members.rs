@@ -99,7 +99,10 @@ impl Desk {
         }
         self.catch_up().await?;
         let members = self.members().await?;
-        let found = one_of(members.nodes.keys().map(|node| node.0), prefix).map(NodeId);
+        let seated = self.handle.seated();
+        let of_the_hub = seated.charters.current().admitted.iter().map(|member| member.key.id());
+        let all: BTreeSet<NodeId> = of_the_hub.chain(members.nodes.keys().copied()).collect();
+        let found = one_of(all.into_iter().map(|node| node.0), prefix).map(NodeId);
         let node = found.ok_or_else(|| CliError::NoSuchNode(prefix.to_owned()))?;
         let admitted = members.nodes.get(&node).map_or(0, |found| found.index);
         let expulsion = Signed::new(Expulsion { node, admitted }, self.handle.mesh(), &self.secret);
