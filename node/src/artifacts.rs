@@ -367,36 +367,102 @@ pub fn rows(storage: &Storage) -> Result<Vec<Row>, ReadError> {
     Ok(rows.into_values().collect())
 }
 
-/// A page of what this node keeps for the mesh: whole, and pinned or named by a final job.
+/// A page of what this node keeps for the mesh: whole, and pinned or named by a final job. It reads on until the page is full:
+/// a node may keep few of those that its books name.
 pub fn page(storage: &Storage, after: Option<Hash>, now_ms: u64) -> Result<KeptPage, ReadError> {
-    let pinned = list(storage, after.as_ref())?;
-    // No key of a job is greater than this one.
-    let behind = after.map(|after| format!("{after}/~"));
-    let named = named(storage, behind.as_deref())?;
-    let full = |rows: usize, last: Option<Hash>| last.filter(|_| rows >= PAGE);
-    let ends = [
-        full(pinned.len(), pinned.last().map(|(artifact, _)| *artifact)),
-        full(named.len(), named.last().map(|(_, artifact, _)| *artifact)),
-    ];
-    let through = ends.into_iter().flatten().min();
     let mut keeping = BTreeMap::new();
-    for (_, artifact, _) in named {
-        if look(storage, &artifact)?.whole().is_some() {
-            keeping.insert(artifact, None);
+    // How far each list was read; none: to its end.
+    let (mut pinned_to, mut named_to) = (Some(after), Some(after));
+    let through = loop {
+        let behind = [pinned_to, named_to].into_iter().flatten().min();
+        let Some(to) = behind else { break None };
+        let within = |artifact: &Hash| Some(*artifact) <= to;
+        if keeping.keys().filter(|artifact| within(artifact)).count() >= limits::HOLDINGS_PAGE {
+            break to;
         }
-    }
-    for (artifact, kept) in pinned {
-        if kept.is_whole() && kept.is_pinned(now_ms) {
-            keeping.insert(artifact, kept.pin.map(|pin| pin.key.id()));
+        if pinned_to == behind {
+            let rows = list(storage, to.as_ref())?;
+            pinned_to = full(&rows, |(artifact, _)| *artifact);
+            let rows = rows.into_iter().filter(|(_, kept)| kept.is_whole() && kept.is_pinned(now_ms));
+            keeping.extend(rows.map(|(artifact, kept)| (artifact, kept.pin.map(|pin| pin.key.id()))));
+        } else {
+            // No key of a job is greater than this one.
+            let rows = named(storage, to.map(|to| format!("{to}/~")).as_deref())?;
+            named_to = full(&rows, |(_, artifact, _)| *artifact);
+            for (_, artifact, _) in rows {
+                if !keeping.contains_key(&artifact) && look(storage, &artifact)?.whole().is_some() {
+                    keeping.insert(artifact, None);
+                }
+            }
         }
-    }
+    };
     let mut artifacts: Vec<Keeping> =
         keeping.into_iter().map(|(artifact, pinned_by)| Keeping { artifact, pinned_by }).collect();
-    artifacts.retain(|row| through.is_none_or(|through| row.artifact <= through));
-    let through = match artifacts.get(limits::HOLDINGS_PAGE - 1) {
-        Some(last) if artifacts.len() > limits::HOLDINGS_PAGE => Some(last.artifact),
-        _ => through,
-    };
+    let is_full = through.is_some() || artifacts.len() > limits::HOLDINGS_PAGE;
     artifacts.truncate(limits::HOLDINGS_PAGE);
+    let through = artifacts.last().map(|row| row.artifact).filter(|_| is_full);
     Ok(KeptPage { after, artifacts, through })
+}
+
+/// The address of the last row where there may be more of them.
+fn full<T>(rows: &[T], address: impl Fn(&T) -> Hash) -> Option<Option<Hash>> {
+    rows.last().filter(|_| rows.len() >= PAGE).map(|last| Some(address(last)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The books name what others keep, too, and one artifact for many jobs; a page is full all the same, and says all.
+    #[test]
+    fn a_page_is_full_however_little_of_what_is_named_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(folder.path()).unwrap();
+        let mut kept = std::collections::BTreeSet::new();
+        for part in 0..8_u64 {
+            let mut batch = Batch::new();
+            for i in 0..500_u64 {
+                let bytes = (500 * part + i).to_be_bytes();
+                let artifact = Hash::blob(&bytes);
+                if i % 3 == 0 {
+                    batch.put_blob(bytes.to_vec());
+                    kept.insert(artifact);
+                }
+                for job in 0..=i % 2 {
+                    name(&mut batch, &artifact, &JobId(Hash([job as u8; 32])));
+                }
+            }
+            storage.commit(&batch).unwrap();
+        }
+        // One of those that jobs name is pinned too, and one alone.
+        let mut batch = Batch::new();
+        let named_and_pinned = *kept.first().unwrap();
+        let pinned = Hash::blob(b"pinned");
+        let key = forgemesh_protocol::keys::SecretKey::from_bytes(&[7; 32]);
+        let mesh = forgemesh_protocol::id::MeshId(Hash([1; 32]));
+        for artifact in [named_and_pinned, pinned] {
+            let pin = Signed::new(Pin { artifact, length: 8, until_ms: 2 }, mesh, &key);
+            let mut record = Kept::nothing(8, Some(pin));
+            record.add(0);
+            record.put(&mut batch, &artifact);
+        }
+        storage.commit(&batch).unwrap();
+        kept.insert(pinned);
+        let (mut after, mut said, mut pages) = (None, Vec::new(), 0);
+        loop {
+            let page = page(&storage, after, 1).unwrap();
+            assert!(page.is_sound(), "{} from {after:?} through {:?}", page.artifacts.len(), page.through);
+            said.extend(page.artifacts.iter().map(|row| (row.artifact, row.pinned_by)));
+            pages += 1;
+            after = page.through;
+            if after.is_none() {
+                break;
+            }
+        }
+        let expected = kept.iter().map(|artifact| {
+            let is_pinned = *artifact == named_and_pinned || *artifact == pinned;
+            (*artifact, is_pinned.then(|| key.public().id()))
+        });
+        assert_eq!((said, pages), (expected.collect::<Vec<_>>(), 3));
+    }
 }

@@ -299,6 +299,19 @@ pub struct KeptPage {
     pub through: Option<Hash>,
 }
 
+impl KeptPage {
+    /// In order, within its range, and not a bit at a time: who does not name all names as many as there may be.
+    pub fn is_sound(&self) -> bool {
+        let last = self.artifacts.last().map(|row| row.artifact);
+        let first = self.artifacts.first().map(|row| row.artifact);
+        let full = self.artifacts.len() == limits::HOLDINGS_PAGE && self.through == last;
+        self.artifacts.len() <= limits::HOLDINGS_PAGE
+            && self.artifacts.is_sorted_by(|a, b| a.artifact < b.artifact)
+            && first.is_none_or(|first| Some(first) > self.after)
+            && (self.through.is_none() || full)
+    }
+}
+
 /// An artifact that is kept, whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

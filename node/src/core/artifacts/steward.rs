@@ -55,17 +55,7 @@ impl Steward {
     /// A node says what it keeps.
     pub fn told(&mut self, cx: &mut Context<'_>, from: NodeId, page: KeptPage) {
         let Some(round) = self.round.as_mut().filter(|_| page.after == self.after) else { return };
-        let within = |artifact: Hash| {
-            Some(artifact) > page.after && page.through.is_none_or(|through| artifact <= through)
-        };
-        let ascending = page.artifacts.is_sorted_by(|a, b| a.artifact < b.artifact);
-        // Who does not name all names as many as there may be.
-        let last = page.artifacts.last().map(|row| row.artifact);
-        let full = page.artifacts.len() == limits::HOLDINGS_PAGE && page.through == last;
-        let sound = page.artifacts.len() <= limits::HOLDINGS_PAGE
-            && page.artifacts.iter().all(|row| within(row.artifact))
-            && (page.through.is_none() || full);
-        if let (Some(heard_ms), true) = (self.heard.get_mut(&from), sound && ascending) {
+        if let (Some(heard_ms), true) = (self.heard.get_mut(&from), page.is_sound()) {
             *heard_ms = cx.now.up_ms;
             self.silent.remove(&from);
             for row in &page.artifacts {
