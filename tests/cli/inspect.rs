@@ -169,3 +169,24 @@ fn the_newest_job_of_a_clients_name_is_shown_and_the_list_has_the_newest_first()
     assert_eq!(listed, [&ids[2], &ids[1], &ids[0]]);
     assert_eq!(node.ok(&["job", "resume", "--json"]).json(), json!({"finished": []}));
 }
+
+/// Whoever sees a part of the jobs is told so.
+#[test]
+fn job_ls_says_that_there_are_older_jobs() {
+    let node = Node::new();
+    let ids = ["a", "b", "c"]
+        .map(|seed| node.ok(&["run", "diag@1/noop.v1", "--seed", seed, "--json"]).json()["job_id"].clone());
+    let listed = |limit: &str| node.ok(&["job", "ls", "--limit", limit, "--json"]).json();
+    let newest = |listed: &Value| {
+        let jobs = listed["jobs"].as_array().expect("a list");
+        jobs.iter().map(|job| job["job_id"].clone()).collect::<Vec<_>>()
+    };
+    let two = listed("2");
+    assert_eq!((newest(&two), &two["more"]), (vec![ids[2].clone(), ids[1].clone()], &json!(true)));
+    let three = listed("3");
+    assert_eq!((newest(&three).len(), &three["more"]), (3, &json!(false)));
+    assert!(node.ok(&["job", "ls", "--limit", "1"]).text().contains("older jobs are not listed"));
+    for wrong in ["0", "1001", "all"] {
+        assert_eq!(node.forgemesh(&["job", "ls", "--limit", wrong]).code, 2);
+    }
+}

@@ -131,7 +131,7 @@ impl Cluster {
 
     /// The final jobs in a node's books: id and digest.
     pub fn books(&self, node: usize) -> Vec<(String, Value)> {
-        let listed = self.ask(node, &["job", "ls"]);
+        let listed = self.ask(node, &["job", "ls", "--limit", "1000"]);
         let jobs = if listed.code == 0 { listed.json()["jobs"].clone() } else { Value::Null };
         let of =
             |job: &Value| (job["job_id"].as_str().unwrap_or_default().to_owned(), job["result_hash"].clone());

@@ -129,7 +129,7 @@ impl Desk {
             Request::Status {} => plain(self.status().await?),
             Request::Submit { envelope, regions } => self.submit(envelope.as_bytes(), regions).await,
             Request::SubmitSigned { submission } => self.submit_signed(read_signed(&submission)?).await,
-            Request::Jobs {} => self.jobs().await,
+            Request::Jobs { limit } => self.jobs(limit).await,
             Request::Refusals {} => plain(json!({ "refusals": lookup::refusals(&self.storage)? })),
             Request::Show { job } => match self.find(&job).await? {
                 (Found::Final(view), _) => plain(view.json(None)?),
@@ -219,7 +219,7 @@ impl Desk {
     }
 
     /// Unfinished jobs, then final ones, newest first.
-    async fn jobs(&self) -> Result<Answer, CliError> {
+    async fn jobs(&self, limit: Option<usize>) -> Result<Answer, CliError> {
         let current = self.catch_up().await?;
         let open = self.open_jobs().await?;
         // Those that have just become final are in the books after this.
@@ -231,11 +231,11 @@ impl Desk {
             }
         }
         // What enters the books now is listed there, and not as open too.
-        let done = lookup::final_jobs(&self.storage)?;
-        unfinished.retain(|job| done.iter().all(|row| row["job_id"] != json!(job.job)));
+        let done = lookup::final_jobs(&self.storage, limit)?;
+        unfinished.retain(|job| done.jobs.iter().all(|row| row["job_id"] != json!(job.job)));
         let mut jobs: Vec<Value> = unfinished.iter().map(standing::open_job).collect();
-        jobs.extend(done);
-        plain(json!({ "jobs": jobs, "current": current }))
+        jobs.extend(done.jobs);
+        plain(json!({ "jobs": jobs, "more": done.more, "current": current }))
     }
 
     /// Has this member know all that was agreed on before now. False if nobody leads whom a majority follows: then what is

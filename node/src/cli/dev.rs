@@ -262,7 +262,8 @@ fn watch(common: &Common, nodes: &mut [Node], interrupted: &AtomicBool) -> Resul
         }
         let leads = |status: &&Option<Value>| status.as_ref().is_some_and(|status| status["leads"] == true);
         let leader = nodes.iter().zip(&standing).find(|(_, status)| leads(status)).map(|(node, _)| node);
-        let jobs = leader.and_then(|node| client(common, node)?.ask(&Request::Jobs {}).ok());
+        let jobs = leader
+            .and_then(|node| client(common, node)?.ask(&Request::Jobs { limit: Some(job_lines.len()) }).ok());
         let jobs = jobs.and_then(|jobs| jobs.value["jobs"].as_array().cloned()).unwrap_or_default();
         for (i, line) in job_lines.iter().enumerate() {
             line.set_message(jobs.get(i).map(job_line).unwrap_or_default());

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::error::CliError;
 use super::home::{self, Home};
+use super::lookup::{self, Listed};
 use super::progress::ProgressMode;
 use super::reopen::surviving_io_errors;
 use super::source::{Found, Source};
@@ -36,6 +37,9 @@ pub enum JobCommand {
         /// List refused envelopes instead.
         #[arg(long)]
         refused: bool,
+        /// Final jobs to list, the newest ones; 1,000 at most.
+        #[arg(long, value_name = "N", default_value_t = lookup::LISTED, value_parser = at_most_listed, conflicts_with = "refused")]
+        limit: usize,
     },
     /// Everything about a job (or a refusal).
     Show {
@@ -76,8 +80,8 @@ pub fn job(common: &Common, command: JobCommand) -> Result<(), CliError> {
         JobCommand::Submit(args) => submit::submit(common, args),
         JobCommand::Watch { job, progress } => submit::watch(common, &job, progress),
         JobCommand::WhyPending { job } => submit::why_pending(common, &job),
-        JobCommand::Ls { refused: false } => list(common),
-        JobCommand::Ls { refused: true } => list_refused(common),
+        JobCommand::Ls { refused: false, limit } => list(common, limit),
+        JobCommand::Ls { refused: true, .. } => list_refused(common),
         JobCommand::Show { job, out } => show(common, &job, out.as_deref()),
         JobCommand::Result { job } => artifact(common, &job, ArtifactKind::ResultJson),
         JobCommand::Executions { job } => artifact(common, &job, ArtifactKind::ExecutionsJson),
@@ -111,10 +115,15 @@ pub fn receipt(common: &Common, command: &ReceiptCommand) -> Result<(), CliError
     Ok(())
 }
 
-fn list(common: &Common) -> Result<(), CliError> {
-    let jobs = Source::open(common)?.jobs()?;
+fn at_most_listed(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=lookup::LISTED_MOST).contains(number));
+    number.ok_or_else(|| format!("a number from 1 to {}", lookup::LISTED_MOST))
+}
+
+fn list(common: &Common, limit: usize) -> Result<(), CliError> {
+    let Listed { jobs, more } = Source::open(common)?.jobs(limit)?;
     if common.json {
-        print_json(&json!({ "jobs": jobs }));
+        print_json(&json!({ "jobs": jobs, "more": more }));
         return Ok(());
     }
     if jobs.is_empty() {
@@ -131,6 +140,14 @@ fn list(common: &Common) -> Result<(), CliError> {
             (_, _, failure) => (text("state"), failure["code"].as_str().unwrap_or_default().to_owned()),
         };
         print(&format!("{}  {state:<11} {:<20} {what}", short(text("job_id")), text("op")));
+    }
+    if more && limit < lookup::LISTED_MOST {
+        hint::print_whole(&format!(
+            "older jobs are not listed; `forgemesh job ls --limit {}` lists more",
+            lookup::LISTED_MOST
+        ));
+    } else if more {
+        hint::print_whole("older jobs are not listed; `forgemesh job show ID` finds each of them");
     }
     Ok(())
 }

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use crate::job_file::JobFile;
 
-/// Jobs listed at most.
+/// Jobs listed where nobody says how many.
 pub const LISTED: usize = 200;
+/// Jobs listed at most.
+pub const LISTED_MOST: usize = 1_000;
 
 /// What is said of what may change while nobody leads.
 pub const AS_LAST_KNOWN: &str =
@@ -91,8 +93,15 @@ fn by_client_name(storage: &Storage, name: &str) -> Result<Option<(JobId, bool)>
     }
 }
 
-/// The newest final jobs, newest first.
-pub fn final_jobs(storage: &Storage) -> Result<Vec<Value>, CliError> {
+/// Jobs, newest first.
+pub struct Listed {
+    pub jobs: Vec<Value>,
+    /// Whether there are older ones.
+    pub more: bool,
+}
+
+/// So many of the newest final jobs.
+pub fn final_jobs(storage: &Storage, limit: Option<usize>) -> Result<Listed, CliError> {
     let row = |file: JobFile| {
         let finished = &file.finished;
         json!({
@@ -102,8 +111,10 @@ pub fn final_jobs(storage: &Storage) -> Result<Vec<Value>, CliError> {
             "failure": finished.failure,
         })
     };
-    let files = storage.jobs(None, LISTED)?;
-    files.iter().map(|file| Ok(row(JobFile::decode(&file.record)?))).collect()
+    let limit = limit.unwrap_or(LISTED).min(LISTED_MOST);
+    let files = storage.jobs(None, limit + 1)?;
+    let rows = files.iter().take(limit).map(|file| Ok(row(JobFile::decode(&file.record)?)));
+    Ok(Listed { jobs: rows.collect::<Result<_, CliError>>()?, more: files.len() > limit })
 }
 
 /// The newest refused envelopes.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::client::{Answered, Client};
 use super::error::CliError;
 use super::home::{self, Home};
-use super::lookup::{self, Which};
+use super::lookup::{self, Listed, Which};
 use super::view::{self, JobView};
 use super::{Common, say};
 use crate::boot;
@@ -54,12 +54,18 @@ impl Source {
     }
 
     /// Unfinished jobs, then final ones, newest first.
-    pub fn jobs(&mut self) -> Result<Vec<Value>, CliError> {
+    pub fn jobs(&mut self, limit: usize) -> Result<Listed, CliError> {
         match self {
-            Source::Node(client) => Ok(list(client.ask(&Request::Jobs {})?, "jobs")),
+            Source::Node(client) => {
+                let answered = client.ask(&Request::Jobs { limit: Some(limit) })?;
+                let more = answered.value["more"] == Value::Bool(true);
+                Ok(Listed { jobs: list(answered, "jobs"), more })
+            }
             Source::Folder(home) => {
                 let open = open_jobs(home)?;
-                Ok(open.iter().map(view::open_job).chain(lookup::final_jobs(&home.storage)?).collect())
+                let done = lookup::final_jobs(&home.storage, Some(limit))?;
+                let jobs = open.iter().map(view::open_job).chain(done.jobs).collect();
+                Ok(Listed { jobs, more: done.more })
             }
         }
     }

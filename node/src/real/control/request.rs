@@ -28,8 +28,11 @@ pub enum Request {
     },
     /// Take a job on that its submitter has signed: canonical bytes in base64.
     SubmitSigned { submission: String },
-    /// Jobs, newest first, unfinished ones above.
-    Jobs {},
+    /// Jobs, newest first, unfinished ones above; of the final ones as many as there may be, or fewer.
+    Jobs {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<usize>,
+    },
     /// Refused envelopes.
     Refusals {},
     /// A job as one object.
@@ -129,9 +132,10 @@ impl Request {
     pub fn is_relayed(&self) -> bool {
         match self {
             Request::SubmitSigned { .. } | Request::CancelSigned { .. } => true,
-            Request::Jobs {} | Request::Show { .. } | Request::Fetch { .. } | Request::Artifact { .. } => {
-                true
-            }
+            Request::Jobs { .. }
+            | Request::Show { .. }
+            | Request::Fetch { .. }
+            | Request::Artifact { .. } => true,
             Request::Receipt { .. } | Request::WhyPending { .. } | Request::Nodes {} => true,
             Request::Status {} | Request::Submit { .. } | Request::Refusals {} | Request::Watch { .. } => {
                 false
