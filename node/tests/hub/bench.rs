@@ -13,12 +13,15 @@ use forgemesh_node::boot::found;
 use forgemesh_node::core::archive::LedgerEnd;
 use forgemesh_node::core::beacon::BeaconChain;
 use forgemesh_node::core::hub::Found;
-use forgemesh_node::core::{Asked, Core, Identity, Input, Now, Output, Progress, Recovered, Reply, Request};
+use forgemesh_node::core::{
+    Asked, Core, EnrolmentCommand, Identity, Input, Now, Output, Progress, Recovered, Reply, Request,
+};
 use forgemesh_node::job_file::JobFile;
 use forgemesh_node::ports::Work;
 use forgemesh_protocol::attestation::{Attestation, Claim};
 use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::enrolment::{Expulsion, Invitation, Join, secret_digest};
 use forgemesh_protocol::envelope::BillingMode;
 use forgemesh_protocol::genesis::{Genesis, Parameters};
 use forgemesh_protocol::hash::Hash;
@@ -32,6 +35,8 @@ use forgemesh_protocol::wire::{Attested, Hello, Holding, LeaseOffer, Message};
 use forgemesh_storage::{Batch, Write};
 
 const START_MS: u64 = 1_767_225_600_000;
+/// Of a ticket that tests make themselves.
+pub const SECRET: [u8; 32] = [0x51; 32];
 
 /// A job of `shards` shards of 9,766 leaves, about 10 ms each by its estimate.
 pub fn mix(shards: u64, policy: &str) -> String {
@@ -362,6 +367,43 @@ impl Bench {
         for agent in agents {
             self.from(agent, agent.hello());
         }
+    }
+
+    /// A ticket is made.
+    pub fn invite(&mut self, secret: &[u8]) {
+        let body = Invitation { secret: secret_digest(secret), expires_ms: self.now.wall_ms + 60_000 };
+        let invitation = Signed::new(body, self.genesis.mesh_id(), &self.hub);
+        let request = Request::Enrolment(Box::new(EnrolmentCommand::Invite(invitation)));
+        assert_eq!(self.answer(request), Reply::Done);
+    }
+
+    /// What an agent signs to be admitted.
+    pub fn join(&self, agent: &Agent, secret: &[u8]) -> Signed<Join> {
+        let body = Join {
+            secret: Bytes(secret.to_vec()),
+            name: "one".to_owned(),
+            expires_ms: self.now.wall_ms + 60_000,
+        };
+        Signed::new(body, self.genesis.mesh_id(), &agent.secret)
+    }
+
+    /// An agent joins with a ticket of its own.
+    pub fn admit(&mut self, agent: &Agent) {
+        self.nonce += 1;
+        let secret = [self.nonce; 32];
+        self.invite(&secret);
+        let join = self.join(agent, &secret);
+        self.from(agent, Message::Join(Box::new(join)));
+    }
+
+    /// An agent is expelled.
+    pub fn expel(&mut self, agent: &Agent) {
+        let Reply::Members(members) = self.answer(Request::Members) else { panic!("members") };
+        let admitted = members.nodes[&agent.id()].index;
+        let body = Expulsion { node: agent.id(), admitted };
+        let expulsion = Signed::new(body, self.genesis.mesh_id(), &self.hub);
+        let request = Request::Enrolment(Box::new(EnrolmentCommand::Expel(expulsion)));
+        assert_eq!(self.answer(request), Reply::Done);
     }
 
     /// Time passes, with a tick at the end; the agents say hello each second meanwhile.

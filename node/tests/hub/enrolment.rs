@@ -3,33 +3,15 @@
 use std::collections::VecDeque;
 
 use forgemesh_consensus::command::Command;
-use forgemesh_node::core::{EnrolmentCommand, Reply, Request};
+use forgemesh_node::core::Input;
 use forgemesh_node::ports::Work;
 use forgemesh_protocol::canon::Bytes;
-use forgemesh_protocol::enrolment::{Expulsion, Invitation, Join, secret_digest};
+use forgemesh_protocol::enrolment::Join;
 use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
 
-use super::bench::{Agent, Bench, mix};
-
-const SECRET: [u8; 32] = [0x51; 32];
-
-fn invite(bench: &mut Bench) {
-    let body = Invitation { secret: secret_digest(&SECRET), expires_ms: bench.now.wall_ms + 60_000 };
-    let invitation = Signed::new(body, bench.genesis.mesh_id(), &bench.hub);
-    let request = Request::Enrolment(Box::new(EnrolmentCommand::Invite(invitation)));
-    assert_eq!(bench.answer(request), Reply::Done);
-}
-
-fn join(bench: &Bench, agent: &Agent, secret: &[u8]) -> Signed<Join> {
-    let body = Join {
-        secret: Bytes(secret.to_vec()),
-        name: "one".to_owned(),
-        expires_ms: bench.now.wall_ms + 60_000,
-    };
-    Signed::new(body, bench.genesis.mesh_id(), &agent.secret)
-}
+use super::bench::{Agent, Bench, SECRET, mix};
 
 fn ask(bench: &mut Bench, agent: &Agent, join: &Signed<Join>) {
     bench.from(agent, Message::Join(Box::new(join.clone())));
@@ -42,8 +24,8 @@ fn a_stranger_gets_neither_answer_nor_work_until_a_ticket_admits_it() {
     let job = bench.submit(&mix(4, r#"{"verify":"none"}"#));
     bench.pass(3_000, &[&agent]);
     assert!(bench.sent.is_empty(), "{:?}", bench.sent);
-    invite(&mut bench);
-    let asked = join(&bench, &agent, &SECRET);
+    bench.invite(&SECRET);
+    let asked = bench.join(&agent, &SECRET);
     ask(&mut bench, &agent, &asked);
     let joined = Message::Joined { join: asked.body.digest() };
     assert_eq!(bench.told(&agent), std::slice::from_ref(&joined));
@@ -53,12 +35,7 @@ fn a_stranger_gets_neither_answer_nor_work_until_a_ticket_admits_it() {
     bench.hello(&[&agent]);
     assert!(bench.deliver(&mut agent) > 0);
     // Expelled, it is a stranger again: what it attests now is not even looked at.
-    let Reply::Members(members) = bench.answer(Request::Members) else { panic!("members") };
-    let admitted = members.nodes[&agent.id()].index;
-    let expulsion =
-        Signed::new(Expulsion { node: agent.id(), admitted }, bench.genesis.mesh_id(), &bench.hub);
-    let request = Request::Enrolment(Box::new(EnrolmentCommand::Expel(expulsion)));
-    assert_eq!(bench.answer(request), Reply::Done);
+    bench.expel(&agent);
     // The log hears of its lease, which it had before.
     bench.pass(limits::START_MS, &[]);
     let before = bench.log.len();
@@ -70,6 +47,31 @@ fn a_stranger_gets_neither_answer_nor_work_until_a_ticket_admits_it() {
     assert!(bench.sent.is_empty(), "{:?}", bench.sent);
     assert_eq!(bench.log.len(), before);
     assert!(bench.job(&job).is_some_and(|record| record.attested.is_empty()));
+}
+
+/// The hub tells an agent, whom it heard a moment ago, that it belongs no longer: news of who leads would say the contrary.
+#[test]
+fn who_is_expelled_hears_no_longer_who_leads() {
+    let mut bench = Bench::closed();
+    let agent = Agent::new(10, 1);
+    bench.admit(&agent);
+    bench.hello(&[&agent]);
+    let news = |bench: &mut Bench| {
+        let job = bench.submit(&mix(4, r#"{"verify":"none"}"#));
+        bench.cancel(job);
+        bench.sent.clear();
+        bench.pass(limits::ANNOUNCE_MS, &[]);
+        let of_agent =
+            |(to, message): &&(_, Message)| *to == agent.id() && matches!(message, Message::Led { .. });
+        bench.sent.iter().filter(of_agent).count()
+    };
+    assert_eq!(news(&mut bench), 1);
+    bench.expel(&agent);
+    assert_eq!(news(&mut bench), 0);
+    // Nor from who leads next.
+    let leader = Some(bench.hub.public().id());
+    bench.hand(Input::Led { term: 2, leader });
+    assert!(bench.sent.iter().all(|(to, _)| *to != agent.id()), "{:?}", bench.sent);
 }
 
 #[test]
@@ -86,8 +88,8 @@ fn a_stranger_reads_no_books_and_submits_nothing() {
     let repeated = Signed { body: submission.body.clone(), ..submission };
     bench.from(&agent, Message::Submit(Box::new(repeated)));
     assert_eq!(bench.log.len(), before);
-    invite(&mut bench);
-    let asked = join(&bench, &agent, &SECRET);
+    bench.invite(&SECRET);
+    let asked = bench.join(&agent, &SECRET);
     ask(&mut bench, &agent, &asked);
     bench.from(&agent, Message::Books { from: 0 });
     assert!(books(&bench), "who is admitted has the books");
@@ -97,10 +99,10 @@ fn a_stranger_reads_no_books_and_submits_nothing() {
 fn a_wrong_secret_is_refused_in_words_and_fills_no_log() {
     let mut bench = Bench::closed();
     let agent = Agent::new(10, 1);
-    invite(&mut bench);
+    bench.invite(&SECRET);
     let before = bench.log.len();
     for _ in 0..100 {
-        let asked = join(&bench, &agent, &[0x52; 32]);
+        let asked = bench.join(&agent, &[0x52; 32]);
         ask(&mut bench, &agent, &asked);
     }
     let told = bench.told(&agent);
@@ -110,7 +112,7 @@ fn a_wrong_secret_is_refused_in_words_and_fills_no_log() {
     );
     assert!(told);
     // In another's name nobody asks.
-    let stolen = join(&bench, &agent, &SECRET);
+    let stolen = bench.join(&agent, &SECRET);
     ask(&mut bench, &Agent::new(11, 1), &stolen);
     assert_eq!(bench.log.len(), before);
 }
@@ -119,9 +121,9 @@ fn a_wrong_secret_is_refused_in_words_and_fills_no_log() {
 fn two_nodes_with_one_ticket_in_one_moment_are_one_node() {
     let mut bench = Bench::closed();
     let (one, two) = (Agent::new(10, 1), Agent::new(11, 1));
-    invite(&mut bench);
+    bench.invite(&SECRET);
     bench.waiting = Some(VecDeque::new());
-    let (first, second) = (join(&bench, &one, &SECRET), join(&bench, &two, &SECRET));
+    let (first, second) = (bench.join(&one, &SECRET), bench.join(&two, &SECRET));
     // Both are proposed before either is durable; asked twice is proposed once.
     ask(&mut bench, &one, &first);
     ask(&mut bench, &two, &second);
@@ -146,8 +148,8 @@ fn only_admitted_nodes_ask_the_hub_anything() {
     let ask = Message::Ask { number: 4, body: Bytes(b"{}".to_vec()) };
     bench.from(&agent, ask.clone());
     assert!(bench.asked.is_empty());
-    invite(&mut bench);
-    let asked = join(&bench, &agent, &SECRET);
+    bench.invite(&SECRET);
+    let asked = bench.join(&agent, &SECRET);
     self::ask(&mut bench, &agent, &asked);
     bench.from(&agent, ask);
     assert_eq!((bench.asked.len(), bench.asked[0].from, bench.asked[0].number), (1, agent.id(), 4));

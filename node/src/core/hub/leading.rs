@@ -84,7 +84,7 @@ impl HubRole {
         }
         self.scheduler.begin(cx.now);
         let books = self.machine.state().ledger_len;
-        let unheard = self.scheduler.live(cx.now.up_ms);
+        let unheard = self.agents_heard(cx.now.up_ms);
         for agent in unheard.iter().filter(|agent| **agent != self.node) {
             cx.send(*agent, Message::Led { term, books });
         }
@@ -434,9 +434,16 @@ impl HubRole {
         }
         lead.announced = (books, up_ms);
         let term = lead.term;
-        for agent in self.scheduler.live(up_ms).into_iter().filter(|agent| *agent != self.node) {
+        for agent in self.agents_heard(up_ms).into_iter().filter(|agent| *agent != self.node) {
             cx.send(agent, Message::Led { term, books });
         }
+    }
+
+    /// Agents that were heard lately, but for those that were expelled since.
+    fn agents_heard(&self, up_ms: u64) -> BTreeSet<NodeId> {
+        let mut agents = self.scheduler.live(up_ms);
+        agents.retain(|agent| self.machine.admits(agent));
+        agents
     }
 
     /// Passes over a member that keeps its beacon link back.
