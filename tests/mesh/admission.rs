@@ -43,11 +43,11 @@ fn an_expelled_node_computes_nothing_more() {
     assert_eq!(pair.hub.ok(&["node", "expel", &guest[..8], "--json"]).json(), json!({ "expelled": guest }));
     let job = pair.hub.ok(&["job", "submit", "diag@1/noop.v1", "--json"]).json()["job_id"].clone();
     let job = job.as_str().expect("an id");
-    // The hub hears nothing of it any more: it counts as silent.
-    pair.hub.until("the expelled node is silent", || {
-        codes(&pair.hub.ok(&["job", "why-pending", job, "--json"]).json())
-            == ["no_agent", "silent", "unwilling"]
-    });
+    // It is no agent of this mesh any more, not even a silent one: there is but the hub, which takes no work.
+    let why = || pair.hub.ok(&["job", "why-pending", job, "--json"]).json();
+    pair.hub.until("the expelled node is not counted", || codes(&why()) == ["no_agent", "unwilling"]);
+    let why = why()["reasons"][1]["text"].clone();
+    assert!(why.as_str().is_some_and(|text| text.starts_with("1 of 1 agents")), "{why}");
     assert_eq!(node(&pair.hub, guest)["name"], json!(null));
     // It is not merely silent, and is told so wherever its owner looks.
     assert_eq!(node(&pair.hub, guest)["expelled"], json!(true));

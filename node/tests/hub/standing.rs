@@ -52,6 +52,25 @@ fn a_job_that_waits_says_for_what() {
 }
 
 #[test]
+fn who_is_expelled_is_counted_nowhere() {
+    let mut bench = Bench::closed();
+    let agent = Agent::new(10, 1);
+    bench.admit(&agent);
+    bench.hello(&[&agent]);
+    let agents = |bench: &mut Bench| {
+        let Reply::Status(status) = bench.answer(Request::Status) else { panic!("a status") };
+        status.hub.expect("a hub member").agents.iter().filter(|agent| agent.live).count()
+    };
+    assert_eq!(agents(&mut bench), 1);
+    bench.expel(&agent);
+    assert_eq!(agents(&mut bench), 0);
+    bench.pass(limits::SILENCE_MS + 1_000, &[&agent]);
+    let job = bench.submit(&mix(4, r#"{"verify":"none"}"#));
+    let told = reasons(&mut bench, job);
+    assert_eq!((told.len(), told[0].0), (1, "no_agent"), "{told:?}");
+}
+
+#[test]
 fn agents_that_take_nothing_are_counted() {
     let mut bench = Bench::new();
     let job = bench.submit(&mix(4, r#"{"verify":"none"}"#));

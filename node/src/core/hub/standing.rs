@@ -25,7 +25,7 @@ impl HubRole {
             holds,
             pace_ppm: agent.pace_ppm,
             heard_ms_ago: now.up_ms.saturating_sub(agent.heard_ms),
-            live: agent.is_live(now.up_ms),
+            live: agent.is_live(now.up_ms) && self.machine.admits(node),
             ops: agent.ops.clone(),
             candidacy: agent.candidacy.clone(),
             region: agent.region.clone(),
@@ -114,9 +114,10 @@ impl HubRole {
     }
 
     /// Why shards are lent to nobody: every constraint, with the number of agents that fail it. An agent that fails several
-    /// is counted at each of them, for mending one would not be enough.
+    /// is counted at each of them, for mending one would not be enough. One that was expelled is not counted.
     fn unlent(&self, job: &JobRecord, shards: u64, now: Now) -> Vec<Reason> {
-        let agents: Vec<Seen<'_>> = self.scheduler.roster().collect();
+        let admitted = |(node, ..): &Seen<'_>| self.machine.admits(node);
+        let agents: Vec<Seen<'_>> = self.scheduler.roster().filter(admitted).collect();
         let mut reasons = Vec::new();
         let mut tell = |code: &'static str, count: usize, why: &str| {
             if count > 0 {
