@@ -215,6 +215,10 @@ impl HubRole {
                 self.settle(cx, Matter::Enrolment(withdrawal.body.digest()), applied.as_ref().err());
             }
             (Command::Expel { expulsion }, applied) => {
+                if applied.is_ok() {
+                    // Whatever it holds is another's now.
+                    self.scheduler.reached(&expulsion.body.node, false, cx.now.up_ms);
+                }
                 self.settle(cx, Matter::Enrolment(expulsion.body.digest()), applied.as_ref().err());
             }
             _ => {}

@@ -75,6 +75,22 @@ fn who_is_expelled_hears_no_longer_who_leads() {
 }
 
 #[test]
+fn who_is_expelled_is_lent_nothing_more() {
+    let mut bench = Bench::closed();
+    let agent = Agent::new(10, 1);
+    bench.admit(&agent);
+    bench.hello(&[&agent]);
+    bench.expel(&agent);
+    bench.submit(&mix(4, r#"{"verify":"none"}"#));
+    bench.pass(1_000, &[&agent]);
+    assert_eq!(bench.leases(&agent).len(), 0);
+    // Admitted again, it works.
+    bench.admit(&agent);
+    bench.pass(1_000, &[&agent]);
+    assert_eq!(bench.leases(&agent).len(), 1);
+}
+
+#[test]
 fn a_stranger_reads_no_books_and_submits_nothing() {
     let mut bench = Bench::closed();
     let agent = Agent::new(10, 1);
