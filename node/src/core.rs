@@ -373,12 +373,7 @@ impl Core {
                 artifacts.collect(&mut cx, token, dry);
             }
             Input::Request { token, request: Request::Ask(body) } => {
-                if vouching.is_expelled() {
-                    let reply = Reply::RefusedByHub(EXPELLED.to_owned());
-                    cx.out.push(Output::Reply { token, reply });
-                } else {
-                    relay.ask(&mut cx, token, body);
-                }
+                relay.ask(&mut cx, token, body, vouching.is_expelled());
             }
             Input::Request { token, request: Request::Answer { to, number, answer } } => {
                 cx.send(to, Message::Answer { number, answer });

@@ -27,8 +27,11 @@ pub(crate) struct RelayRole {
 }
 
 impl RelayRole {
-    /// A client asks the hub something.
-    pub fn ask(&mut self, cx: &mut Context<'_>, token: u64, body: Bytes) {
+    /// A client asks the hub something, which answers nothing to whom it has expelled.
+    pub fn ask(&mut self, cx: &mut Context<'_>, token: u64, body: Bytes, is_expelled: bool) {
+        if is_expelled {
+            return refuse(cx, token);
+        }
         if self.waiting.len() >= limits::ASKS || body.0.len() > limits::ASK_BYTES {
             return cx.out.push(Output::Reply { token, reply: Reply::NoAnswer });
         }
@@ -49,7 +52,7 @@ impl RelayRole {
     /// The hub says that this node does not belong to the mesh: it will answer nothing.
     pub fn turned_away(&mut self, cx: &mut Context<'_>) {
         for (_, Waiting { token, .. }) in std::mem::take(&mut self.waiting) {
-            cx.out.push(Output::Reply { token, reply: Reply::RefusedByHub(EXPELLED.to_owned()) });
+            refuse(cx, token);
         }
     }
 
@@ -78,4 +81,8 @@ impl RelayRole {
     pub fn queues(&self) -> Vec<Queue> {
         vec![Queue::new("relay: questions to the hub", self.waiting.len() as u64, limits::ASKS as u64)]
     }
+}
+
+fn refuse(cx: &mut Context<'_>, token: u64) {
+    cx.out.push(Output::Reply { token, reply: Reply::RefusedByHub(EXPELLED.to_owned()) });
 }
