@@ -321,11 +321,14 @@ mod tests {
 
     #[test]
     fn a_node_that_did_not_start_has_said_why() {
-        let error = "forgemesh: config.toml: TOML parse error at line 2, column 8\n  |\n2 | mdns = \"yes\"\nexpected a boolean\n";
+        let settings = "forgemesh: config.toml, line 2: invalid type: string \"yes\", expected a boolean, in \"mdns = \"yes\"\"; mend that line, or put a # before it\n";
+        // An error of a library may have several lines.
+        let lines = "12:00:00 up\nforgemesh: the network does not start: no address\nleft: it says why\n";
         for (log, words) in [
             ("", "it said nothing"),
             ("12:00:00 up\n12:00:01 gone\n", "12:00:01 gone"),
-            (error, error.trim_start_matches("forgemesh: ").trim_end()),
+            (settings, settings.trim_start_matches("forgemesh: ").trim_end()),
+            (lines, "the network does not start: no address\nleft: it says why"),
             ("12:00:00 up\nforgemesh: no disk\n", "no disk"),
             ("12:00:00 said forgemesh: up\n", "12:00:00 said forgemesh: up"),
         ] {
