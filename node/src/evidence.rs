@@ -397,3 +397,28 @@ fn result_body(job: &Job, bytes: &[u8]) -> Result<(ResultBody, Option<f64>), Str
     let body = ResultBody { contract: job.plan().contract, output: Bytes(output), work, convergence };
     Ok((body, json["output"]["mean"].as_f64()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_nobody_else_checked_is_said_as_far_as_the_record_knows() {
+        let record = |mode, independence, checked| Verification::new(mode, independence, 10, checked, 0);
+        for (mode, checked) in [(Verify::Spotcheck, 4), (Verify::Full, 10)] {
+            let text = told(&record(mode, Independence::SelfAttested, checked));
+            let begins =
+                format!("self-attested: {checked} of 10 leaves were executed again, and not everything was");
+            assert!(text.starts_with(&begins), "{text}");
+        }
+        for (mode, independence, checked) in [
+            (Verify::None, Independence::SelfAttested, 0),
+            (Verify::Spotcheck, Independence::SelfAttested, 0),
+            (Verify::Spotcheck, Independence::SameOperator, 4),
+            (Verify::Full, Independence::DistinctOperators, 10),
+        ] {
+            let found = record(mode, independence, checked);
+            assert_eq!(told(&found), found.claim, "nothing is left open");
+        }
+    }
+}

@@ -4,7 +4,7 @@
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::settle;
 use forgemesh_protocol::envelope::Verify;
-use forgemesh_protocol::receipt::Independence;
+use forgemesh_protocol::receipt::{Independence, Verification};
 use serde_json::{Value, json};
 
 /// Leaves that were executed again by the node that had executed them, and by another.
@@ -28,10 +28,13 @@ impl Checks {
 
 /// How the job was verified, in one sentence.
 pub fn claim(record: &JobRecord) -> String {
-    let verification = settle::verification(record);
+    sentence(Checks::of(record), settle::verification(record))
+}
+
+fn sentence(checks: Checks, verification: Verification) -> String {
     let is_self_attested =
         verification.mode != Verify::None && verification.independence == Independence::SelfAttested;
-    match Checks::of(record) {
+    match checks {
         Checks { own, other } if own > 0 && other > 0 => format!(
             "self-attested in part: {} of {} leaves were executed again, {other} by another node and {own} by the node that had \
              executed them; this finds faults, and protects against no one who runs a node that checked itself",
@@ -51,4 +54,34 @@ pub fn claim(record: &JobRecord) -> String {
 pub fn json(record: &JobRecord) -> Value {
     let Checks { own, other } = Checks::of(record);
     json!({ "by_itself": own, "by_another": other })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_checked_which_part_is_said_and_no_more() {
+        const OWN: Independence = Independence::SelfAttested;
+        const OTHER: Independence = Independence::SameOperator;
+        for (mode, independence, own, other, begins, says) in [
+            (Verify::None, OWN, 0, 0, "unverified: ", ""),
+            (Verify::Spotcheck, OWN, 4, 0, "self-attested: 4 of 10 leaves", ""),
+            (Verify::Spotcheck, OTHER, 0, 4, "4 of 10 leaves", "by another node of one operator"),
+            (
+                Verify::Full,
+                OWN,
+                3,
+                7,
+                "self-attested in part: 10 of 10 leaves",
+                "7 by another node and 3 by the node",
+            ),
+            (Verify::Spotcheck, OWN, 0, 4, "4 of 10 leaves", "not everything that counts was checked"),
+            (Verify::Spotcheck, OWN, 0, 0, "self-attested: 0 of 10 leaves", ""),
+        ] {
+            let verification = Verification::new(mode, independence, 10, own + other, 0);
+            let text = sentence(Checks { own, other }, verification);
+            assert!(text.starts_with(begins) && text.contains(says), "{own} {other}: {text}");
+        }
+    }
 }
