@@ -102,8 +102,7 @@ impl Reader {
                 };
                 if let Some(body) = decoder.advance(count) {
                     due = None;
-                    let memory = self.message(body, room.take()).await;
-                    kept = self.keep(&mut decoder, memory, kept);
+                    kept = self.arrived(&mut decoder, body, room.take(), kept).await;
                 }
                 tokio::task::coop::consume_budget().await;
                 continue;
@@ -132,8 +131,7 @@ impl Reader {
                 rest = &rest[taken..];
                 if let Some(body) = body {
                     due = None;
-                    let memory = self.message(body, room.take()).await;
-                    kept = self.keep(&mut decoder, memory, kept);
+                    kept = self.arrived(&mut decoder, body, room.take(), kept).await;
                 } else if room.is_none()
                     && let Some(length) =
                         decoder.expects().filter(|length| *length > limits::SMALL_MESSAGE_BYTES)
@@ -148,6 +146,18 @@ impl Reader {
             }
             tokio::task::coop::consume_budget().await;
         }
+    }
+
+    /// A body is whole: hands on what it says, and keeps its memory for the next message.
+    async fn arrived(
+        &self,
+        decoder: &mut FrameDecoder,
+        body: Vec<u8>,
+        large: Option<OwnedSemaphorePermit>,
+        kept: Option<OwnedSemaphorePermit>,
+    ) -> Option<OwnedSemaphorePermit> {
+        let memory = self.message(body, large).await;
+        self.keep(decoder, memory, kept)
     }
 
     /// Keeps memory for the next message, if there is any and few enough readers do; says by which right.
