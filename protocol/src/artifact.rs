@@ -104,10 +104,13 @@ impl Outline {
 
     /// Are these the bytes of that piece? `address` is the one this outline was found to be of.
     pub fn has(&self, address: &Hash, index: u64, piece: &[u8]) -> bool {
-        if index >= pieces(self.length) || piece.len() as u64 != piece_length(self.length, index) {
-            return false;
-        }
-        self.sum(address, index).is_some_and(|sum| is_sum(address, index, &sum, piece))
+        self.sum_of(address, index, piece).is_some()
+    }
+
+    /// The sum of that piece, if these are its bytes.
+    pub fn sum_of(&self, address: &Hash, index: u64, piece: &[u8]) -> Option<Hash> {
+        let fits = index < pieces(self.length) && piece.len() as u64 == piece_length(self.length, index);
+        self.sum(address, index).filter(|sum| fits && is_sum(address, index, sum, piece))
     }
 
     /// The sum of a piece; none of one that it has not.

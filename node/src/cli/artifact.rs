@@ -280,8 +280,8 @@ impl Given {
         let (missing, mut sent, mut held) = (kept.missing(), 0, 0);
         for index in missing.into_iter().flatten() {
             let bytes = file.read(index)?;
-            let sum = outline.sum(&artifact, index).filter(|_| outline.has(&artifact, index, &bytes));
-            let Some(sum) = sum else { return Err(CliError::FileChanged { path: file.path.clone() }) };
+            let sum = outline.sum_of(&artifact, index, &bytes);
+            let sum = sum.ok_or_else(|| CliError::FileChanged { path: file.path.clone() })?;
             sent += bytes.len() as u64;
             kept.add(index);
             batch.put_piece(artifact, index, sum, bytes);
