@@ -33,6 +33,23 @@ fn init_makes_a_node_and_a_ticket_once() {
 }
 
 #[test]
+fn a_folder_that_init_made_in_vain_is_gone_again() {
+    let node = Node::new();
+    let nowhere = ["init", "--json", "--listen", "/ip4/192.0.2.77/tcp/4610"];
+    node.forgemesh(&nowhere).error(1, "network");
+    assert!(!node.home().exists());
+    // One that was there stays, with the key that it has by now.
+    std::fs::create_dir(node.home()).expect("the temporary folder can be written");
+    node.forgemesh(&nowhere).error(1, "network");
+    let key = || std::fs::read(node.home().join("node.key")).expect("the key");
+    let before = key();
+    node.forgemesh(&nowhere).error(1, "network");
+    assert_eq!(key(), before);
+    node.init(&[]);
+    assert_eq!(key(), before);
+}
+
+#[test]
 fn a_node_without_a_mesh_does_not_start() {
     let node = Node::new();
     let error = node.forgemesh(&["up", "--json"]).error(2, "no_mesh");

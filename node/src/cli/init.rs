@@ -70,35 +70,15 @@ pub fn init(common: &Common, args: &InitArgs) -> Result<(), CliError> {
         let text = format!("a mesh is called by at most {} printable bytes", limits::MESH_NAME_BYTES);
         return Err(CliError::Usage(text));
     }
+    let was_there = home::folder(common)?.exists();
     let home = open_unused(common)?;
-    let listen =
-        if args.listen.is_empty() { vec![address::DEFAULT_LISTEN.to_owned()] } else { args.listen.clone() };
-    let listen = listen.iter().map(|text| address::settle_port(text)).collect::<Result<Vec<_>, _>>()?;
-    let nonce = home::random::<16>().map_err(CliError::Entropy)?;
-    let (mut genesis, beacon) = boot::found(&home.secret, args.name.clone(), nonce, limits::BEACON_LENGTH);
-    genesis.parameters.open = !args.private;
-    genesis.parameters.replication = args.replication;
-    let key = args.private.then(home::random::<32>).transpose().map_err(CliError::Entropy)?;
-    let config = Config { listen: listen.clone(), ..Config::default() };
-    // An address that cannot be had is found out before anything is written.
-    let addresses =
-        address::of(network::config(&home.secret, &Charters::new(genesis.clone()), &config, key))?;
-    write_files(&home, &listen, &[], key)?;
-    let mut batch = Batch::new();
-    batch.put_meta(MetaKey::Beacon, beacon.checkpoint_bytes());
-    batch.put_meta(MetaKey::Genesis, canon::to_bytes(&genesis));
-    home.storage.commit(&batch)?;
-    let expires_ms = now_ms() + LIFETIME_MINUTES * 60_000;
-    let ticket = Ticket {
-        genesis: genesis.clone(),
-        seating: None,
-        bootstrap: addresses.clone(),
-        network_key: key.map(|key| Bytes(key.to_vec())),
-        secret: Bytes(home::random::<32>().map_err(CliError::Entropy)?.to_vec()),
-        expires_ms,
-    };
-    log_invitation(common, &home, &ticket)?;
-    let id = ticket.invitation();
+    let made = found(common, args, &home);
+    if made.is_err() && !was_there {
+        // While it is held. All that is in it was made here, and nobody has been told of it.
+        let _ = std::fs::remove_dir_all(&home.folder);
+    }
+    let Made { genesis, listen, ticket } = made?;
+    let (id, expires_ms, addresses) = (ticket.invitation(), ticket.expires_ms, ticket.bootstrap.clone());
     let line = ticket.issue(&home.secret);
     if common.json {
         print_json(&json!({
@@ -113,6 +93,46 @@ pub fn init(common: &Common, args: &InitArgs) -> Result<(), CliError> {
     hint::print_whole("start it with `forgemesh up`; a first ticket for another node:\n");
     print_ticket(&line, &id.to_string(), LIFETIME_MINUTES, &addresses);
     Ok(())
+}
+
+/// A mesh that was made.
+struct Made {
+    genesis: Genesis,
+    listen: Vec<String>,
+    /// For another node.
+    ticket: Ticket,
+}
+
+/// Makes a mesh in a data folder that belongs to none.
+fn found(common: &Common, args: &InitArgs, home: &Home) -> Result<Made, CliError> {
+    let listen =
+        if args.listen.is_empty() { vec![address::DEFAULT_LISTEN.to_owned()] } else { args.listen.clone() };
+    let listen = listen.iter().map(|text| address::settle_port(text)).collect::<Result<Vec<_>, _>>()?;
+    let nonce = home::random::<16>().map_err(CliError::Entropy)?;
+    let (mut genesis, beacon) = boot::found(&home.secret, args.name.clone(), nonce, limits::BEACON_LENGTH);
+    genesis.parameters.open = !args.private;
+    genesis.parameters.replication = args.replication;
+    let key = args.private.then(home::random::<32>).transpose().map_err(CliError::Entropy)?;
+    let config = Config { listen: listen.clone(), ..Config::default() };
+    // An address that cannot be had is found out before anything is written.
+    let addresses =
+        address::of(network::config(&home.secret, &Charters::new(genesis.clone()), &config, key))?;
+    write_files(home, &listen, &[], key)?;
+    let mut batch = Batch::new();
+    batch.put_meta(MetaKey::Beacon, beacon.checkpoint_bytes());
+    batch.put_meta(MetaKey::Genesis, canon::to_bytes(&genesis));
+    home.storage.commit(&batch)?;
+    let expires_ms = now_ms() + LIFETIME_MINUTES * 60_000;
+    let ticket = Ticket {
+        genesis: genesis.clone(),
+        seating: None,
+        bootstrap: addresses,
+        network_key: key.map(|key| Bytes(key.to_vec())),
+        secret: Bytes(home::random::<32>().map_err(CliError::Entropy)?.to_vec()),
+        expires_ms,
+    };
+    log_invitation(common, home, &ticket)?;
+    Ok(Made { genesis, listen, ticket })
 }
 
 /// Joins a mesh: its hub admits this node, or of this command a key is left at most, for the next attempt.
