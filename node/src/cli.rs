@@ -23,6 +23,7 @@ mod near;
 mod network;
 mod nodes;
 mod op;
+mod overwrite;
 mod plan;
 mod progress;
 mod refusal;

@@ -28,6 +28,7 @@ fn get(node: &Node, address: &str, range: &str) -> Vec<u8> {
     let bytes = std::fs::read(&out).expect("it was written");
     assert_eq!(got["bytes"], json!(bytes.len()));
     assert!(!node.path("got.part").exists());
+    std::fs::remove_file(&out).expect("it can be removed");
     bytes
 }
 
@@ -81,6 +82,27 @@ fn what_is_put_comes_back_from_a_closed_folder() {
     let node = Node::new();
     node.init(&[]);
     comes_back(&node, "closed");
+}
+
+#[test]
+fn a_file_that_is_there_is_written_over_only_by_force() {
+    let node = Node::new();
+    let run = node.run(&small_job(), "out");
+    let (job, address) = (run["job_id"].as_str(), run["artifacts"][0]["blob"].as_str());
+    let (job, address) = (job.expect("an id"), address.expect("an address"));
+    for args in [["artifact", "get", address], ["receipt", "bundle", job]] {
+        let there = node.file("there", "mine");
+        let to = |more: &[&'static str]| node.forgemesh(&[&args[..], &["-o", "there"], more].concat());
+        let error = to(&["--json"]).error(1, "file_exists");
+        let message = error["message"].as_str().expect("a text");
+        assert!(message.contains("there") && message.contains("--force"), "{message}");
+        assert_eq!(std::fs::read(&there).expect("our file"), b"mine");
+        assert_eq!(to(&["--force"]).code, 0);
+        assert_ne!(std::fs::read(&there).expect("it was written"), b"mine");
+    }
+    // Nor is a bundle whose name nobody gave.
+    node.ok(&["receipt", "bundle", job]);
+    node.forgemesh(&["receipt", "bundle", job, "--json"]).error(1, "file_exists");
 }
 
 /// As in `forgemesh … | head`: neither a panic nor an error, on standard output or on standard error.

@@ -38,7 +38,9 @@ fn an_artifact_comes_to_any_node_and_is_kept_on_three() {
         let out = out.to_str().expect("a path");
         let got = cluster.ask(node, &["artifact", "get", &address, "--range", range, "-o", out]);
         assert_eq!(got.code, 0, "{}{}", got.text(), got.stderr);
-        std::fs::read(out).expect("it was written")
+        let bytes = std::fs::read(out).expect("it was written");
+        std::fs::remove_file(out).expect("it can be removed");
+        bytes
     };
     assert!(get(5, "7000000..9000001") == bytes[7_000_000..9_000_001]);
     assert!(get(5, "..") == bytes);

@@ -27,7 +27,7 @@ use super::embedded::now_ms;
 use super::error::CliError;
 use super::home::Home;
 use super::source::Source;
-use super::{Common, hint, print, print_json, say};
+use super::{Common, hint, overwrite, print, print_json, say};
 use crate::artifacts::{self, Kept};
 use crate::boot;
 use crate::garbage;
@@ -60,6 +60,9 @@ pub enum ArtifactCommand {
         /// The file to write [default: standard output].
         #[arg(long, short, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Write over a file that is there.
+        #[arg(long, requires = "out")]
+        force: bool,
         /// Only the bytes from A up to B, B not among them; without B up to the end.
         #[arg(long, value_name = "A..B")]
         range: Option<String>,
@@ -106,11 +109,14 @@ impl FromStr for Part {
 pub fn artifact(common: &Common, command: ArtifactCommand) -> Result<(), CliError> {
     match command {
         ArtifactCommand::Put { file, keep } => put(common, &file, now_ms() + keep * DAY_MS),
-        ArtifactCommand::Get { address, out, range } => {
+        ArtifactCommand::Get { address, out, force, range } => {
             let address = parsed(&address)?;
             let part: Part = parsed(range.as_deref().unwrap_or(".."))?;
             match out {
-                Some(path) => get_file(common, address, &path, part),
+                Some(path) => {
+                    overwrite::allowed(&path, force)?;
+                    get_file(common, address, &path, part)
+                }
                 None if common.json => {
                     Err(CliError::Usage("with --json the bytes need a file: give -o FILE".to_owned()))
                 }

@@ -35,6 +35,8 @@ pub enum CliError {
     Folder { path: PathBuf },
     #[error("cannot write {}: {source}; check the path, its permissions and the disk", path.display())]
     Write { path: PathBuf, source: std::io::Error },
+    #[error("{} is there already; give another name, or --force to write over it", path.display())]
+    Exists { path: PathBuf },
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
@@ -280,6 +282,7 @@ impl CliError {
             CliError::Refused { .. } => "refused",
             CliError::Read { .. } | CliError::NoJobFile { .. } | CliError::Folder { .. } => "cannot_read",
             CliError::Write { .. } => "cannot_write",
+            CliError::Exists { .. } => "file_exists",
             CliError::Usage(_) | CliError::Isa(_) | CliError::InWorker(WorkerError::NoNode) => "usage",
             CliError::Open(forgemesh_storage::OpenError::InUse { .. }) => "data_folder_in_use",
             CliError::Open(_) | CliError::Key(_) | CliError::Boot(_) | CliError::Storage(_) => "data_folder",

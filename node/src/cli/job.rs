@@ -15,7 +15,7 @@ use super::progress::ProgressMode;
 use super::reopen::surviving_io_errors;
 use super::source::{Found, Source};
 use super::submit::{self, SubmitArgs};
-use super::{Common, cancel, embedded, hint, print, print_json, render, say, view};
+use super::{Common, cancel, embedded, hint, overwrite, print, print_json, render, say, view};
 use crate::bundle::RECEIPT;
 
 /// What to do with jobs.
@@ -68,9 +68,12 @@ pub enum ReceiptCommand {
     Bundle {
         /// The job's id, or the beginning of it.
         job: String,
-        /// The file to write.
+        /// The file to write [default: the beginning of the job's id, and .bundle.tar].
         #[arg(long, short, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Write over a file that is there.
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -96,11 +99,12 @@ pub fn job(common: &Common, command: JobCommand) -> Result<(), CliError> {
 
 /// Packs a bundle.
 pub fn receipt(common: &Common, command: &ReceiptCommand) -> Result<(), CliError> {
-    let ReceiptCommand::Bundle { job, out } = command;
+    let ReceiptCommand::Bundle { job, out, force } = command;
     let mut source = Source::open(common)?;
     let view = source.require_final(job)?;
-    let bytes = source.bundle(job, &view)?;
     let path = out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.bundle.tar", view.id().0.short())));
+    overwrite::allowed(&path, *force)?;
+    let bytes = source.bundle(job, &view)?;
     std::fs::write(&path, &bytes).map_err(|source| CliError::Write { path: path.clone(), source })?;
     if common.json {
         print_json(&json!({"job_id": view.id(), "path": path.display().to_string(), "bytes": bytes.len()}));
