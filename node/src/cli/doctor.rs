@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::core::EXPELLED;
 use crate::real::control::request::Request;
 use crate::real::processors::Processors;
-use crate::real::swarm::check_addresses;
+use crate::real::swarm::Addresses;
 use crate::real::worker;
 
 /// How long a hub member's address may take to answer.
@@ -120,7 +120,7 @@ fn settings(folder: &Path, config: &Config) -> Check {
     // A key that cannot be read has a line of its own here.
     let has_key = network::read_key(folder).is_ok_and(|key| key.is_some());
     let Config { listen, external, bootstrap, .. } = config;
-    if let Err(error) = check_addresses(listen, external, bootstrap, has_key) {
+    if let Err(error) = (Addresses { listen, external, bootstrap }).check(has_key) {
         return Check::new(NAME, Verdict::Fail, error.to_string(), "mend that address in config.toml");
     }
     match near::foreign_ops(config) {

@@ -56,7 +56,7 @@ use tokio::time::timeout;
 use crate::ports::{Brought, Mesh};
 
 pub use conduct::Fault;
-pub use config::{Config, Limits, SwarmError, check_addresses};
+pub use config::{Addresses, Config, Limits, SwarmError};
 pub use counters::Counts;
 pub use handle::{AskError, Link, Misled, PeerStatus, Route, Status, SwarmHandle};
 

@@ -147,12 +147,8 @@ pub(super) struct Checked {
 
 impl Checked {
     /// Reads the addresses at which a node listens, is reached, and finds the first others; `has_key` in a private mesh.
-    pub fn read(
-        listen: &[String],
-        external: &[String],
-        bootstrap: &[String],
-        has_key: bool,
-    ) -> Result<Self, SwarmError> {
+    fn read(addresses: &Addresses<'_>, has_key: bool) -> Result<Self, SwarmError> {
+        let Addresses { listen, external, bootstrap } = addresses;
         let parse = |text: &String| address::parse(text, has_key);
         let named = |text: &String| match address::split_peer(parse(text)?) {
             (address, Some(peer)) => Ok((peer, address)),
@@ -175,20 +171,25 @@ impl Checked {
     }
 }
 
-/// Whether these addresses are such as a node may have; see [`Config`] for what they are.
-pub fn check_addresses(
-    listen: &[String],
-    external: &[String],
-    bootstrap: &[String],
-    has_key: bool,
-) -> Result<(), SwarmError> {
-    Checked::read(listen, external, bootstrap, has_key).map(|_| ())
+/// A node's addresses as texts; see [`Config`] for what they are.
+pub struct Addresses<'a> {
+    pub listen: &'a [String],
+    pub external: &'a [String],
+    pub bootstrap: &'a [String],
+}
+
+impl Addresses<'_> {
+    /// Whether they are such as a node may have.
+    pub fn check(&self, has_key: bool) -> Result<(), SwarmError> {
+        Checked::read(self, has_key).map(|_| ())
+    }
 }
 
 impl Config {
     /// Reads all addresses.
     pub(super) fn check(&self) -> Result<Checked, SwarmError> {
-        Checked::read(&self.listen, &self.external, &self.bootstrap, self.pre_shared_key.is_some())
+        let Config { listen, external, bootstrap, .. } = self;
+        Checked::read(&Addresses { listen, external, bootstrap }, self.pre_shared_key.is_some())
     }
 
     /// The first half of the mesh's id, which stands in all protocol names.
