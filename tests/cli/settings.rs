@@ -41,6 +41,34 @@ fn a_mistake_in_the_settings_is_named_with_its_line() {
 }
 
 #[test]
+fn settings_that_were_changed_since_the_node_was_started_are_told() {
+    let node = Node::new();
+    node.init(&[]);
+    let _running = node.up();
+    let told = || node.ok(&["status", "--json"]).json()["settings"].clone();
+    let text = || node.ok(&["status"]).text();
+    assert_eq!(told(), json!({ "changed": false, "error": null }));
+    assert!(!text().contains("config.toml"), "{}", text());
+    let begun = std::fs::read_to_string(node.home().join("config.toml")).expect("the settings");
+    // Other words for the same settings change nothing.
+    settings(&node, &format!("# listens as before\n{begun}"));
+    assert_eq!(told()["changed"], json!(false));
+    settings(&node, &format!("{begun}threads = 1\n"));
+    assert_eq!(told(), json!({ "changed": true, "error": null }));
+    let words = ["config.toml was changed", " down`", " up`"];
+    assert!(words.iter().all(|word| text().contains(word)), "{}", text());
+    settings(&node, "\nthreads = 0\n");
+    assert!(told()["error"].as_str().is_some_and(|text| text.contains("line 2: threads are")), "{}", told());
+    assert!(
+        ["line 2: threads are", "would not start"].iter().all(|word| text().contains(word)),
+        "{}",
+        text()
+    );
+    settings(&node, &begun);
+    assert_eq!(told(), json!({ "changed": false, "error": null }));
+}
+
+#[test]
 fn a_node_confined_to_other_operations_leaves_a_job_pending_and_says_why() {
     let node = Node::new();
     node.init(&[]);

@@ -58,6 +58,15 @@ pub fn status(common: &Common) -> Result<(), CliError> {
     if value["disk_low"].as_bool() == Some(true) {
         row("disk", "too little room for new work: free some space".to_owned());
     }
+    let settings = &value["settings"];
+    if let Some(error) = settings["error"].as_str() {
+        row(
+            "settings",
+            format!("{error}; the node runs with what it read at its start, and would not start again"),
+        );
+    } else if settings["changed"].as_bool() == Some(true) {
+        row("settings", "config.toml was changed since the node was started, and is read at the start alone: `forgemesh down`, then `forgemesh up`".to_owned());
+    }
     let hub = &value["hub"];
     if hub.is_object() {
         row(

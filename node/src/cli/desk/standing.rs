@@ -13,6 +13,7 @@ use tokio::time::{Duration, timeout};
 use super::{Answer, Desk, plain};
 use crate::cli::embedded::{now_ms, unexpected};
 use crate::cli::error::CliError;
+use crate::config::Config;
 use crate::core::availability::{Availability, Mode};
 use crate::core::idleness::{IDLE_PERCENT, Idleness, READ_MS};
 use crate::core::status::{OpenJob, OwnStatus, Status};
@@ -79,8 +80,15 @@ impl Desk {
             "clients": own.available.clients, "billing": own.available.billing, "idle_only": self.config.idle_only,
             "held": own.held, "executing": own.executing, "unlogged": own.unlogged,
             "heard_ms_ago": own.heard_ms_ago, "disk_low": is_disk_low(&status),
-            "network": network, "hub": hub,
+            "network": network, "hub": hub, "settings": self.settings(),
         }))
+    }
+
+    /// Does config.toml say still what this node runs with? It is read at the start alone.
+    fn settings(&self) -> Value {
+        let read = Config::read(&self.folder).map(Option::unwrap_or_default);
+        let changed = !read.as_ref().is_ok_and(|config| *config == self.config);
+        json!({ "changed": changed, "error": read.err().map(|error| error.to_string()) })
     }
 
     /// Of a node alone there is nothing to count.
