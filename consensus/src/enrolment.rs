@@ -11,6 +11,7 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::keys::{KeyError, PublicKey, Signable, Signed};
 use forgemesh_protocol::limits;
+use forgemesh_protocol::organization::Organization;
 use forgemesh_protocol::ticket::SECRET_BYTES;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,7 @@ pub struct Enrolment {
 }
 
 /// An invitation and what became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Invited {
     /// The hub member that gave it.
@@ -36,6 +37,9 @@ pub struct Invited {
     pub used_by: Option<NodeId>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub withdrawn: bool,
+    /// To which the node that uses it belongs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<Organization>,
 }
 
 /// An admitted node.
@@ -49,6 +53,9 @@ pub struct Admitted {
     pub index: u64,
     /// The invitation that it used; none, all zero, of a founder that was dismissed.
     pub invitation: Hash,
+    /// To which it belongs: by its invitation, or by the genesis if it is such a founder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<Organization>,
 }
 
 /// What an entry changed.
@@ -109,6 +116,18 @@ impl Enrolment {
             || charters.current().node(node).is_some()
     }
 
+    /// To which organization does this node belong? As the hub's operators said when they invited it; of a founder, as the
+    /// genesis says. Who was expelled, and who was never admitted, belongs to none.
+    pub fn organization<'a>(&'a self, node: &NodeId, charters: &'a Charters) -> Option<&'a Organization> {
+        if let Some(admitted) = self.nodes.get(node) {
+            return admitted.organization.as_ref();
+        }
+        let genesis = charters.genesis();
+        let founder = genesis.hub.iter().any(|member| member.key.id() == *node);
+        let organization = genesis.parameters.organization.as_ref();
+        organization.filter(|_| founder && self.admits(node, charters))
+    }
+
     /// Enters an invitation.
     pub(crate) fn invite(
         &mut self,
@@ -117,7 +136,7 @@ impl Enrolment {
         now_ms: u64,
     ) -> Result<Change, EnrolmentRefused> {
         let by = check_member(signed, charters)?;
-        let Invitation { secret, expires_ms } = signed.body;
+        let Invitation { secret, expires_ms, ref organization } = signed.body;
         if expires_ms <= now_ms || expires_ms - now_ms > limits::INVITATION_TTL_MS {
             return Err(EnrolmentRefused::Lifetime);
         }
@@ -130,7 +149,14 @@ impl Enrolment {
             return Err(EnrolmentRefused::TooManyInvitations);
         }
         self.invitations.retain(|_, invited| invited.expires_ms > now_ms);
-        let invited = Invited { by, at_ms: now_ms, expires_ms, used_by: None, withdrawn: false };
+        let invited = Invited {
+            by,
+            at_ms: now_ms,
+            expires_ms,
+            used_by: None,
+            withdrawn: false,
+            organization: organization.clone(),
+        };
         self.invitations.insert(secret, invited);
         Ok(Change::Invited)
     }
@@ -198,15 +224,22 @@ impl Enrolment {
         let invited = self.invitations.get_mut(&invitation).ok_or(EnrolmentRefused::NoInvitation)?;
         if invited.used_by.replace(node) != Some(node) {
             let (key, name) = (signed.key, signed.body.name.clone());
-            self.nodes.insert(node, Admitted { key, name, at_ms: now_ms, index, invitation });
+            let organization = invited.organization.clone();
+            self.nodes.insert(node, Admitted { key, name, at_ms: now_ms, index, invitation, organization });
         }
         Ok(Change::Admitted(node))
     }
 
-    /// A key that the hub has dismissed stays in the mesh, as any node that was admitted, until it is expelled.
-    pub(crate) fn keep(&mut self, key: PublicKey, now_ms: u64, index: u64) {
+    /// A founder's key that the hub has dismissed stays in the mesh, as any node that was admitted, until it is expelled.
+    pub(crate) fn keep(
+        &mut self,
+        key: PublicKey,
+        now_ms: u64,
+        index: u64,
+        organization: Option<Organization>,
+    ) {
         let (name, invitation) = ("once of the hub".to_owned(), Hash::ZERO);
-        let new = Admitted { key, name, at_ms: now_ms, index, invitation };
+        let new = Admitted { key, name, at_ms: now_ms, index, invitation, organization };
         self.nodes.entry(key.id()).or_insert(new);
     }
 

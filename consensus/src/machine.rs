@@ -18,6 +18,7 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::organization::Organization;
 use forgemesh_protocol::plan::StageRun;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
@@ -336,6 +337,11 @@ impl Hub {
     /// May this node work in the mesh?
     pub fn admits(&self, node: &NodeId) -> bool {
         self.state.enrolment.admits(node, &self.charters)
+    }
+
+    /// To which organization does this node belong?
+    pub fn organization(&self, node: &NodeId) -> Option<&Organization> {
+        self.state.enrolment.organization(node, &self.charters)
     }
 
     fn submit(&mut self, submission: &Signed<Submission>) -> Result<Applied, Rejected> {

@@ -14,6 +14,7 @@ mod hub {
     mod enrolment;
     mod ledger;
     mod life;
+    mod organization;
     mod seating;
     mod set_aside;
     mod verdict;

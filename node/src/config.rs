@@ -9,6 +9,7 @@ use forgemesh_protocol::envelope::BillingMode;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::op::Op;
+use forgemesh_protocol::organization::{Organization, OrganizationError};
 use forgemesh_protocol::region::Region;
 use forgemesh_protocol::ticket::is_address;
 use serde::Deserialize;
@@ -53,10 +54,12 @@ pub struct Config {
     pub idle_only: bool,
     /// Where it stands, in its operator's words.
     pub region: Option<Region>,
-    /// Takes jobs of its own and of `clients` alone.
+    /// Takes jobs of its own, of `clients` and of `organizations` alone.
     pub private: bool,
     /// Nodes and keys whose jobs a private node takes beside its own.
     pub clients: Vec<NodeId>,
+    /// Organizations of whose nodes it takes them, too.
+    pub organizations: Vec<Organization>,
     /// Billing modes of the jobs that it takes; none: all.
     pub billing: Vec<BillingMode>,
 }
@@ -99,6 +102,8 @@ struct File {
     visibility: Option<Spanned<String>>,
     #[serde(default)]
     clients: Vec<Spanned<String>>,
+    #[serde(default)]
+    organizations: Vec<Spanned<String>>,
     #[serde(default)]
     billing: Vec<Spanned<String>>,
 }
@@ -151,9 +156,11 @@ impl Config {
             _ => Err(reader.value(&word, "visibility is \"public\" or \"private\"".to_owned())),
         });
         let private = private.transpose()?.unwrap_or(false);
-        if let Some(client) = file.clients.first().filter(|_| !private) {
-            let cure = "clients are for visibility = \"private\": add that, or leave them out";
-            return Err(reader.value(client, cure.to_owned()));
+        for (setting, listed) in [("clients", &file.clients), ("organizations", &file.organizations)] {
+            if let Some(first) = listed.first().filter(|_| !private) {
+                let cure = format!("{setting} are for visibility = \"private\": add that, or leave them out");
+                return Err(reader.value(first, cure));
+            }
         }
         let region = file.region.map(|region| {
             let read = region.get_ref().parse::<Region>();
@@ -175,6 +182,7 @@ impl Config {
             private,
             // One place is the node's own.
             clients: reader.each(file.clients, limits::HELLO_CLIENTS - 1, client)?,
+            organizations: reader.each(file.organizations, limits::HELLO_ORGANIZATIONS, organization)?,
             billing: reader.each(file.billing, limits::HELLO_BILLING, billing)?,
         })
     }
@@ -194,6 +202,7 @@ impl Config {
             region: self.region.clone(),
             billing: self.billing.clone(),
             clients: self.private.then(|| clients().collect()),
+            organizations: self.organizations.clone(),
         }
     }
 
@@ -230,8 +239,9 @@ impl Config {
              # idle_only = true                   # takes work only while others leave the machine idle\n\
              # paused = true                      # takes no work until `forgemesh node resume`\n\
              # region = \"eu-west\"                 # where it stands, for jobs that ask for a region\n\
-             # visibility = \"private\"            # takes jobs of its own and of `clients` alone; public without it\n\
+             # visibility = \"private\"            # takes jobs of its own and of those below alone; public without it\n\
              # clients = []                       # for a private node: ids of nodes, by `forgemesh node identity`\n\
+             # organizations = [\"acme\"]           # for a private node: takes jobs of nodes that were invited to these\n\
              # billing = [\"test\"]                 # takes jobs of these billing modes; all without it\n\
              # stand = true                       # hub members may promote it to one of them\n",
             list(listen),
@@ -243,6 +253,10 @@ impl Config {
 fn client(text: &str) -> Result<NodeId, String> {
     let cure = "a client is the id of a node, 64 digits; `forgemesh node identity` says it there";
     text.parse().map_err(|_| cure.to_owned())
+}
+
+fn organization(text: &str) -> Result<Organization, String> {
+    text.parse().map_err(|error: OrganizationError| error.to_string())
 }
 
 fn billing(text: &str) -> Result<BillingMode, String> {
@@ -344,6 +358,7 @@ mod tests {
         let all = parse(&text.join("\n")).expect("it is read");
         assert_eq!((all.threads, all.ops.len(), all.hours.len(), all.paused), (Some(4), 1, 1, true));
         assert_eq!((all.idle_only, all.private, all.billing.len()), (true, true, 1));
+        assert_eq!(all.organizations, [acme()]);
         assert_eq!(all.region.map(String::from).as_deref(), Some("eu-west"));
         assert_eq!(all.memory_mib, Some(4096));
         assert_eq!((all.external, all.mdns), (vec!["/ip4/203.0.113.7/tcp/4610".to_owned()], true));
@@ -391,6 +406,10 @@ mod tests {
         assert_eq!(Config::default().availability(node(1), 0, false), Availability::default());
     }
 
+    fn acme() -> Organization {
+        "acme".parse().expect("an organization")
+    }
+
     fn node(id: u8) -> NodeId {
         NodeId(forgemesh_protocol::hash::Hash([id; 32]))
     }
@@ -399,12 +418,18 @@ mod tests {
     fn a_provider_says_for_whom_it_works_and_where() {
         let client = node(2);
         let text = format!(
-            "region = \"eu-west\"\nvisibility = \"private\"\nclients = [\"{client}\"]\nbilling = [\"test\"]\n"
+            "region = \"eu-west\"\nvisibility = \"private\"\nclients = [\"{client}\"]\n\
+             organizations = [\"acme\", \"risk.example.org\"]\nbilling = [\"test\"]\n"
         );
         let available = parse(&text).expect("it is read").availability(node(1), 0, true);
         assert_eq!(available.clients, Some(vec![node(1), client]), "itself, too");
         assert_eq!(available.region.map(String::from).as_deref(), Some("eu-west"));
         assert_eq!(available.billing, [BillingMode::Test]);
+        assert_eq!(available.organizations, [acme(), "risk.example.org".parse().expect("an organization")]);
+        // For organizations alone it is for itself, too.
+        let text = "visibility = \"private\"\norganizations = [\"acme\"]";
+        let of_acme = parse(text).expect("it is read").availability(node(1), 0, true);
+        assert_eq!((of_acme.clients, of_acme.organizations), (Some(vec![node(1)]), vec![acme()]));
         // Private for nobody is for itself; a public one names nobody.
         let alone = parse("visibility = \"private\"").expect("it is read").availability(node(1), 0, true);
         assert_eq!(alone.clients, Some(vec![node(1)]));
@@ -415,6 +440,17 @@ mod tests {
             ("visibility = \"secret\"", "public"),
             ("visibility = \"private\"\nclients = [\"ab\"]", "line 2: \"ab\": a client is the id"),
             ("clients = [\"00\"]", "visibility = \"private\""),
+            (
+                "\norganizations = [\"acme\"]",
+                "line 2: organizations are for visibility = \"private\": add that",
+            ),
+            ("visibility = \"public\"\norganizations = [\"acme\"]", "organizations are for visibility"),
+            (
+                "visibility = \"private\"\norganizations = [\"acme\",\n \"Acme Ltd\"]",
+                "line 3: \"Acme Ltd\": an organization is 1 to 64",
+            ),
+            ("visibility = \"private\"\norganizations = [\"\"]", "line 2: \"\": an organization is"),
+            ("visibility = \"private\"\norganizations = \"acme\"", "line 2"),
             ("billing = [\"free\"]", "\"billable\" or \"test\""),
             ("idle_only = 1", "line 1"),
         ] {
@@ -422,6 +458,8 @@ mod tests {
         }
         let many = format!("visibility = \"private\"\nclients = [{}]", format!("\"{client}\",").repeat(64));
         assert!(refused(&many).contains("at most 63"));
+        let many = format!("visibility = \"private\"\norganizations = [{}]", "\"acme\",".repeat(17));
+        assert!(refused(&many).contains("line 2: at most 16"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::op::Op;
+use forgemesh_protocol::organization::Organization;
 use forgemesh_protocol::plan::{ShardTask, StageInput, StageRun};
 use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::wire::{Answer, Attested, Challenge, LeaseOffer, Message};
@@ -171,6 +172,7 @@ impl Rig {
             term: 1,
             expires_ms: 1_000_000,
             input: run.input_hash(),
+            organization: None,
         };
         let lease = Signed::new(lease, MESH, &hub());
         let contract = self.job.contract().clone();
@@ -178,9 +180,14 @@ impl Rig {
     }
 
     /// A lease of a job that a client has signed, as the hub sends it to an agent that does not work for everybody.
-    fn lease_of(&self, job: JobId, submission: Option<&Signed<Submission>>) -> Message {
+    fn lease_of(
+        &self,
+        job: JobId,
+        submission: Option<&Signed<Submission>>,
+        organization: Option<&Organization>,
+    ) -> Message {
         let Message::Lease(mut offer) = self.lease(1, 2) else { panic!("a lease") };
-        let body = Lease { job, ..offer.lease.body };
+        let body = Lease { job, organization: organization.cloned(), ..offer.lease.body };
         offer.lease = Signed::new(body, MESH, &hub());
         offer.submission = submission.cloned().map(Box::new);
         Message::Lease(offer)
@@ -422,27 +429,45 @@ fn an_agent_whose_disk_is_nearly_full_takes_no_more() {
     assert_eq!(accepts(&mut rig), Some(willing));
 }
 
+/// A job that a client has signed.
+fn submission(by: &SecretKey, billing: &str) -> Signed<Submission> {
+    let envelope = format!(
+        r#"{{"op":{{"name":"mc","version":1,"profile":"insurance.v1"}},"args":{{"iterations":4000000}},"ctx":{{"billing":{{"mode":"{billing}"}}}}}}"#
+    );
+    let (job, terms) = Job::read(envelope.as_bytes()).expect("a job");
+    let (envelope, nonce) = (Bytes(job.envelope(&terms)), Bytes(vec![1; 16]));
+    let submission = Submission { envelope, offer: Offer::default(), nonce, expires_ms: 1 };
+    Signed::new(submission, MESH, by)
+}
+
+/// Does an agent whose operator allows this begin a lease that `make` has the hub send?
+fn begins(available: &Availability, make: impl FnOnce(&Rig) -> Message) -> bool {
+    let mut rig = Rig::new();
+    rig.by_hub(logged(0, Hash::ZERO));
+    let request = Request::Available(Box::new(available.clone()));
+    rig.hand(Input::Request { token: 1, request });
+    let lease = make(&rig);
+    rig.by_hub(lease);
+    let begun = !rig.works.is_empty();
+    // What it refuses it does not hold either: the hub hears so with its next hello, and lends it to others.
+    rig.sent.clear();
+    rig.now.up_ms += limits::HELLO_IDLE_MS;
+    rig.hand(Input::Tick);
+    let holds = |message: &Message| match message {
+        Message::Hello(hello) => Some(!hello.holds.is_empty()),
+        _ => None,
+    };
+    assert_eq!(rig.sent.iter().find_map(holds), Some(begun));
+    begun
+}
+
 /// A private agent looks at what the client has signed; a leader that forgets its list, or lies, gets nothing.
 #[test]
 fn a_private_agent_takes_only_what_its_clients_have_signed() {
     let (client, stranger) = (SecretKey::from_bytes(&[20; 32]), SecretKey::from_bytes(&[21; 32]));
-    let signed = |by: &SecretKey, billing: &str| {
-        let envelope = format!(
-            r#"{{"op":{{"name":"mc","version":1,"profile":"insurance.v1"}},"args":{{"iterations":4000000}},"ctx":{{"billing":{{"mode":"{billing}"}}}}}}"#
-        );
-        let (job, terms) = Job::read(envelope.as_bytes()).expect("a job");
-        let (envelope, nonce) = (Bytes(job.envelope(&terms)), Bytes(vec![1; 16]));
-        let submission = Submission { envelope, offer: Offer::default(), nonce, expires_ms: 1 };
-        Signed::new(submission, MESH, by)
-    };
+    let signed = submission;
     let takes = |available: &Availability, job: JobId, submission: Option<&Signed<Submission>>| {
-        let mut rig = Rig::new();
-        rig.by_hub(logged(0, Hash::ZERO));
-        let request = Request::Available(Box::new(available.clone()));
-        rig.hand(Input::Request { token: 1, request });
-        let lease = rig.lease_of(job, submission);
-        rig.by_hub(lease);
-        !rig.works.is_empty()
+        begins(available, |rig| rig.lease_of(job, submission, None))
     };
     let private = Availability { clients: Some(vec![client.public().id()]), ..Availability::default() };
     let (good, bad) = (signed(&client, "billable"), signed(&stranger, "billable"));
@@ -459,6 +484,52 @@ fn a_private_agent_takes_only_what_its_clients_have_signed() {
     assert!(takes(&test, free.job_id(MESH), Some(&free)));
     assert!(!takes(&test, good.job_id(MESH), Some(&good)) && !takes(&test, good.job_id(MESH), None));
     assert!(takes(&Availability::default(), JOB, None), "who takes everybody's asks for nothing");
+}
+
+/// To whom a client belongs only the hub knows: an agent that goes by it takes the leader's signed word, of this very job,
+/// and what the client has signed beside it.
+#[test]
+fn a_private_agent_takes_a_job_of_an_organization_by_the_leaders_signed_word_alone() {
+    let (client, named) = (SecretKey::from_bytes(&[20; 32]), SecretKey::from_bytes(&[21; 32]));
+    let of = |name: &str| -> Organization { name.parse().expect("an organization") };
+    let (acme, other) = (of("acme"), of("other"));
+    let private = Availability {
+        clients: Some(vec![named.public().id()]),
+        organizations: vec![of("first"), acme.clone()],
+        ..Availability::default()
+    };
+    let (job, its_own) = (submission(&client, "billable"), submission(&named, "billable"));
+    let id = job.job_id(MESH);
+    let takes = |submission: Option<&Signed<Submission>>, word: Option<&Organization>| {
+        begins(&private, |rig| rig.lease_of(id, submission, word))
+    };
+    assert!(takes(Some(&job), Some(&acme)));
+    assert!(!takes(Some(&job), None), "no word");
+    assert!(!takes(Some(&job), Some(&other)), "of another");
+    assert!(!takes(None, Some(&acme)), "nobody shows whose job it is");
+    assert!(!takes(Some(&its_own), Some(&acme)), "another job's");
+    // A client that is listed needs no word, and none stands in its way.
+    for word in [None, Some(&other)] {
+        assert!(begins(&private, |rig| rig.lease_of(its_own.job_id(MESH), Some(&its_own), word)));
+    }
+    // The word is the leader's: put in by another hand it is under no signature.
+    let forged = |rig: &Rig| {
+        let Message::Lease(mut offer) = rig.lease_of(id, Some(&job), None) else { panic!("a lease") };
+        offer.lease.body.organization = Some(acme.clone());
+        Message::Lease(offer)
+    };
+    assert!(!begins(&private, forged));
+    let by_client = |rig: &Rig| {
+        let Message::Lease(mut offer) = rig.lease_of(id, Some(&job), Some(&acme)) else { panic!("a lease") };
+        offer.lease = Signed::new(offer.lease.body, MESH, &client);
+        Message::Lease(offer)
+    };
+    assert!(!begins(&private, by_client));
+    // Who lists none is moved by no word; the billing mode holds beside it.
+    let alone = Availability { organizations: Vec::new(), ..private.clone() };
+    assert!(!begins(&alone, |rig| rig.lease_of(id, Some(&job), Some(&acme))));
+    let test = Availability { billing: vec![BillingMode::Test], ..private.clone() };
+    assert!(!begins(&test, |rig| rig.lease_of(id, Some(&job), Some(&acme))));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::hash::{Domain, Hash};
 use crate::id::NodeId;
 use crate::keys::Signable;
 use crate::limits;
+use crate::organization::Organization;
 
 /// A hub member's word that whoever knows the secret may be admitted, once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub struct Invitation {
     pub secret: Hash,
     /// Log time after which it is good for nothing, milliseconds since 1970.
     pub expires_ms: u64,
+    /// To which the node that uses it belongs from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<Organization>,
 }
 
 /// A hub member takes an invitation back.

@@ -8,6 +8,7 @@ use crate::hash::{Domain, Hash};
 use crate::id::MeshId;
 use crate::keys::PublicKey;
 use crate::limits;
+use crate::organization::Organization;
 
 /// What a mesh is, for ever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,12 +45,15 @@ pub struct Parameters {
     /// On how many nodes each artifact is kept, as far as there are so many.
     #[serde(default = "three", skip_serializing_if = "is_three")]
     pub replication: u64,
+    /// To which the nodes of its first hub members belong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<Organization>,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
         // One leaf in sixteen: the cost a job bears for being checked.
-        Parameters { spotcheck_ppm: 62_500, open: true, replication: three() }
+        Parameters { spotcheck_ppm: 62_500, open: true, replication: three(), organization: None }
     }
 }
 

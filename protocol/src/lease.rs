@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::hash::{Domain, Hash};
 use crate::id::{JobId, NodeId};
 use crate::keys::Signable;
+use crate::organization::Organization;
 
 /// A run of shards of one stage, lent to one agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,11 @@ pub struct Lease {
     /// first does not count for the second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Hash>,
+    /// To which the job's client belongs, for an agent that takes jobs by that. Whose key has signed a job an agent sees for
+    /// itself; who belongs where only the hub's members know. So it takes the leader's word, and that is under the leader's
+    /// signature and goes into the log with what is attested: a lie can be held against the log's own admissions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<Organization>,
 }
 
 impl Lease {

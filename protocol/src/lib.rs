@@ -24,6 +24,7 @@ pub mod lease;
 pub mod ledger;
 pub mod limits;
 pub mod op;
+pub mod organization;
 pub mod plan;
 pub mod problem;
 pub mod receipt;

@@ -51,8 +51,12 @@ pub const REASON_BYTES: usize = 512;
 pub const HELLO_OPS: usize = 64;
 /// Clients to whose jobs a private agent may say it is confined, itself among them.
 pub const HELLO_CLIENTS: usize = 64;
+/// Organizations to whose jobs a private agent may say it is confined, beside those of its clients.
+pub const HELLO_ORGANIZATIONS: usize = 16;
 /// Billing modes to which an agent may say it is confined: as many as there are.
 pub const HELLO_BILLING: usize = 2;
+/// Bytes of an organization's name.
+pub const ORGANIZATION_BYTES: usize = 64;
 /// Bytes of a region's name.
 pub const REGION_BYTES: usize = 32;
 /// Regions that one job may ask for.

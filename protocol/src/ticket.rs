@@ -14,6 +14,7 @@ use crate::genesis::{Genesis, GenesisError};
 use crate::hash::{Domain, Hash};
 use crate::keys::{SecretKey, Signable, Signed};
 use crate::limits;
+use crate::organization::Organization;
 
 /// What every ticket of this version starts with.
 const PREFIX: &str = "fmt1";
@@ -41,6 +42,9 @@ pub struct Ticket {
     pub secret: Bytes,
     /// Milliseconds since 1970.
     pub expires_ms: u64,
+    /// To which the node that uses it will belong; for people: what counts is the invitation in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<Organization>,
 }
 
 impl Signable for Ticket {

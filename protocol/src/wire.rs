@@ -21,6 +21,7 @@ use crate::keys::Signed;
 use crate::lease::Lease;
 use crate::limits;
 use crate::op::Op;
+use crate::organization::Organization;
 use crate::plan::StageRun;
 use crate::receipt::ReceiptSignature;
 use crate::region::Region;
@@ -352,6 +353,10 @@ pub struct Hello {
     /// Whose jobs it takes, by the ids of the keys that signed them; none: everybody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<Vec<NodeId>>,
+    /// Of which nodes it takes jobs beside those of `clients`, if there is such a list: by the organization that they
+    /// belong to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub organizations: Vec<Organization>,
 }
 
 /// Shards of one stage.

@@ -19,12 +19,13 @@ use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::op::Op;
+use forgemesh_protocol::organization::Organization;
 use forgemesh_protocol::plan::{Plan, ShardTask, Stage, StageInput, StageKind, StageRun};
 use forgemesh_protocol::region::Regions;
 use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::ticket::Ticket;
 use forgemesh_protocol::vote::{Artifact, FinalResult, Outcome, ReductionVote};
-use forgemesh_protocol::wire::{Attested, Delivery, Keeping, KeptPage, Message, Outlined};
+use forgemesh_protocol::wire::{Attested, Delivery, Hello, Keeping, KeptPage, Message, Outlined};
 use serde::Serialize;
 
 const MESH: MeshId = MeshId(Hash([1; 32]));
@@ -76,6 +77,7 @@ fn lease(agent: NodeId) -> Lease {
         term: 1,
         expires_ms: 1_700_000_000_000,
         input: None,
+        organization: None,
     }
 }
 
@@ -187,6 +189,28 @@ fn lines() -> Vec<String> {
         network_key: Some(Bytes(vec![20; 32])),
         secret: Bytes(vec![18; 32]),
         expires_ms: 1_700_000_000_000,
+        organization: None,
+    };
+    let acme: Organization = "acme".parse().expect("an organization");
+    let invitation =
+        Invitation { secret: secret_digest(&[18; 32]), expires_ms: 1_700_000_000_000, organization: None };
+    let invitation_of = Invitation { organization: Some(acme.clone()), ..invitation.clone() };
+    let lease_of = Lease { organization: Some(acme.clone()), ..lease(agent) };
+    let ticket_of = Ticket { organization: Some(acme.clone()), ..ticket.clone() };
+    let mut founded = genesis.clone();
+    founded.parameters.organization = Some(acme.clone());
+    let hello = Hello {
+        capacity: 2,
+        backend: "cpu/avx2".to_owned(),
+        accepts: 512,
+        holds: Vec::new(),
+        ops: Vec::new(),
+        seating: 0,
+        candidacy: None,
+        region: None,
+        billing: Vec::new(),
+        clients: Some(vec![agent]),
+        organizations: vec![acme, "risk.example.org".parse().expect("an organization")],
     };
     let artifact = Hash::blob(b"an artifact");
     let pin = Pin { artifact, length: 11, until_ms: 1_700_000_000_000 };
@@ -229,7 +253,7 @@ fn lines() -> Vec<String> {
         plain("plan_with_looks", &stopping, stopping.hash()),
         plain("result_converged", &stopped, stopped.hash()),
         plain("genesis_invited", &invited, invited.mesh_id().0),
-        signed("invitation", &Invitation { secret: secret_digest(&[18; 32]), expires_ms: 1_700_000_000_000 }),
+        signed("invitation", &invitation),
         signed("withdrawal", &Withdrawal { secret: secret_digest(&[18; 32]) }),
         signed("join", &join),
         signed("expulsion", &Expulsion { node: agent, admitted: 19 }),
@@ -253,6 +277,11 @@ fn lines() -> Vec<String> {
         message("deliver", Message::Deliver(Box::new(delivery))),
         message("belongs", Message::Belongs { node: agent }),
         message("belonging", Message::Belonging { node: agent, belongs: false }),
+        signed("invitation_of_an_organization", &invitation_of),
+        signed("lease_of_an_organization", &lease_of),
+        format!("ticket_of_an_organization {}", ticket_of.issue(&secret())),
+        plain("genesis_of_an_organization", &founded, founded.mesh_id().0),
+        message("hello_for_organizations", Message::Hello(Box::new(hello))),
     ]
 }
 

@@ -25,6 +25,7 @@ fn ticket() -> Ticket {
         network_key: Some(Bytes(vec![4; 32])),
         secret: Bytes(vec![5; 32]),
         expires_ms: NOW_MS + 60_000,
+        organization: None,
     }
 }
 
@@ -48,6 +49,8 @@ fn a_ticket_is_read_as_it_was_issued() {
     );
     let open = Ticket { network_key: None, bootstrap: Vec::new(), ..ticket() };
     assert_eq!(Ticket::read(&open.clone().issue(&member()), NOW_MS), Ok(open));
+    let of = Ticket { organization: Some("acme".parse().expect("an organization")), ..ticket() };
+    assert_eq!(Ticket::read(&of.clone().issue(&member()), NOW_MS), Ok(of));
 }
 
 #[test]

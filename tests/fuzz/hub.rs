@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use forgemesh_consensus::adjudicate::ChainHead;
 use forgemesh_consensus::command::{Command, Entry};
+use forgemesh_consensus::enrolment::{Admitted, Invited};
 use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::{Hub, HubState};
 use forgemesh_consensus::raft::message::{Answer, Append, Ask, Body, Chunk, Message};
@@ -11,8 +12,10 @@ use forgemesh_consensus::raft::{Ballot, Head, Logged, LoggedError, Members, Payl
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_node::job_file::JobFile;
 use forgemesh_protocol::canon::{self, Bytes};
+use forgemesh_protocol::charter::Charter;
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_protocol::limits;
 
@@ -32,6 +35,7 @@ fn commands() -> Vec<Command> {
         Command::Vote { vote: signed("vote_final") },
         Command::Discard { job, attestation },
         Command::Invite { invitation: signed("invitation") },
+        Command::Invite { invitation: signed("invitation_of_an_organization") },
         Command::Enrol { join: signed("join") },
         Command::Consent { charter: signed("charter") },
         Command::Seat { charter: Hash([6; 32]), seated: (1..4).map(node).collect() },
@@ -137,6 +141,18 @@ fn state() -> (Genesis, HubState) {
         state.chains.insert(node(number), ChainHead { seq: 3, digest: Hash([number; 32]) });
     }
     state.consents.insert(node(1), signed("charter"));
+    let organization = Some("acme".parse().expect("an organization"));
+    for number in 0..20 {
+        let (used_by, organization) = (Some(node(number)), organization.clone());
+        let (by, expires_ms) = (node(1), 1_700_000_000_000);
+        let invited = Invited { by, at_ms: 5, expires_ms, used_by, withdrawn: false, organization };
+        state.enrolment.invitations.insert(Hash([number; 32]), invited);
+    }
+    let charter: Signed<Charter> = signed("charter");
+    let name = "a node".to_owned();
+    let invitation = Hash([1; 32]);
+    let admitted = Admitted { key: charter.key, name, at_ms: 5, index: 6, invitation, organization };
+    state.enrolment.nodes.insert(charter.key.id(), admitted);
     state.open.insert(record.id, record);
     (genesis, state)
 }

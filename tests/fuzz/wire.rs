@@ -62,6 +62,7 @@ fn hello() -> Hello {
         region: Some("eu-west".parse().expect("a region")),
         billing: vec![BillingMode::Billable],
         clients: Some((0..20).map(node).collect()),
+        organizations: ["acme", "risk.example.org"].map(|name| name.parse().expect("a name")).to_vec(),
     }
 }
 
@@ -91,7 +92,7 @@ fn messages() -> Vec<Message> {
     let (attestation, submission) =
         (signed::<Attestation>("attestation"), signed::<Submission>("submission"));
     let lease = attestation.body.leases.first().expect("one").clone();
-    let offer = LeaseOffer {
+    let offer = |lease| LeaseOffer {
         lease,
         contract: value("contract"),
         run: run(),
@@ -115,7 +116,8 @@ fn messages() -> Vec<Message> {
     let attested = Attested { attestation, members: Bytes(claims()) };
     vec![
         Message::Hello(Box::new(hello())),
-        Message::Lease(Box::new(offer)),
+        Message::Lease(Box::new(offer(lease))),
+        Message::Lease(Box::new(offer(signed("lease_of_an_organization")))),
         Message::Recall(hello().holds.remove(1)),
         Message::Over { job: job() },
         Message::ShardFailed { job: job(), stage: 1, shard: 300, attempt: 2, detail: "it failed".to_owned() },
@@ -142,6 +144,7 @@ fn messages() -> Vec<Message> {
             &secret(),
         ))),
         Message::Invite(Box::new(signed("invitation"))),
+        Message::Invite(Box::new(signed("invitation_of_an_organization"))),
         Message::Withdraw(Box::new(signed("withdrawal"))),
         Message::Expel(Box::new(signed("expulsion"))),
         Message::Answered { request: Hash([7; 32]), refused: Some("no room".to_owned()) },
@@ -202,7 +205,7 @@ fn signed_submissions() {
 
 #[test]
 fn signed_leases_attestations_verdicts_and_votes() {
-    sealed::<Lease>("signed_leases", &["lease"]);
+    sealed::<Lease>("signed_leases", &["lease", "lease_of_an_organization"]);
     sealed::<Attestation>("signed_attestations", &["attestation"]);
     sealed::<Verdict>("signed_verdicts", &["verdict"]);
     sealed::<ReductionVote>("signed_votes", &["vote_next", "vote_final"]);
@@ -210,7 +213,7 @@ fn signed_leases_attestations_verdicts_and_votes() {
 
 #[test]
 fn signed_words_about_who_belongs() {
-    sealed::<Invitation>("signed_invitations", &["invitation"]);
+    sealed::<Invitation>("signed_invitations", &["invitation", "invitation_of_an_organization"]);
     sealed::<Withdrawal>("signed_withdrawals", &["withdrawal"]);
     sealed::<Join>("signed_joins", &["join"]);
     sealed::<Expulsion>("signed_expulsions", &["expulsion"]);
@@ -243,7 +246,7 @@ fn claims_of_a_batch() {
 
 #[test]
 fn geneses() {
-    let valid = vec![golden("genesis"), golden("genesis_invited")];
+    let valid = ["genesis", "genesis_invited", "genesis_of_an_organization"].map(golden).to_vec();
     let examples = Examples { name: "geneses", form: Form::Cbor, valid };
     try_all(&examples, Genesis::decode, |genesis| Some(canon::to_bytes(genesis)));
 }
@@ -261,16 +264,19 @@ fn read_ticket(line: &[u8]) -> Result<Ticket, String> {
 
 #[test]
 fn tickets_as_they_are_pasted() {
-    let valid = vec![word("ticket").as_bytes().to_vec()];
+    let valid = ["ticket", "ticket_of_an_organization"].map(|name| word(name).as_bytes().to_vec()).to_vec();
     let examples = Examples { name: "tickets_as_they_are_pasted", form: Form::Text, valid };
     try_all(&examples, read_ticket, |_| None);
 }
 
 #[test]
 fn tickets_with_a_true_checksum() {
-    let line = word("ticket").strip_prefix("fmt1").expect("the ticket's prefix");
-    let bytes = base64::decode_url(line).expect("base64");
-    let valid = vec![bytes[..bytes.len() - 4].to_vec()];
+    let content = |name| {
+        let line = word(name).strip_prefix("fmt1").expect("the ticket's prefix");
+        let bytes = base64::decode_url(line).expect("base64");
+        bytes[..bytes.len() - 4].to_vec()
+    };
+    let valid = ["ticket", "ticket_of_an_organization"].map(content).to_vec();
     let examples = Examples { name: "tickets_with_a_true_checksum", form: Form::Cbor, valid };
     try_dressed(&examples, ticket, read_ticket, |_| None);
 }

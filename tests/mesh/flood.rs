@@ -59,6 +59,7 @@ fn said(mesh: MeshId, secret: &SecretKey, number: u64) -> Vec<Message> {
         region: None,
         billing: Vec::new(),
         clients: None,
+        organizations: Vec::new(),
     };
     vec![
         Message::Hello(Box::new(hello)),

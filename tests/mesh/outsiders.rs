@@ -536,7 +536,8 @@ fn who_has_the_key_and_is_in_no_list_is_told_nothing() {
     );
     // A ticket that has run out by the hub's clock admits nobody, whatever its holder makes of the date in it.
     let mut short = Ticket { secret: Bytes(vec![0x77; 32]), ..ticket.clone() };
-    let invitation = Invitation { secret: short.invitation(), expires_ms: now_ms() + SHORT_MS };
+    let invitation =
+        Invitation { secret: short.invitation(), expires_ms: now_ms() + SHORT_MS, organization: None };
     let invitation = Signed::new(invitation, ticket.genesis.mesh_id(), &secret(&hub));
     member.say(&ticket, vec![Message::Invite(Box::new(invitation))]);
     let state = || {

@@ -83,8 +83,11 @@ impl Hub {
                 before.iter().filter(|member| self.charters.genesis().member(&member.key).is_some());
             let dismissed = founders.filter(|member| self.charters.current().member(&member.key).is_none());
             let (enrolment, now_ms) = (&mut self.state.enrolment, self.state.now_ms);
-            if !self.charters.genesis().parameters.open {
-                dismissed.for_each(|member| enrolment.keep(member.key, now_ms, index));
+            let parameters = &self.charters.genesis().parameters;
+            if !parameters.open {
+                dismissed.for_each(|member| {
+                    enrolment.keep(member.key, now_ms, index, parameters.organization.clone());
+                });
             }
             self.state.seating.amendments.push(amendment);
             self.state.consents.clear();

@@ -174,6 +174,7 @@ impl Bench {
             term: 1,
             expires_ms: self.now_ms + limits::LEASE_MS,
             input: run.input_hash(),
+            organization: None,
         }
     }
 

@@ -15,13 +15,13 @@ use forgemesh_protocol::limits;
 
 use super::bench::{Bench, mix};
 
-const SECRET: [u8; 32] = [0x51; 32];
+pub(super) const SECRET: [u8; 32] = [0x51; 32];
 
-fn key(byte: u8) -> SecretKey {
+pub(super) fn key(byte: u8) -> SecretKey {
     SecretKey::from_bytes(&[byte; 32])
 }
 
-fn id(key: &SecretKey) -> NodeId {
+pub(super) fn id(key: &SecretKey) -> NodeId {
     key.public().id()
 }
 
@@ -31,15 +31,16 @@ fn closed() -> Bench {
 }
 
 fn invite_for(bench: &Bench, by: &SecretKey, secret: &[u8], ms: u64) -> Command {
-    let body = Invitation { secret: secret_digest(secret), expires_ms: bench.now_ms + ms };
+    let expires_ms = bench.now_ms + ms;
+    let body = Invitation { secret: secret_digest(secret), expires_ms, organization: None };
     Command::Invite { invitation: Signed::new(body, bench.hub.mesh(), by) }
 }
 
-fn invite(bench: &Bench, secret: &[u8]) -> Command {
+pub(super) fn invite(bench: &Bench, secret: &[u8]) -> Command {
     invite_for(bench, &bench.members[1], secret, 60_000)
 }
 
-fn join(bench: &Bench, node: &SecretKey, secret: &[u8]) -> Command {
+pub(super) fn join(bench: &Bench, node: &SecretKey, secret: &[u8]) -> Command {
     let expires_ms = bench.now_ms + limits::JOIN_TTL_MS;
     let body = Join { secret: Bytes(secret.to_vec()), name: "a node".to_owned(), expires_ms };
     Command::Enrol { join: Signed::new(body, bench.hub.mesh(), node) }
@@ -50,7 +51,7 @@ fn withdraw(bench: &Bench, by: &SecretKey, secret: &[u8]) -> Command {
     Command::Withdraw { withdrawal: Signed::new(body, bench.hub.mesh(), by) }
 }
 
-fn expel(bench: &Bench, by: &SecretKey, node: &SecretKey) -> Command {
+pub(super) fn expel(bench: &Bench, by: &SecretKey, node: &SecretKey) -> Command {
     let admitted = bench.hub.state().enrolment.nodes.get(&id(node)).map_or(0, |found| found.index);
     let body = Expulsion { node: id(node), admitted };
     Command::Expel { expulsion: Signed::new(body, bench.hub.mesh(), by) }
@@ -272,11 +273,11 @@ fn invitations_are_bounded_in_time_and_number() {
     }
     let command = invite(&bench, &SECRET);
     bench.accept(command);
-    let full = bench.hub.state().enrolment.invitations[&secret_digest(&SECRET)];
+    let full = bench.hub.state().enrolment.invitations[&secret_digest(&SECRET)].clone();
     bench.put_state(|state| {
         let invitations = &mut state.enrolment.invitations;
         for i in 1..limits::INVITATIONS as u64 {
-            invitations.insert(Hash::blob(&i.to_le_bytes()), full);
+            invitations.insert(Hash::blob(&i.to_le_bytes()), full.clone());
         }
     });
     let command = invite(&bench, &[0x52; 32]);

@@ -162,7 +162,7 @@ impl Desk {
             Request::WhyPending { job } => self.why_pending(&job).await,
             Request::Cancel { job } => self.cancel(&job).await,
             Request::CancelSigned { cancellation } => self.cancel_signed(read_signed(&cancellation)?).await,
-            Request::Invite { minutes } => self.invite(minutes).await,
+            Request::Invite { minutes, organization } => self.invite(minutes, organization).await,
             Request::Tickets {} => self.tickets().await,
             Request::Withdraw { ticket } => self.withdraw(&ticket).await,
             Request::Nodes {} => self.nodes().await,

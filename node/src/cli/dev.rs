@@ -149,7 +149,7 @@ fn found(common: &Common, folders: &[PathBuf], hub: usize, threads: u16) -> Resu
         std::fs::write(&path, settings).map_err(|source| CliError::Write { path, source })?;
         match beacons.get(i) {
             Some(beacon) => place(home, &genesis, beacon.checkpoint_bytes())?,
-            None => home.enter(&genesis, None)?,
+            None => home.enter(&genesis, None, None)?,
         }
     }
     Ok(())

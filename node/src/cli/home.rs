@@ -9,6 +9,7 @@ use forgemesh_protocol::canon;
 use forgemesh_protocol::charter::Seating;
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::keys::SecretKey;
+use forgemesh_protocol::organization::Organization;
 use forgemesh_storage::{Batch, DATABASE_FILE_NAME, KeyFile, MetaKey, Storage};
 
 use super::error::CliError;
@@ -27,6 +28,8 @@ pub struct Home {
 /// Where a data folder remembers which node joined the mesh in it. No envelope can name the namespace: it has a space.
 const NODE_NAMESPACE: &str = "forgemesh node";
 const JOINED_KEY: &str = "joined";
+/// And to which organization it belongs, by what it was told then.
+const ORGANIZATION_KEY: &str = "organization";
 
 impl Home {
     /// Did this node join a mesh whose hub it is no member of?
@@ -36,8 +39,16 @@ impl Home {
     }
 
     /// Enters the mesh that this node was admitted to.
-    pub fn enter(&self, genesis: &Genesis, seating: Option<&Seating>) -> Result<(), CliError> {
+    pub fn enter(
+        &self,
+        genesis: &Genesis,
+        seating: Option<&Seating>,
+        organization: Option<&Organization>,
+    ) -> Result<(), CliError> {
         let mut batch = Batch::new();
+        if let Some(organization) = organization {
+            batch.put_kv(NODE_NAMESPACE, ORGANIZATION_KEY, organization.as_str().into());
+        }
         if let Some(seating) = seating {
             batch.put_meta(MetaKey::Seating, canon::to_bytes(seating));
         }
@@ -45,6 +56,12 @@ impl Home {
         batch.put_kv(NODE_NAMESPACE, JOINED_KEY, self.secret.public().id().0.0.to_vec());
         Ok(self.storage.commit(&batch)?)
     }
+}
+
+/// To which organization the node of a data folder belongs, by what it was told when it joined its mesh.
+pub fn organization(storage: &Storage) -> Result<Option<Organization>, CliError> {
+    let told = storage.kv(NODE_NAMESPACE, ORGANIZATION_KEY)?;
+    Ok(told.and_then(|told| String::from_utf8(told).ok()?.parse().ok()))
 }
 
 /// `--home`, else `FORGEMESH_HOME`, else the platform's place for data.

@@ -11,6 +11,7 @@ use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::id::MeshId;
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::organization::Organization;
 use forgemesh_protocol::ticket::{Ticket, TicketError};
 use forgemesh_storage::{Batch, DATABASE_FILE_NAME, MetaKey, RESERVE_FILE_NAME};
 use serde_json::json;
@@ -43,6 +44,9 @@ pub struct InitArgs {
     /// On how many nodes each artifact is kept, for ever the mesh's.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=limits::REPLICATION))]
     replication: u64,
+    /// To which organization this node belongs, for ever the mesh's word; its first ticket is for none.
+    #[arg(long, value_name = "NAME")]
+    organization: Option<Organization>,
     /// Where this node listens [default: /ip4/0.0.0.0/tcp/4610]; may be given several times. Port 0: any free one.
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
@@ -84,12 +88,18 @@ pub fn init(common: &Common, args: &InitArgs) -> Result<(), CliError> {
         print_json(&json!({
             "mesh": genesis.mesh_id(), "name": args.name, "node": home.secret.public().id(),
             "folder": home.folder.display().to_string(), "private": args.private, "listen": listen,
+            "organization": args.organization,
             "ticket": line, "ticket_id": id, "expires_ms": expires_ms, "addresses": addresses,
         }));
         return Ok(());
     }
     print(&format!("mesh {} ({})", genesis.mesh_id(), args.name));
     print(&format!("node {}", home.secret.public().id()));
+    if let Some(organization) = &args.organization {
+        print(&format!("organization {organization}"));
+        let make = format!("ticket create --organization {organization}");
+        hint::print_whole(&format!("another node of it joins by a ticket of `forgemesh {make}`"));
+    }
     hint::print_whole("start it with `forgemesh up`; a first ticket for another node:\n");
     print_ticket(&line, &id.to_string(), LIFETIME_MINUTES, &addresses);
     Ok(())
@@ -112,6 +122,7 @@ fn found(common: &Common, args: &InitArgs, home: &Home) -> Result<Made, CliError
     let (mut genesis, beacon) = boot::found(&home.secret, args.name.clone(), nonce, limits::BEACON_LENGTH);
     genesis.parameters.open = !args.private;
     genesis.parameters.replication = args.replication;
+    genesis.parameters.organization.clone_from(&args.organization);
     let key = args.private.then(home::random::<32>).transpose().map_err(CliError::Entropy)?;
     let config = Config { listen: listen.clone(), ..Config::default() };
     // An address that cannot be had is found out before anything is written.
@@ -130,6 +141,7 @@ fn found(common: &Common, args: &InitArgs, home: &Home) -> Result<Made, CliError
         network_key: key.map(|key| Bytes(key.to_vec())),
         secret: Bytes(home::random::<32>().map_err(CliError::Entropy)?.to_vec()),
         expires_ms,
+        organization: None,
     };
     log_invitation(common, home, &ticket)?;
     Ok(Made { genesis, listen, ticket })
@@ -173,16 +185,17 @@ pub fn join(common: &Common, args: &JoinArgs) -> Result<(), CliError> {
         return Err(error);
     }
     write_files(&home, &listen, &ticket.bootstrap, key)?;
-    home.enter(&ticket.genesis, ticket.seating.as_ref())?;
+    home.enter(&ticket.genesis, ticket.seating.as_ref(), ticket.organization.as_ref())?;
     let (node, name) = (home.secret.public().id(), &ticket.genesis.name);
     if common.json {
         print_json(&json!({
             "mesh": mesh, "name": name, "node": node, "folder": home.folder.display().to_string(),
-            "private": key.is_some(),
+            "private": key.is_some(), "organization": ticket.organization,
         }));
         return Ok(());
     }
-    print(&format!("joined mesh {mesh} ({name}) as node {node}"));
+    let of = ticket.organization.map(|organization| format!(" of organization {organization}"));
+    print(&format!("joined mesh {mesh} ({name}) as node {node}{}", of.unwrap_or_default()));
     hint::print_whole("start it with `forgemesh up`");
     Ok(())
 }
@@ -273,7 +286,7 @@ fn write_files(
 fn log_invitation(common: &Common, home: &Home, ticket: &Ticket) -> Result<(), CliError> {
     let (secret, expires_ms) = (ticket.invitation(), ticket.expires_ms);
     let mesh = Genesis::mesh_id(&ticket.genesis);
-    let invitation = Signed::new(Invitation { secret, expires_ms }, mesh, &home.secret);
+    let invitation = Signed::new(Invitation { secret, expires_ms, organization: None }, mesh, &home.secret);
     let request = Request::Enrolment(Box::new(EnrolmentCommand::Invite(invitation)));
     let driver = embedded::boot(common, home)?;
     embedded::serve(driver, async |handle| match handle.request(request).await? {

@@ -159,6 +159,9 @@ fn caps(value: &Value) {
             Some(_) => format!("{} (private)", list_or(&value["clients"], "nobody")),
         },
     );
+    if value["organizations"].as_array().is_some_and(|organizations| !organizations.is_empty()) {
+        row("and of", format!("nodes of {}", list_or(&value["organizations"], "none")));
+    }
     row("billing", list_or(&value["billing"], "billable and test jobs"));
 }
 
@@ -185,8 +188,9 @@ fn list(value: &Value) {
         let threads = node["capacity"].as_u64().map_or("-".to_owned(), |threads| threads.to_string());
         let holds = node["holds"].as_u64().unwrap_or(0);
         let name = node["name"].as_str().unwrap_or_default();
+        let of = node["organization"].as_str().map(|of| format!("  of {of}")).unwrap_or_default();
         print(&format!(
-            "{id}  {role:<11} {state:<14} {threads:>3} threads  {backend:<14} {holds:>5} shards  {name}"
+            "{id}  {role:<11} {state:<14} {threads:>3} threads  {backend:<14} {holds:>5} shards  {name}{of}"
         ));
     }
 }

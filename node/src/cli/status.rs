@@ -34,6 +34,9 @@ pub fn status(common: &Common) -> Result<(), CliError> {
             _ => format!("agent of hub {short}, {}", heard(&value["heard_ms_ago"])),
         },
     );
+    if let Some(organization) = value["organization"].as_str() {
+        row("belongs to", organization.to_owned());
+    }
     row(
         "running",
         format!(

@@ -1,6 +1,7 @@
 //! `forgemesh ticket`: who may join.
 
 use clap::Subcommand;
+use forgemesh_protocol::organization::Organization;
 use serde_json::Value;
 
 use super::client::Client;
@@ -21,6 +22,9 @@ pub enum TicketCommand {
         /// Minutes it is good for.
         #[arg(long, default_value_t = LIFETIME_MINUTES, value_name = "N")]
         minutes: u64,
+        /// To which organization the node that uses it will belong: private nodes may list that, see config.toml.
+        #[arg(long, value_name = "NAME")]
+        organization: Option<Organization>,
     },
     /// Tickets and what became of them.
     Ls,
@@ -35,7 +39,9 @@ pub enum TicketCommand {
 pub fn ticket(common: &Common, command: TicketCommand) -> Result<(), CliError> {
     let mut client = Client::require(common)?;
     let request = match &command {
-        TicketCommand::Create { minutes } => Request::Invite { minutes: *minutes },
+        TicketCommand::Create { minutes, organization } => {
+            Request::Invite { minutes: *minutes, organization: organization.clone() }
+        }
         TicketCommand::Ls => Request::Tickets {},
         TicketCommand::Revoke { ticket } => Request::Withdraw { ticket: ticket.clone() },
     };
@@ -46,11 +52,14 @@ pub fn ticket(common: &Common, command: TicketCommand) -> Result<(), CliError> {
     }
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
     match command {
-        TicketCommand::Create { minutes } => {
+        TicketCommand::Create { minutes, organization } => {
             let addresses = value["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
             let addresses: Vec<String> =
                 addresses.iter().filter_map(Value::as_str).map(str::to_owned).collect();
             print_ticket(&text(&value, "ticket"), &text(&value, "id"), minutes, &addresses);
+            if let Some(organization) = organization {
+                print(&format!("the node will belong to organization {organization}"));
+            }
         }
         TicketCommand::Ls => {
             let tickets = value["tickets"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -66,7 +75,7 @@ pub fn ticket(common: &Common, command: TicketCommand) -> Result<(), CliError> {
     Ok(())
 }
 
-/// A ticket as it is listed: its id, what became of it, how old it is and how long it is still good for.
+/// A ticket as it is listed: its id, what became of it, how old it is, how long it is still good for, and for whom.
 fn row(ticket: &Value, now_ms: u64) -> String {
     let text = |key: &str| ticket[key].as_str().unwrap_or_default();
     let at = |key: &str| ticket[key].as_u64().unwrap_or(0);
@@ -79,7 +88,8 @@ fn row(ticket: &Value, now_ms: u64) -> String {
         _ => String::new(),
     };
     let made = format!("made {}", ago(at("at_ms")));
-    format!("{}  {state:<8} {made:<18} {end}", id.get(..8).unwrap_or_default()).trim_end().to_owned()
+    let of = ticket["organization"].as_str().map(|of| format!("  for {of}")).unwrap_or_default();
+    format!("{}  {state:<8} {made:<18} {end}{of}", id.get(..8).unwrap_or_default()).trim_end().to_owned()
 }
 
 /// Prints a ticket as the command that uses it.
@@ -119,5 +129,8 @@ mod tests {
         ] {
             assert_eq!(listed(state, expires_ms), says);
         }
+        let of_acme = json!({ "id": "a".repeat(64), "state": "open", "used_by": null, "at_ms": now_ms - 30_000,
+            "expires_ms": now_ms + 300_000, "organization": "acme" });
+        assert!(row(&of_acme, now_ms).ends_with("good for another 5 min  for acme"));
     }
 }

@@ -319,6 +319,7 @@ impl AgentRole {
             region: self.available.region.clone(),
             billing: self.available.billing.clone(),
             clients: self.available.clients.clone(),
+            organizations: self.available.organizations.clone(),
         }
     }
 

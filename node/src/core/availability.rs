@@ -10,6 +10,7 @@ use forgemesh_protocol::json::Json;
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::op::Op;
+use forgemesh_protocol::organization::Organization;
 use forgemesh_protocol::region::Region;
 use forgemesh_protocol::submission::Submission;
 
@@ -58,6 +59,8 @@ pub struct Availability {
     pub billing: Vec<BillingMode>,
     /// Whose jobs a private node takes, by the ids of the keys that signed them; none: everybody's.
     pub clients: Option<Vec<NodeId>>,
+    /// Of which organizations' nodes it takes jobs beside those, if it is private.
+    pub organizations: Vec<Organization>,
 }
 
 impl Availability {
@@ -67,7 +70,8 @@ impl Availability {
     }
 
     /// May it be lent work of this job? Whose job it is, and how it is billed, it reads only off what the client has
-    /// signed, and only if it takes not everybody's.
+    /// signed, and only if it takes not everybody's. To which organization that client belongs it cannot see for itself:
+    /// there it takes the word that the leader has signed with the lease, of this very job, and nothing less.
     pub fn admits(
         &self,
         mesh: MeshId,
@@ -84,7 +88,10 @@ impl Availability {
         let genuine =
             |signed: &&Signed<Submission>| signed.job_id(mesh) == lease.job && signed.verify(mesh).is_ok();
         let Some(submission) = submission.filter(genuine) else { return false };
-        let known = self.clients.as_ref().is_none_or(|clients| clients.contains(&submission.key.id()));
+        let known = self.clients.as_ref().is_none_or(|clients| {
+            let named = |organization| self.organizations.contains(organization);
+            clients.contains(&submission.key.id()) || lease.organization.as_ref().is_some_and(named)
+        });
         known && (self.billing.is_empty() || self.is_billed_so(&submission.body, contract))
     }
 

@@ -2,6 +2,7 @@
 //! waits for, and for an embedded node before it takes one.
 
 use forgemesh_consensus::job::{JobRecord, Reason, SetAside};
+use forgemesh_consensus::machine::Hub;
 use forgemesh_protocol::envelope::{Policy, Target};
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
@@ -50,14 +51,14 @@ impl Constraint {
         Constraint::Convicted,
     ];
 
-    /// Does this agent meet it?
-    pub fn is_met(self, job: &JobRecord, node: &NodeId, agent: &Agent, up_ms: u64) -> bool {
+    /// Does this agent meet it, by what `hub` says of who belongs where?
+    pub fn is_met(self, job: &JobRecord, node: &NodeId, agent: &Agent, hub: &Hub, up_ms: u64) -> bool {
         match self {
             Constraint::Silent => agent.is_live(up_ms),
             Constraint::Target => agent.serves(job.terms.policy.target),
             Constraint::Profile => agent.executes(&job.contract.op),
             Constraint::Region => job.submission.body.offer.regions.hold(agent.region.as_ref()),
-            Constraint::Client => agent.works_for(&job.submission.key),
+            Constraint::Client => agent.works_for(&job.submission.key, hub),
             Constraint::Billing => agent.takes(job.terms.ctx.billing.mode),
             Constraint::Convicted => !job.convicted.contains(node),
         }
@@ -77,7 +78,7 @@ impl Constraint {
     }
 
     /// What is the matter with agents that do not meet it, and what could be done.
-    pub fn why(self, job: &JobRecord) -> String {
+    pub fn why(self, job: &JobRecord, hub: &Hub) -> String {
         match self {
             Constraint::Silent => {
                 format!("are gone, or were not heard for {} s: see to them", limits::SILENCE_MS / 1_000)
@@ -95,7 +96,16 @@ impl Constraint {
             }
             Constraint::Client => {
                 let client = job.submission.key.id();
-                format!("are private and not for client {}: name it under clients there", client.0.short())
+                let (short, cure) = (client.0.short(), "name it under clients there");
+                match hub.organization(&client) {
+                    Some(of) => format!(
+                        "are private and not for client {short} of {of}: {cure}, or {of} under organizations"
+                    ),
+                    None => format!(
+                        "are private and not for client {short}, which belongs to no organization: {cure}, or \
+                         invite it anew, to one that is under organizations there"
+                    ),
+                }
             }
             Constraint::Billing => {
                 let mode = job.terms.ctx.billing.mode.as_str();
@@ -107,8 +117,8 @@ impl Constraint {
 }
 
 /// May this agent work on the job, whether or not it has room?
-pub(crate) fn may_execute(job: &JobRecord, node: &NodeId, agent: &Agent, up_ms: u64) -> bool {
-    Constraint::ALL.iter().all(|constraint| constraint.is_met(job, node, agent, up_ms))
+pub(crate) fn may_execute(job: &JobRecord, node: &NodeId, agent: &Agent, hub: &Hub, up_ms: u64) -> bool {
+    Constraint::ALL.iter().all(|constraint| constraint.is_met(job, node, agent, hub, up_ms))
 }
 
 /// The nodes there are.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use forgemesh_consensus::machine::Hub;
 use forgemesh_protocol::envelope::{BillingMode, Target};
 use forgemesh_protocol::genesis::HubMember;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::keys::PublicKey;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::op::Op;
+use forgemesh_protocol::organization::Organization;
 use forgemesh_protocol::region::Region;
 use forgemesh_protocol::wire::Hello;
 
@@ -38,6 +40,8 @@ pub(crate) struct Agent {
     pub billing: Vec<BillingMode>,
     /// Whose jobs it takes; none: everybody's.
     pub clients: Option<Vec<NodeId>>,
+    /// Of which organizations' nodes it takes jobs beside those.
+    pub organizations: Vec<Organization>,
 }
 
 impl Agent {
@@ -66,9 +70,19 @@ impl Agent {
         self.ops.is_empty() || self.ops.contains(op)
     }
 
-    /// Does it take jobs that this key has signed?
-    pub fn works_for(&self, client: &PublicKey) -> bool {
-        self.clients.as_ref().is_none_or(|clients| clients.contains(&client.id()))
+    /// Does it take jobs that this key has signed, of a node that belongs where `hub` says?
+    pub fn works_for(&self, client: &PublicKey, hub: &Hub) -> bool {
+        let Some(clients) = &self.clients else { return true };
+        let client = client.id();
+        clients.contains(&client) || self.word_for(&client, hub).is_some()
+    }
+
+    /// The organization of this client, if it is by that that the agent takes its jobs.
+    pub fn word_for<'a>(&self, client: &NodeId, hub: &'a Hub) -> Option<&'a Organization> {
+        if self.organizations.is_empty() || self.clients.as_ref()?.contains(client) {
+            return None;
+        }
+        hub.organization(client).filter(|organization| self.organizations.contains(organization))
     }
 
     /// Does it take jobs that are billed so?
@@ -118,12 +132,14 @@ impl Roster {
                 .clients
                 .as_ref()
                 .map(|clients| clients.iter().take(limits::HELLO_CLIENTS).copied().collect()),
+            organizations: hello.organizations.iter().take(limits::HELLO_ORGANIZATIONS).cloned().collect(),
         };
         let same = |old: &Agent| {
             old.is_live(up_ms)
                 && (old.capacity, old.accepts) == (agent.capacity, agent.accepts)
                 && (&old.ops, &old.region) == (&agent.ops, &agent.region)
                 && (&old.billing, &old.clients) == (&agent.billing, &agent.clients)
+                && old.organizations == agent.organizations
         };
         let changed = !old.is_some_and(same);
         self.agents.insert(node, agent);

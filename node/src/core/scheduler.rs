@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use forgemesh_consensus::job::{JobRecord, Reason};
+use forgemesh_consensus::machine::Hub;
 use forgemesh_consensus::shard_set::ShardSet;
 use forgemesh_protocol::attestation::Attestation;
 use forgemesh_protocol::failure::{Failure, FailureCode};
@@ -102,11 +103,6 @@ impl Scheduler {
         self.roster.get(node).is_some_and(|agent| agent.is_live(up_ms))
     }
 
-    /// Does this agent want to see what a job's client has signed?
-    pub fn is_choosy(&self, node: &NodeId) -> bool {
-        self.roster.get(node).is_some_and(Agent::is_choosy)
-    }
-
     /// Who has worked on a job.
     pub fn engaged(&self, job: &JobId) -> Vec<NodeId> {
         self.jobs.get(job).map(|lent| lent.engaged.iter().copied().collect()).unwrap_or_default()
@@ -184,6 +180,7 @@ impl Scheduler {
     /// An agent failed at a shard; the end of the job, if that was once too often.
     pub fn failed(
         &mut self,
+        hub: &Hub,
         job: &JobRecord,
         agent: NodeId,
         shard: u64,
@@ -192,12 +189,13 @@ impl Scheduler {
     ) -> Option<Decision> {
         self.dirty = true;
         self.jobs.get_mut(&job.id)?.failed(agent, shard, detail);
-        self.exhausted(job, shard, up_ms)
+        self.exhausted(hub, job, shard, up_ms)
     }
 
     /// So many more batches no longer count: the shards of `agent` among them go to somebody else, if there is anybody.
     pub fn set_aside(
         &mut self,
+        hub: &Hub,
         job: &JobRecord,
         agent: NodeId,
         batches: u64,
@@ -227,7 +225,7 @@ impl Scheduler {
         }
         shards.iter().for_each(|&shard| lent.refuse(agent, shard));
         lent.detail = "its batches were set aside again and again".to_owned();
-        shards.into_iter().find_map(|shard| self.exhausted(job, shard, up_ms))
+        shards.into_iter().find_map(|shard| self.exhausted(hub, job, shard, up_ms))
     }
 
     /// Has the agent left few enough batches of this job unopened, or without their blobs, while it was there?
@@ -237,9 +235,9 @@ impl Scheduler {
     }
 
     /// Has everyone who could execute the shard failed at it, and that too often?
-    fn exhausted(&self, job: &JobRecord, shard: u64, up_ms: u64) -> Option<Decision> {
+    fn exhausted(&self, hub: &Hub, job: &JobRecord, shard: u64, up_ms: u64) -> Option<Decision> {
         let lent = self.jobs.get(&job.id)?;
-        let mut others = self.eligible(job, up_ms).filter(|(node, _)| !lent.has_failed(node, shard));
+        let mut others = self.eligible(hub, job, up_ms).filter(|(node, _)| !lent.has_failed(node, shard));
         // Who takes no work now is waited for, but not for ever.
         let another = match lent.attempts(shard) {
             few if few < limits::SHARD_ATTEMPTS => true,
@@ -274,8 +272,15 @@ impl Scheduler {
     }
 
     /// What is to be done now for `jobs`: those that have shards to execute, the oldest first. `alone`: no other node
-    /// than the hub's own has ever worked in this mesh.
-    pub fn decide(&mut self, jobs: &[&JobRecord], alone: bool, now: Now, log_ms: u64) -> Vec<Decision> {
+    /// than the hub's own has ever worked in this mesh; `hub` says who belongs where.
+    pub fn decide(
+        &mut self,
+        hub: &Hub,
+        jobs: &[&JobRecord],
+        alone: bool,
+        now: Now,
+        log_ms: u64,
+    ) -> Vec<Decision> {
         if !self.dirty && self.look_ms.is_none_or(|look_ms| now.up_ms < look_ms) {
             return Vec::new();
         }
@@ -293,7 +298,7 @@ impl Scheduler {
         while went_on {
             went_on = false;
             for job in jobs {
-                if let Some(lend) = self.lend(job, jobs, now, log_ms) {
+                if let Some(lend) = self.lend(hub, job, jobs, now, log_ms) {
                     self.note(&lend, now.up_ms, false);
                     out.push(Decision::Lend(lend));
                     went_on = true;
@@ -306,7 +311,7 @@ impl Scheduler {
         let settling = !settled && jobs.iter().any(|job| !job.convicted.is_empty());
         self.look_ms = look_ms.or(settling.then_some(self.since_ms + limits::SILENCE_MS));
         for node in idle {
-            out.extend(self.spare(node, jobs, now, log_ms).or_else(|| self.steal(node, jobs, now)));
+            out.extend(self.spare(hub, node, jobs, now, log_ms).or_else(|| self.steal(hub, node, jobs, now)));
         }
         out
     }
@@ -343,10 +348,15 @@ impl Scheduler {
     }
 
     /// The agents that may work on a job now, whether or not they have room.
-    fn eligible<'a>(&'a self, job: &'a JobRecord, up_ms: u64) -> impl Iterator<Item = (NodeId, &'a Agent)> {
+    fn eligible<'a>(
+        &'a self,
+        hub: &'a Hub,
+        job: &'a JobRecord,
+        up_ms: u64,
+    ) -> impl Iterator<Item = (NodeId, &'a Agent)> {
         self.roster
             .iter()
-            .filter(move |(node, agent)| may_execute(job, node, agent, up_ms))
+            .filter(move |(node, agent)| may_execute(job, node, agent, hub, up_ms))
             .map(|(node, agent)| (*node, agent))
     }
 
@@ -364,10 +374,10 @@ impl Scheduler {
     }
 
     /// The next lease of `job`: to the agent with the least to do.
-    fn lend(&self, job: &JobRecord, jobs: &[&JobRecord], now: Now, log_ms: u64) -> Option<Lend> {
+    fn lend(&self, hub: &Hub, job: &JobRecord, jobs: &[&JobRecord], now: Now, log_ms: u64) -> Option<Lend> {
         let lent = self.jobs.get(&job.id)?;
         let policy = &job.terms.policy;
-        let agents: Vec<(NodeId, &Agent)> = self.eligible(job, now.up_ms).collect();
+        let agents: Vec<(NodeId, &Agent)> = self.eligible(hub, job, now.up_ms).collect();
         if lent.engaged.is_empty() && (agents.len() as u64) < policy.min_agents {
             return None;
         }
@@ -509,12 +519,13 @@ impl Scheduler {
     /// Whose work `node` might take over, with the job.
     fn late<'a>(
         &'a self,
+        hub: &'a Hub,
         node: NodeId,
         jobs: &'a [&JobRecord],
         up_ms: u64,
     ) -> impl Iterator<Item = (&'a JobRecord, usize, &'a Lending, &'a Agent)> {
         let of_job = move |job: &'a &JobRecord| {
-            let may = self.roster.get(&node).is_some_and(|agent| may_execute(job, &node, agent, up_ms));
+            let may = self.roster.get(&node).is_some_and(|agent| may_execute(job, &node, agent, hub, up_ms));
             let lent = self.jobs.get(&job.id).filter(|lent| {
                 let max = job.terms.policy.max_agents;
                 may && (max == 0 || (lent.engaged.len() as u64) < max || lent.engaged.contains(&node))
@@ -529,14 +540,14 @@ impl Scheduler {
     }
 
     /// Has the agent with the most to do leave half of a lease, so that `node` can have it.
-    fn steal(&mut self, node: NodeId, jobs: &[&JobRecord], now: Now) -> Option<Decision> {
+    fn steal(&mut self, hub: &Hub, node: NodeId, jobs: &[&JobRecord], now: Now) -> Option<Decision> {
         let worth = |(job, i, lending, agent): (&JobRecord, usize, &Lending, &Agent)| {
             let waiting = lending.recalled_ms.is_some_and(|at_ms| now.up_ms < at_ms + limits::RETRY_MS);
             let left_ms = self.backlog_ns(&lending.agent, agent, jobs) / 1_000_000;
             let movable = lending.shards.len() > agent.capacity && left_ms > limits::STEAL_MS;
             (movable && !waiting).then_some((left_ms, job.id, i))
         };
-        let (_, job, i) = self.late(node, jobs, now.up_ms).filter_map(worth).max()?;
+        let (_, job, i) = self.late(hub, node, jobs, now.up_ms).filter_map(worth).max()?;
         let stage = jobs.iter().find(|record| record.id == job)?.run().number;
         let lent = self.jobs.get_mut(&job)?;
         let input = lent.input;
@@ -551,7 +562,14 @@ impl Scheduler {
     }
 
     /// Lends to `node` what another agent has had for too long without a sign.
-    fn spare(&mut self, node: NodeId, jobs: &[&JobRecord], now: Now, log_ms: u64) -> Option<Decision> {
+    fn spare(
+        &mut self,
+        hub: &Hub,
+        node: NodeId,
+        jobs: &[&JobRecord],
+        now: Now,
+        log_ms: u64,
+    ) -> Option<Decision> {
         let late = |(job, _, lending, agent): (&'_ JobRecord, usize, &'_ Lending, &'_ Agent)| {
             let expected_ms = 3 * agent.cost_ns(shard_ns(job)) / 1_000_000;
             let since_ms = now.up_ms.saturating_sub(lending.fresh_ms);
@@ -565,7 +583,7 @@ impl Scheduler {
                 .find(|&shard| !lending.shards.contains(shard) || doubled(shard) || failed(shard));
             Some((overdue_ms, job.id, first, end.unwrap_or(first + limits::LEASE_SHARDS)))
         };
-        let (_, job, first, end) = self.late(node, jobs, now.up_ms).filter_map(late).max()?;
+        let (_, job, first, end) = self.late(hub, node, jobs, now.up_ms).filter_map(late).max()?;
         let agent = self.roster.get(&node)?;
         let shards = first..end.min(first + 2 * agent.capacity);
         let record = jobs.iter().find(|record| record.id == job)?;

@@ -7,6 +7,7 @@ use forgemesh_protocol::genesis::HubMember;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::op::Op;
+use forgemesh_protocol::organization::Organization;
 use forgemesh_protocol::region::Region;
 use forgemesh_protocol::state::State;
 
@@ -63,6 +64,8 @@ pub struct HubStatus {
     pub ledger: u64,
     /// Log time, milliseconds since 1970.
     pub log_ms: u64,
+    /// To which this member's node belongs.
+    pub organization: Option<Organization>,
     pub disk_low: bool,
     pub agents: Vec<AgentStatus>,
     pub jobs: Vec<OpenJob>,
@@ -88,6 +91,8 @@ pub struct AgentStatus {
     pub billing: Vec<BillingMode>,
     /// Whose jobs it takes; none: everybody's.
     pub clients: Option<Vec<NodeId>>,
+    /// Of which organizations' nodes it takes jobs beside those.
+    pub organizations: Vec<Organization>,
 }
 
 /// A job that is not final.

@@ -28,6 +28,7 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
 use forgemesh_protocol::op::Op;
+use forgemesh_protocol::organization::Organization;
 use forgemesh_protocol::plan::ShardTask;
 use forgemesh_protocol::region::{Region, Regions};
 use forgemesh_protocol::submission::{Offer, Submission};
@@ -61,6 +62,7 @@ pub struct Agent {
     pub region: Option<Region>,
     pub billing: Vec<BillingMode>,
     pub clients: Option<Vec<NodeId>>,
+    pub organizations: Vec<Organization>,
     seq: u64,
     prev: Hash,
 }
@@ -80,6 +82,7 @@ impl Agent {
             region: None,
             billing: Vec::new(),
             clients: None,
+            organizations: Vec::new(),
             seq: 0,
             prev: Hash::ZERO,
         }
@@ -124,6 +127,7 @@ impl Agent {
             region: self.region.clone(),
             billing: self.billing.clone(),
             clients: self.clients.clone(),
+            organizations: self.organizations.clone(),
         }))
     }
 
@@ -371,7 +375,11 @@ impl Bench {
 
     /// A ticket is made.
     pub fn invite(&mut self, secret: &[u8]) {
-        let body = Invitation { secret: secret_digest(secret), expires_ms: self.now.wall_ms + 60_000 };
+        let body = Invitation {
+            secret: secret_digest(secret),
+            expires_ms: self.now.wall_ms + 60_000,
+            organization: None,
+        };
         let invitation = Signed::new(body, self.genesis.mesh_id(), &self.hub);
         let request = Request::Enrolment(Box::new(EnrolmentCommand::Invite(invitation)));
         assert_eq!(self.answer(request), Reply::Done);

@@ -189,6 +189,7 @@ fn hello(accepts: u64, holds: Vec<Holding>) -> Hello {
         region: None,
         billing: Vec::new(),
         clients: None,
+        organizations: Vec::new(),
         seating: 0,
         candidacy: None,
     }

@@ -21,7 +21,7 @@ fn closed() -> Bench {
     bench.elect(0);
     let mesh = bench.genesis.mesh_id();
     let expires_ms = bench.now_ms + 60_000;
-    let invitation = Invitation { secret: secret_digest(&SECRET), expires_ms };
+    let invitation = Invitation { secret: secret_digest(&SECRET), expires_ms, organization: None };
     let join = Join { secret: Bytes(SECRET.to_vec()), name: "one".to_owned(), expires_ms };
     let invitation = Signed::new(invitation, mesh, &bench.nodes[0].secret);
     let join = Signed::new(join, mesh, &bench.nodes[3].secret);

@@ -10,6 +10,7 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::limits;
+use forgemesh_protocol::organization::Organization;
 use forgemesh_protocol::ticket::Ticket;
 use serde_json::{Value, json};
 
@@ -26,7 +27,11 @@ const MINUTE_MS: u64 = 60_000;
 
 impl Desk {
     /// Makes a ticket, once its invitation is durable.
-    pub(super) async fn invite(&self, minutes: u64) -> Result<Answer, CliError> {
+    pub(super) async fn invite(
+        &self,
+        minutes: u64,
+        organization: Option<Organization>,
+    ) -> Result<Answer, CliError> {
         self.require_member("tickets")?;
         if !(1..=limits::INVITATION_TTL_MS / MINUTE_MS).contains(&minutes) {
             let most = limits::INVITATION_TTL_MS / MINUTE_MS / 1_440;
@@ -46,13 +51,16 @@ impl Desk {
             network_key: self.network_key.map(|key| Bytes(key.to_vec())),
             secret: Bytes(home::random::<32>().map_err(CliError::Entropy)?.to_vec()),
             expires_ms,
+            organization: organization.clone(),
         };
         let secret = ticket.invitation();
-        let invitation = Signed::new(Invitation { secret, expires_ms }, self.handle.mesh(), &self.secret);
+        let body = Invitation { secret, expires_ms, organization: organization.clone() };
+        let invitation = Signed::new(body, self.handle.mesh(), &self.secret);
         self.enrol(EnrolmentCommand::Invite(invitation)).await?;
         let addresses = ticket.bootstrap.clone();
         plain(json!({
             "ticket": ticket.issue(&self.secret), "id": secret, "expires_ms": expires_ms, "addresses": addresses,
+            "organization": organization,
         }))
     }
 
@@ -71,7 +79,7 @@ impl Desk {
             };
             json!({
                 "id": id, "state": state, "used_by": invited.used_by, "at_ms": invited.at_ms,
-                "expires_ms": invited.expires_ms,
+                "expires_ms": invited.expires_ms, "organization": invited.organization,
             })
         };
         let tickets: Vec<Value> = tickets.iter().map(ticket).collect();
@@ -135,6 +143,7 @@ impl Desk {
                 "candidate": agent.is_some_and(|agent| agent.candidacy.is_some()) && !standby.contains(id),
                 "leads": Some(*id) == status.leader, "expelled": expelled,
                 "name": admitted.map(|admitted| &admitted.name),
+                "organization": members.organization(id, &seated.charters),
                 "admitted_ms": admitted.map(|admitted| admitted.at_ms),
                 "live": agent.is_some_and(|agent| agent.live) && !expelled,
                 "heard_ms_ago": agent.map(|agent| agent.heard_ms_ago),
@@ -147,6 +156,7 @@ impl Desk {
                 "region": agent.map(|agent| &agent.region),
                 "visibility": agent.map(|agent| visibility(agent.clients.as_deref())),
                 "clients": agent.map(|agent| &agent.clients),
+                "organizations": agent.map(|agent| &agent.organizations),
                 "billing": agent.map(|agent| &agent.billing),
             })
         };

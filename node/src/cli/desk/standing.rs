@@ -6,6 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use forgemesh_kernel::registry;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::op::Op;
+use forgemesh_protocol::organization::Organization;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Duration, timeout};
@@ -13,6 +14,7 @@ use tokio::time::{Duration, timeout};
 use super::{Answer, Desk, plain};
 use crate::cli::embedded::{now_ms, unexpected};
 use crate::cli::error::CliError;
+use crate::cli::home;
 use crate::config::Config;
 use crate::core::availability::{Availability, Mode};
 use crate::core::idleness::{IDLE_PERCENT, Idleness, READ_MS};
@@ -67,17 +69,24 @@ impl Desk {
             })
         });
         let own = &status.own;
+        // A hub member has the list, which may have changed since; any other node has what it was told when it came.
+        let organization = match &status.hub {
+            Some(hub) => hub.organization.clone(),
+            None => home::organization(&self.storage)?.filter(|_| !status.expelled),
+        };
         Ok(json!({
             "node": status.node, "mesh": status.mesh, "mesh_name": self.genesis.name,
             "open": self.genesis.parameters.open, "private": self.network_key.is_some(),
             "role": if self.is_member() { "hub" } else { "agent" },
             "leader": status.leader, "leads": status.leader == Some(status.node), "expelled": status.expelled,
+            "organization": organization,
             "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "up_ms": status.up_ms,
             "folder": self.folder.display().to_string(),
             "mode": own.available.mode.as_str(), "threads": own.threads, "capacity": own.capacity,
             "backend": own.backend, "ops": own.available.ops.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "region": own.available.region, "visibility": visibility(own.available.clients.as_deref()),
-            "clients": own.available.clients, "billing": own.available.billing, "idle_only": self.config.idle_only,
+            "clients": own.available.clients, "organizations": own.available.organizations,
+            "billing": own.available.billing, "idle_only": self.config.idle_only,
             "held": own.held, "executing": own.executing, "unlogged": own.unlogged,
             "heard_ms_ago": own.heard_ms_ago, "disk_low": is_disk_low(&status),
             "network": network, "hub": hub, "settings": self.settings(),
@@ -138,8 +147,15 @@ impl Desk {
             }
             if let Some(clients) = &available.clients {
                 let others = clients.len().saturating_sub(1);
-                let text =
-                    format!("it is private: it takes jobs of its own and of {others} other clients alone");
+                let of: Vec<&str> = available.organizations.iter().map(Organization::as_str).collect();
+                let of = if of.is_empty() {
+                    String::new()
+                } else {
+                    format!(", and of nodes of {},", of.join(", "))
+                };
+                let text = format!(
+                    "it is private: it takes jobs of its own and of {others} other clients{of} alone"
+                );
                 reason("private", text);
             }
             for job in hub.jobs.iter().filter(|job| job.attested + job.lent < job.shards) {
@@ -200,7 +216,7 @@ impl Desk {
             "threads": own.threads, "capacity": own.capacity, "ops": ops, "hours_utc": hours,
             "idle_only": self.config.idle_only, "region": available.region,
             "visibility": visibility(available.clients.as_deref()), "clients": available.clients,
-            "billing": available.billing,
+            "organizations": available.organizations, "billing": available.billing,
         }))
     }
 

@@ -177,7 +177,9 @@ impl HubRole {
     ) {
         let record = self.machine.job(&job).filter(|record| record.run().number == stage);
         let Some(record) = record.filter(|_| self.lead.is_some()) else { return };
-        if let Some(decision) = self.scheduler.failed(record, from, shard, detail, cx.now.up_ms) {
+        if let Some(decision) =
+            self.scheduler.failed(&self.machine, record, from, shard, detail, cx.now.up_ms)
+        {
             self.carry_out(cx, decision);
         }
     }

@@ -21,6 +21,7 @@ use super::ballots::Ballots;
 use super::seating::Reseating;
 use crate::core::gateway::Matter;
 use crate::core::intake::Intake;
+use crate::core::roster::Agent;
 use crate::core::scheduler::{Decision, Lend};
 use crate::core::{Context, Now, Output};
 
@@ -231,7 +232,8 @@ impl HubRole {
     /// Batches no longer count: their shards go to somebody else.
     pub(super) fn lent_in_vain(&mut self, cx: &mut Context<'_>, job: &JobId, agent: NodeId, batches: u64) {
         let (Some(record), true) = (self.machine.job(job), self.lead.is_some()) else { return };
-        if let Some(decision) = self.scheduler.set_aside(record, agent, batches, cx.now.up_ms) {
+        if let Some(decision) = self.scheduler.set_aside(&self.machine, record, agent, batches, cx.now.up_ms)
+        {
             self.carry_out(cx, decision);
         }
     }
@@ -247,6 +249,10 @@ impl HubRole {
     fn lend_out(&mut self, cx: &mut Context<'_>, lend: Lend) {
         let Lend { job, agent, shards, attempt, expires_ms } = lend;
         let (Some(record), Some(lead)) = (self.machine.job(&job), &mut self.lead) else { return };
+        let holder = self.scheduler.agent(&agent);
+        // Who takes jobs by it has to be told so under this member's signature; nobody else is told.
+        let organization =
+            holder.and_then(|holder| holder.word_for(&record.submission.key.id(), &self.machine)).cloned();
         let lease = Lease {
             job,
             stage: record.run().number,
@@ -257,9 +263,10 @@ impl HubRole {
             term: lead.term,
             expires_ms,
             input: record.run().input_hash(),
+            organization,
         };
         let lease = Signed::new(lease, cx.identity.mesh, &cx.identity.secret);
-        let choosy = self.scheduler.is_choosy(&agent);
+        let choosy = holder.is_some_and(Agent::is_choosy);
         let submission = choosy.then(|| Box::new(record.submission.clone()));
         let (contract, run) = (record.contract.clone(), record.run().clone());
         let offer = LeaseOffer { lease, contract, run, submission };
@@ -513,7 +520,7 @@ impl HubRole {
             .collect();
         ready.sort_by_key(|job| (job.accepted_ms, job.id));
         let alone = state.chains.keys().all(|agent| *agent == self.node);
-        let decisions = self.scheduler.decide(&ready, alone, cx.now, log_ms);
+        let decisions = self.scheduler.decide(&self.machine, &ready, alone, cx.now, log_ms);
         decisions.into_iter().for_each(|decision| self.carry_out(cx, decision));
     }
 

@@ -31,6 +31,7 @@ impl HubRole {
             region: agent.region.clone(),
             billing: agent.billing.clone(),
             clients: agent.clients.clone(),
+            organizations: agent.organizations.clone(),
         });
         let mut consents = BTreeMap::new();
         for signed in state.consents.values() {
@@ -43,6 +44,7 @@ impl HubRole {
             log: state.next,
             ledger: state.ledger_len,
             log_ms: state.now_ms,
+            organization: self.machine.organization(&self.node).cloned(),
             disk_low: self.disk_low,
             agents: agents.collect(),
             jobs: state.open.values().map(|job| self.open_job(job)).collect(),
@@ -125,10 +127,11 @@ impl HubRole {
             }
         };
         for constraint in Constraint::ALL {
-            let fails = |(node, agent, _): &&Seen<'_>| !constraint.is_met(job, node, agent, now.up_ms);
-            tell(constraint.code(), agents.iter().filter(fails).count(), &constraint.why(job));
+            let fails =
+                |(node, agent, _): &&Seen<'_>| !constraint.is_met(job, node, agent, &self.machine, now.up_ms);
+            tell(constraint.code(), agents.iter().filter(fails).count(), &constraint.why(job, &self.machine));
         }
-        let may = |(node, agent, _): &&Seen<'_>| may_execute(job, node, agent, now.up_ms);
+        let may = |(node, agent, _): &&Seen<'_>| may_execute(job, node, agent, &self.machine, now.up_ms);
         let eligible: Vec<&Seen<'_>> = agents.iter().filter(may).collect();
         let takes = |(_, agent, _): &&Seen<'_>| agent.accepts > 0;
         let willing: Vec<&Seen<'_>> = eligible.iter().copied().filter(takes).collect();

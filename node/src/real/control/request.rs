@@ -9,6 +9,7 @@ use forgemesh_protocol::envelope::ArtifactKind;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::json::Json;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::organization::Organization;
 use forgemesh_protocol::region::Regions;
 use serde::{Deserialize, Serialize};
 
@@ -74,8 +75,12 @@ pub enum Request {
     Cancel { job: String },
     /// Give a job up in its submitter's name: canonical bytes in base64.
     CancelSigned { cancellation: String },
-    /// A ticket that admits one node, good for so many minutes.
-    Invite { minutes: u64 },
+    /// A ticket that admits one node, good for so many minutes; `organization`: to which the node will belong.
+    Invite {
+        minutes: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        organization: Option<Organization>,
+    },
     /// Invitations and what became of them.
     Tickets {},
     /// Take an invitation back.
@@ -168,12 +173,16 @@ mod tests {
             Request::Submit { envelope: "{}".to_owned(), regions },
             Request::Artifact { job: "ab".to_owned(), kind: ArtifactKind::ResultJson },
             Request::Watch { job: None },
+            Request::Invite { minutes: 5, organization: None },
+            Request::Invite { minutes: 5, organization: Some("acme".parse().expect("an organization")) },
             Request::Limits { threads: Some(2), ops: None },
         ];
         for request in all {
             assert_eq!(Request::read(&request.line()).expect("it is read"), request);
         }
         assert_eq!(Request::Status {}.line(), br#"{"do":"status"}"#);
+        let plain = Request::Invite { minutes: 5, organization: None };
+        assert_eq!(plain.line(), br#"{"do":"invite","minutes":5}"#);
         for line in [
             "",
             "{}",
@@ -185,6 +194,7 @@ mod tests {
             r#"{"do":"show","job":"a","job":"b"}"#,
             r#"{"do":"show","job":7}"#,
             r#"{"do":"limits","threads":-1}"#,
+            r#"{"do":"invite","minutes":5,"organization":"Acme Ltd"}"#,
             r#"{"do":"submit","envelope":"{}","regions":["EU"]}"#,
             r#"{"do":"status"} {"do":"stop"}"#,
         ] {
