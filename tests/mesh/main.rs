@@ -16,6 +16,7 @@ mod metrics;
 mod misled;
 mod neighbours;
 mod netns;
+mod organizations;
 mod outsiders;
 mod pair;
 mod parted;

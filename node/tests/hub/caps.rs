@@ -1,12 +1,16 @@
 //! What a provider's operator allows holds: nobody is lent what it does not take, and a job that waits counts whom each
 //! cap keeps from it.
 
-use forgemesh_node::core::{Reply, Request};
+use forgemesh_node::core::{EnrolmentCommand, Reply, Request};
+use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::enrolment::{Expulsion, Invitation, Join, secret_digest};
 use forgemesh_protocol::envelope::BillingMode;
 use forgemesh_protocol::id::JobId;
-use forgemesh_protocol::keys::SecretKey;
+use forgemesh_protocol::keys::{SecretKey, Signed};
 use forgemesh_protocol::limits;
 use forgemesh_protocol::op::Op;
+use forgemesh_protocol::organization::Organization;
+use forgemesh_protocol::wire::Message;
 
 use super::bench::{Agent, Bench, client, mix};
 
@@ -91,6 +95,82 @@ fn a_private_node_works_for_its_clients_alone() {
     bench.hello(&[&open]);
     bench.submit(&job());
     assert!(bench.deliver(&mut open) > 0 && open.leases.iter().all(|offer| offer.submission.is_none()));
+}
+
+/// Invites the client's node for this organization and has it admitted; returns its admission.
+fn admit_client(bench: &mut Bench, secret: u8, name: &str) -> u64 {
+    let (mesh, expires_ms) = (bench.genesis.mesh_id(), bench.now.wall_ms + 60_000);
+    let organization = Some(name.parse().expect("an organization"));
+    let invitation = Invitation { secret: secret_digest(&[secret; 32]), expires_ms, organization };
+    let invitation = EnrolmentCommand::Invite(Signed::new(invitation, mesh, &bench.hub));
+    assert_eq!(bench.answer(Request::Enrolment(Box::new(invitation))), Reply::Done);
+    let join = Join { secret: Bytes(vec![secret; 32]), name: "client".to_owned(), expires_ms };
+    let node = Agent::new(9, 1);
+    assert_eq!(node.id(), client().public().id());
+    bench.from(&node, Message::Join(Box::new(Signed::new(join, mesh, &client()))));
+    let Reply::Members(members) = bench.answer(Request::Members) else { panic!("members") };
+    members.nodes[&node.id()].index
+}
+
+fn why(bench: &mut Bench, job: JobId) -> String {
+    let Reply::Pending(Some(reasons)) = bench.answer(Request::Pending(job)) else { panic!("reasons") };
+    reasons.iter().find(|reason| reason.code == "private").expect("it is private").text.clone()
+}
+
+#[test]
+fn a_private_node_works_for_the_nodes_of_its_organizations() {
+    let acme: Organization = "acme".parse().expect("an organization");
+    let for_acme = |agent: &mut Agent| {
+        agent.clients = Some(Vec::new());
+        agent.organizations = vec![acme.clone()];
+    };
+    holds(for_acme, &[], "private");
+    let mut bench = Bench::new();
+    let mut private = agent(10, 1, for_acme);
+    bench.hello(&[&private]);
+    let waiting = bench.submit(&job());
+    assert_eq!(bench.deliver(&mut private), 0, "a client that belongs nowhere");
+    let text = why(&mut bench, waiting);
+    assert!(["no organization", "clients", "organizations"].iter().all(|word| text.contains(word)), "{text}");
+    admit_client(&mut bench, 1, "other");
+    bench.hello(&[&private]);
+    assert_eq!(bench.deliver(&mut private), 0, "one of another");
+    let text = why(&mut bench, waiting);
+    assert!(
+        text.contains("of other: name it under clients there, or other under organizations"),
+        "both cures: {text}"
+    );
+    // Its newest invitation counts. The agent is told so under the leader's signature, with what the client has signed.
+    let admitted = admit_client(&mut bench, 2, "acme");
+    bench.hello(&[&private]);
+    assert!(bench.deliver(&mut private) > 0, "one of acme");
+    let offer = &private.leases[0];
+    assert_eq!(offer.lease.body.organization.as_ref(), Some(&acme));
+    assert_eq!(offer.lease.verify(bench.genesis.mesh_id()), Ok(()));
+    assert_eq!(offer.lease.key, bench.hub.public());
+    assert!(offer.submission.is_some());
+    // Who knows the client by its key, or takes everybody's, is not told.
+    bench.pass(limits::SILENCE_MS + 1_000, &[]);
+    let mut by_key = agent(11, 1, |agent| {
+        agent.clients = Some(vec![client().public().id()]);
+        agent.organizations = vec![acme.clone()];
+    });
+    let mut open = Agent::new(12, 1);
+    bench.hello(&[&by_key]);
+    assert!(bench.deliver(&mut by_key) > 0, "a client's job");
+    bench.hello(&[&open]);
+    bench.submit(&job());
+    assert!(bench.deliver(&mut open) > 0, "everybody's");
+    assert!(by_key.leases.iter().chain(&open.leases).all(|offer| offer.lease.body.organization.is_none()));
+    // Expelled, the client belongs nowhere: nothing more of its is lent by that.
+    let node = client().public().id();
+    let expulsion = Signed::new(Expulsion { node, admitted }, bench.genesis.mesh_id(), &bench.hub);
+    let request = Request::Enrolment(Box::new(EnrolmentCommand::Expel(expulsion)));
+    assert_eq!(bench.answer(request), Reply::Done);
+    let mut late = agent(13, 4, for_acme);
+    bench.pass(limits::SILENCE_MS + 1_000, &[&late]);
+    assert_eq!(bench.deliver(&mut late), 0, "one that was expelled");
+    assert!(why(&mut bench, waiting).contains("no organization"));
 }
 
 #[test]
