@@ -40,7 +40,7 @@ fn the_settings_of_a_provider_are_shown_and_hold() {
         &node,
         &format!(
             "region = \"eu-west\"\nvisibility = \"private\"\nclients = [\"{client}\"]\nbilling = [\"test\"]\n\
-             hours_utc = [\"00:00-24:00\"]\n"
+             organizations = [\"acme\"]\nhours_utc = [\"00:00-24:00\"]\n"
         ),
     );
     let running = node.up();
@@ -49,9 +49,9 @@ fn the_settings_of_a_provider_are_shown_and_hold() {
     assert_eq!(limits["region"], json!("eu-west"));
     assert_eq!((&limits["visibility"], &limits["clients"]), (&json!("private"), &json!([own, client])));
     assert_eq!((&limits["billing"], &limits["hours_utc"]), (&json!(["test"]), &json!(["00:00-24:00"])));
-    assert_eq!(limits["idle_only"], json!(false));
+    assert_eq!((&limits["organizations"], &limits["idle_only"]), (&json!(["acme"]), &json!(false)));
     let text = node.ok(&["node", "limits"]).text();
-    for part in ["2 of 2 threads", "eu-west", "(private)", &client, "test", "00:00-24:00"] {
+    for part in ["2 of 2 threads", "eu-west", "(private)", "nodes of acme", &client, "test", "00:00-24:00"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     // Its own job, but a billable one.
@@ -63,6 +63,8 @@ fn the_settings_of_a_provider_are_shown_and_hold() {
     assert_eq!(shown["billing"], json!(["test"]));
     let idle = node.ok(&["node", "why-idle", "--json"]).json();
     assert_eq!(codes(&idle), ["private", "pending"], "{idle}");
+    let private = idle["reasons"][0]["text"].as_str().expect("a text");
+    assert!(private.contains("and of 1 other clients, and of nodes of acme, alone"), "{private}");
     assert!(node.ok(&["job", "why-pending", &job]).text().contains("1 of 1 agents take no billable jobs"));
     // Allowed, it is executed: a private node works for itself.
     assert_eq!(running.down(&node), Some(0));

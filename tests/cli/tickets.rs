@@ -77,6 +77,49 @@ fn tickets_are_listed_and_revoked() {
 }
 
 #[test]
+fn a_ticket_for_an_organization_says_so_wherever_it_is_shown() {
+    let (node, other) = (Node::new(), Node::new());
+    // What is no name is refused before anything is made.
+    for bad in ["", "Acme Ltd", "acme\n"] {
+        assert_eq!(node.forgemesh(&["init", "--organization", bad]).code, 2, "{bad:?}");
+    }
+    assert!(!node.home().exists());
+    let listen = ["--listen", "/ip4/127.0.0.1/tcp/0"];
+    let made = node.ok(&[&["init", "--organization", "acme"], &listen[..]].concat()).text();
+    assert!(
+        made.contains("organization acme\n") && made.contains("ticket create --organization acme`"),
+        "{made}"
+    );
+    let running = node.up();
+    assert_eq!(node.forgemesh(&["ticket", "create", "--organization", "Acme Ltd"]).code, 2);
+    let create = ["ticket", "create", "--organization", "risk.example.org"];
+    assert!(node.ok(&create).text().contains("will belong to organization risk.example.org"));
+    let made = node.ok(&[&create[..], &["--json"]].concat()).json();
+    assert_eq!(made["organization"], json!("risk.example.org"));
+    // The first ticket, of init, is for none.
+    let listed = node.ok(&["ticket", "ls", "--json"]).json();
+    let of: Vec<&Value> =
+        listed["tickets"].as_array().expect("a list").iter().map(|ticket| &ticket["organization"]).collect();
+    assert_eq!(of.iter().filter(|of| **of == &json!("risk.example.org")).count(), 2, "{listed}");
+    assert_eq!(of.last(), Some(&&json!(null)), "{listed}");
+    let listed = node.ok(&["ticket", "ls"]).text();
+    assert_eq!(listed.lines().filter(|line| line.ends_with("  for risk.example.org")).count(), 2, "{listed}");
+    let line = made["ticket"].as_str().expect("a line");
+    let joined = other.ok(&["join", line, "--name", "other"]).text();
+    assert!(joined.contains(" of organization risk.example.org\n"), "{joined}");
+    let nodes = node.ok(&["node", "ls"]).text();
+    assert!(nodes.contains("  of acme") && nodes.contains("other  of risk.example.org"), "{nodes}");
+    let shown = node.ok(&["node", "show", "other"]).text();
+    assert!(shown.contains("organization   risk.example.org"), "{shown}");
+    assert!(node.ok(&["status"]).text().contains("belongs to acme\n"));
+    // It is in the log: a restart changes nothing.
+    assert_eq!(running.down(&node), Some(0));
+    let _running = node.up();
+    let shown = node.ok(&["node", "show", "other", "--json"]).json();
+    assert_eq!(shown["organization"], json!("risk.example.org"));
+}
+
+#[test]
 fn a_ticket_leads_to_where_the_settings_say_that_a_hub_is_reached() {
     let node = Node::new();
     node.init(&[]);
