@@ -74,6 +74,7 @@ fn lines_on_the_control_socket() {
         format!(r#"{{"do":"submit_signed","submission":"{submission}"}}"#),
         r#"{"do":"artifact","job":"abc","kind":"result_json"}"#.to_owned(),
         r#"{"do":"amend","admit":["a","b"],"dismiss":["c"],"seats":3}"#.to_owned(),
+        r#"{"do":"invite","minutes":5,"organization":"acme"}"#.to_owned(),
         r#"{"do":"limits","threads":4,"ops":["mc@1/reserve.v1"]}"#.to_owned(),
     ];
     let valid = lines.map(String::into_bytes).to_vec();
@@ -90,7 +91,8 @@ memory_mib = 2048
 ops = ["mc@1/reserve.v1"]
 hours_utc = ["22:00-06:00"]
 region = "eu-west"
-visibility = "public"
+visibility = "private"
+organizations = ["acme"]
 billing = ["test"]
 "#;
     let examples =
