@@ -45,7 +45,7 @@ pub enum AttestationRefused {
     ShardList,
     #[error("an attestation names 1 to {} leases", limits::BATCH_LEASES)]
     LeaseList,
-    #[error("a backend is named in at most 64 bytes")]
+    #[error("a backend is named in at most {} bytes", limits::BACKEND_BYTES)]
     Backend,
     #[error("the first attestation of an agent to which the hub never lent anything")]
     Stranger,
@@ -117,7 +117,7 @@ fn check_shape(
     if attestation.leases.is_empty() || attestation.leases.len() > limits::BATCH_LEASES {
         return Err(AttestationRefused::LeaseList);
     }
-    if attestation.backend.len() > 64 {
+    if attestation.backend.len() > limits::BACKEND_BYTES {
         return Err(AttestationRefused::Backend);
     }
     // The table of chains grows only by agents that the hub has chosen.

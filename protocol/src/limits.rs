@@ -49,6 +49,10 @@ pub const NODE_NAME_BYTES: usize = 64;
 pub const REASON_BYTES: usize = 512;
 /// Operations that an agent may say it is confined to.
 pub const HELLO_OPS: usize = 64;
+/// Bytes of an operation's family, and of its profile.
+pub const OP_NAME_BYTES: usize = 64;
+/// Bytes of the name of what executes shards.
+pub const BACKEND_BYTES: usize = 64;
 /// Clients to whose jobs a private agent may say it is confined, itself among them.
 pub const HELLO_CLIENTS: usize = 64;
 /// Organizations to whose jobs a private agent may say it is confined, beside those of its clients.

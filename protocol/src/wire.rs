@@ -359,6 +359,16 @@ pub struct Hello {
     pub organizations: Vec<Organization>,
 }
 
+impl Hello {
+    /// Is what it says of the agent short enough to be kept?
+    pub fn is_bounded(&self) -> bool {
+        let short = |op: &Op| op.name.len().max(op.profile.len()) <= limits::OP_NAME_BYTES;
+        self.backend.len() <= limits::BACKEND_BYTES
+            && self.ops.len() <= limits::HELLO_OPS
+            && self.ops.iter().all(short)
+    }
+}
+
 /// Shards of one stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

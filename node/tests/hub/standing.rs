@@ -4,6 +4,7 @@ use forgemesh_node::core::{Reply, Request};
 use forgemesh_protocol::id::JobId;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::op::Op;
+use forgemesh_protocol::wire::{Hello, Message};
 
 use super::bench::{Agent, Bench, mix};
 
@@ -85,4 +86,33 @@ fn agents_that_take_nothing_are_counted() {
         bench.answer(Request::Pending(JobId(forgemesh_protocol::hash::Hash([7; 32])))),
         Reply::Pending(None)
     );
+}
+
+#[test]
+fn a_hello_that_is_too_long_to_be_kept_was_not_said() {
+    let mut bench = Bench::new();
+    let agent = Agent::new(10, 1);
+    let long = "x".repeat(limits::BACKEND_BYTES + 1);
+    let (op, many) = (Op::new("mc", 1, &long), vec![Op::new("mc", 1, "reserve.v1"); limits::HELLO_OPS + 1]);
+    let change: [&dyn Fn(&mut Hello); 4] = [
+        &|hello| hello.backend = long.clone(),
+        &|hello| hello.ops = vec![op.clone()],
+        &|hello| hello.ops = vec![Op::new(&long, 1, "reserve.v1")],
+        &|hello| hello.ops = many.clone(),
+    ];
+    let known = |bench: &mut Bench| match bench.answer(Request::Status) {
+        Reply::Status(status) => status.hub.expect("a hub member").agents.len(),
+        other => panic!("a status, not {other:?}"),
+    };
+    for change in change {
+        let Message::Hello(mut hello) = agent.hello() else { panic!("a hello") };
+        change(&mut hello);
+        bench.from(&agent, Message::Hello(hello));
+        assert_eq!((known(&mut bench), bench.told(&agent).len()), (0, 0));
+    }
+    let Message::Hello(mut hello) = agent.hello() else { panic!("a hello") };
+    hello.backend = "x".repeat(limits::BACKEND_BYTES);
+    hello.ops = vec![Op::new(&"x".repeat(limits::OP_NAME_BYTES), 1, "reserve.v1"); limits::HELLO_OPS];
+    bench.from(&agent, Message::Hello(hello));
+    assert_eq!(known(&mut bench), 1);
 }

@@ -17,9 +17,9 @@ use crate::core::placement::shard_ns;
 use crate::core::{AfterStore, Context};
 
 impl HubRole {
-    /// An agent said hello: it hears how far its chain is logged.
+    /// An agent said hello: it hears how far its chain is logged. What is too long to be kept was not said.
     pub fn heard(&mut self, cx: &mut Context<'_>, from: NodeId, hello: &Hello) {
-        if !self.machine.admits(&from) {
+        if !self.machine.admits(&from) || !hello.is_bounded() {
             return;
         }
         let log_ms = self.log_time(cx);
