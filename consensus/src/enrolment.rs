@@ -261,7 +261,11 @@ impl Enrolment {
     }
 }
 
-fn check_member<T: Signable>(signed: &Signed<T>, charters: &Charters) -> Result<NodeId, EnrolmentRefused> {
+/// Is this the word of somebody whom the hub admits?
+pub(crate) fn check_member<T: Signable>(
+    signed: &Signed<T>,
+    charters: &Charters,
+) -> Result<NodeId, EnrolmentRefused> {
     charters.current().member(&signed.key).ok_or(EnrolmentRefused::NotAMember)?;
     signed.verify(charters.mesh())?;
     Ok(signed.key.id())

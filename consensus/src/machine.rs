@@ -1,5 +1,6 @@
 //! The hub: the replicated state and the one function that changes it.
 
+mod asking;
 mod beacon;
 mod seating;
 mod voting;
@@ -34,6 +35,7 @@ use crate::enrolment::{Change, Enrolment, EnrolmentRefused};
 use crate::job::{Batch, JobRecord, Reason};
 use crate::settle::{self, Concluded, FinishedJob};
 use crate::shard_set::ShardSet;
+pub use asking::check_signed;
 pub use seating::SeatRefused;
 pub use voting::VoteRefused;
 

@@ -14,5 +14,6 @@ mod hub {
     mod hostile;
     mod lending;
     mod losing;
+    mod requests;
     mod standing;
 }

@@ -265,10 +265,12 @@ pub const REPLICATION: u64 = 16;
 
 /// Jobs that are accepted and not yet final.
 pub const OPEN_JOBS: usize = 1_000;
-/// Requests of clients that wait in the leader for the log.
+/// Requests of clients that wait in the leader for the log, and their bytes: most have a few hundred, but a submission may
+/// have a MiB.
 pub const REQUESTS: usize = 10_000;
 /// How long a client waits for the hub before it is told that nobody answers.
 pub const REQUEST_MS: u64 = 30_000;
+pub const REQUESTS_BYTES: usize = 64 << 20;
 /// Submissions whose nonce is remembered until they expire.
 pub const NONCES: usize = 100_000;
 /// How long a submission may wait to be committed.

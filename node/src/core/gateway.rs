@@ -1,14 +1,13 @@
 //! The gateway role: takes a client's request, has the hub commit it, answers once it is durable. Every node has it.
 //!
 //! Requests are idempotent and named by their content, so a request is sent again until its answer comes; a change of
-//! the hub's leader costs a retry. A job that the leader does not take at once is announced to all besides, by its id: a
+//! the hub's leader costs a retry. Must never pass on what is not signed, nor propose what the log would only refuse. A job that the leader does not take at once is announced to all besides, by its id: a
 //! leader that this node does not know of, or does not reach, fetches it.
 
 use std::collections::BTreeMap;
 
-use forgemesh_consensus::admission;
 use forgemesh_consensus::command::Command;
-use forgemesh_consensus::machine::Rejected;
+use forgemesh_consensus::machine::{Rejected, check_signed};
 use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon;
 use forgemesh_protocol::charter::Charter;
@@ -16,7 +15,6 @@ use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, MeshId, NodeId};
 use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::limits;
-use forgemesh_protocol::submission::Submission;
 use forgemesh_protocol::wire::Message;
 
 use super::hub::HubRole;
@@ -143,13 +141,7 @@ impl GatewayRole {
     /// A client asks for something that the hub has to commit.
     pub fn asked(&mut self, cx: &mut Context<'_>, hub: Option<&mut HubRole>, token: u64, request: Request) {
         let message = match request {
-            Request::Submit(submission) => {
-                if let Err(error) = admission::check_size(&submission.body) {
-                    let reply = Reply::Refused(error.into());
-                    return cx.out.push(Output::Reply { token, reply });
-                }
-                Message::Submit(submission)
-            }
+            Request::Submit(submission) => Message::Submit(submission),
             Request::Cancel(cancellation) => Message::Cancel(cancellation),
             Request::Enrolment(command) => match *command {
                 EnrolmentCommand::Invite(invitation) => Message::Invite(Box::new(invitation)),
@@ -159,9 +151,16 @@ impl GatewayRole {
             },
             request => return looked_up(cx, hub, token, request),
         };
-        let Some((matter, _)) = Matter::of(&message, cx.identity.mesh) else { return };
-        if matches!(matter, Matter::Submission(_)) && hub.is_some_and(|hub| hub.leads() && hub.is_disk_low())
-        {
+        let Some((matter, command)) = Matter::of(&message, cx.identity.mesh) else { return };
+        let leading = hub.filter(|hub| hub.leads());
+        let checked = leading.as_ref().map_or_else(
+            || check_signed(&command, cx.identity.mesh),
+            |hub| hub.machine().check_request(&command, cx.now.wall_ms),
+        );
+        if let Err(reason) = checked {
+            return cx.out.push(Output::Reply { token, reply: Reply::Refused(reason) });
+        }
+        if matches!(matter, Matter::Submission(_)) && leading.is_some_and(|hub| hub.is_disk_low()) {
             return cx.out.push(Output::Reply { token, reply: Reply::DiskLow });
         }
         if self.waiting.len() >= limits::OPEN_JOBS && !self.waiting.contains_key(&matter) {
@@ -293,23 +292,16 @@ fn looked_up(cx: &mut Context<'_>, hub: Option<&mut HubRole>, token: u64, reques
 /// A node's request reaches the leader.
 pub(crate) fn requested(cx: &mut Context<'_>, hub: &mut HubRole, from: NodeId, message: Message) {
     let Some((matter, command)) = Matter::of(&message, cx.identity.mesh) else { return };
-    if let Command::Submit { submission } = &command
-        && let Some(reason) = unfit(hub, submission)
-    {
-        return cx.send(from, matter.answer(Some(reason)));
+    if matches!(command, Command::Submit { .. }) && hub.is_disk_low() {
+        let reason = "the disk of the hub's leader is nearly full; try again later";
+        return cx.send(from, matter.answer(Some(reason.to_owned())));
     }
-    if let Command::Consent { charter } = &command
-        && let Err(reason) = hub.machine().check_consent(charter)
+    // What this node's own clients ask for was checked when they did.
+    if from != cx.identity.node
+        && hub.leads()
+        && let Err(reason) = hub.machine().check_request(&command, cx.now.wall_ms)
     {
         return cx.send(from, matter.answer(Some(reason.to_string())));
     }
     hub.asked(cx, from, matter, command);
-}
-
-/// Why a submission does not enter the log at all.
-fn unfit(hub: &HubRole, submission: &Signed<Submission>) -> Option<String> {
-    if let Err(error) = admission::check_size(&submission.body) {
-        return Some(error.to_string());
-    }
-    hub.is_disk_low().then(|| "the disk of the hub's leader is nearly full; try again later".to_owned())
 }

@@ -10,6 +10,7 @@ mod deliveries;
 mod joining;
 mod leading;
 mod reducing;
+mod requests;
 mod seating;
 mod signing;
 mod standing;
@@ -237,7 +238,7 @@ impl HubRole {
         let outcome = refused.cloned().map_or(Ok(()), Err);
         if let Some(lead) = &mut self.lead {
             let text = refused.map(ToString::to_string);
-            let askers = lead.askers.remove(&matter).unwrap_or_default();
+            let askers = lead.requests.settled(&matter);
             for asker in askers.into_iter().filter(|asker| *asker != self.node) {
                 cx.send(asker, matter.answer(text.clone()));
             }

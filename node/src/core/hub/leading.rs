@@ -18,6 +18,7 @@ use forgemesh_protocol::wire::{Challenge, LeaseOffer, Message};
 
 use super::HubRole;
 use super::ballots::Ballots;
+use super::requests::Requests;
 use super::seating::Reseating;
 use crate::core::gateway::Matter;
 use crate::core::intake::Intake;
@@ -35,8 +36,8 @@ pub(super) struct Lead {
     pub intake: Intake,
     /// Batches that somebody has been asked to check, by their digest.
     pub checking: BTreeMap<Hash, Checking>,
-    /// Requests of other nodes' clients that are proposed, and who waits for the answer.
-    pub askers: BTreeMap<Matter, BTreeSet<NodeId>>,
+    /// Requests of nodes' clients that are proposed.
+    pub requests: Requests,
     /// Jobs that are lent and still count as planned, and when the log is to hear of it; never again once it was
     /// proposed.
     starting: BTreeMap<JobId, u64>,
@@ -94,7 +95,7 @@ impl HubRole {
             since_ms: cx.now.up_ms,
             intake: Intake::default(),
             checking: BTreeMap::new(),
-            askers: BTreeMap::new(),
+            requests: Requests::default(),
             starting: BTreeMap::new(),
             revealing: false,
             rejections: BTreeMap::new(),
@@ -114,13 +115,7 @@ impl HubRole {
     /// A node has a request for the log. The same one twice is proposed once, as long as it is not settled.
     pub fn asked(&mut self, cx: &mut Context<'_>, from: NodeId, matter: Matter, command: Command) {
         let Some(lead) = &mut self.lead else { return };
-        if lead.askers.len() >= limits::REQUESTS && !lead.askers.contains_key(&matter) {
-            return;
-        }
-        let askers = lead.askers.entry(matter).or_default();
-        let first = askers.is_empty();
-        askers.insert(from);
-        if first {
+        if lead.requests.enter(from, matter, &command) {
             self.propose(cx, command);
         }
     }
@@ -130,7 +125,7 @@ impl HubRole {
     pub fn announced(&mut self, cx: &mut Context<'_>, from: NodeId, job: JobId) {
         let Some(lead) = &self.lead else { return };
         let state = self.machine.state();
-        let proposed = lead.askers.contains_key(&Matter::Submission(job));
+        let proposed = lead.requests.contains(&Matter::Submission(job));
         if !proposed && !state.open.contains_key(&job) && !state.seen.contains_key(&job) {
             cx.send(from, Message::Bring { job });
         }
