@@ -11,6 +11,7 @@ mod quorum {
     mod halted;
     mod reads;
     mod seats;
+    mod signing;
     mod unfit;
     mod vouching;
     mod work;

@@ -69,7 +69,7 @@ pub(super) fn deliver(
     let (leads, member) = (cx.leader == Some(from), cx.members.contains(&from));
     let (message, hub) = match (message, hub) {
         // A signature shows itself; and who has lost its seat has signed what was final before.
-        (Message::Signed { job, signature }, Some(hub)) => return hub.signed(cx, job, signature),
+        (Message::Signed { job, signature }, Some(hub)) => return hub.signed(cx, from, job, signature),
         (Message::Sign { job }, Some(hub)) if hub.machine().admits(&from) => {
             return hub.asked_to_sign(cx, from, job);
         }

@@ -19,8 +19,8 @@ use crate::ports::{Done, Work};
 #[derive(Default)]
 pub(super) struct Signing {
     collecting: BTreeMap<JobId, Collecting>,
-    /// Signatures of jobs that are not final here yet.
-    early: BTreeMap<JobId, Vec<ReceiptSignature>>,
+    /// Signatures of jobs that are not final here yet, by their members: they cannot be checked before.
+    early: BTreeMap<JobId, BTreeMap<NodeId, ReceiptSignature>>,
     early_order: VecDeque<JobId>,
 }
 
@@ -40,10 +40,10 @@ impl Signing {
     fn keep_early(&mut self, job: JobId, signature: ReceiptSignature) {
         let of_job = self.early.entry(job).or_insert_with(|| {
             self.early_order.push_back(job);
-            Vec::new()
+            BTreeMap::new()
         });
         if of_job.len() < limits::HUB_ADMITTED {
-            of_job.push(signature);
+            of_job.insert(signature.keyid, signature);
         }
         while self.early_order.len() > limits::OPEN_JOBS
             && let Some(oldest) = self.early_order.pop_front()
@@ -72,7 +72,7 @@ impl HubRole {
         let early = self.signing.early.remove(&job).unwrap_or_default();
         self.signing.early_order.retain(|other| *other != job);
         let charter = self.charter_of(file).clone();
-        early.into_iter().for_each(|signature| add(&charter, &mut file.receipt, signature));
+        early.into_values().for_each(|signature| add(&charter, &mut file.receipt, signature));
         if file.receipt.signatures.len() >= charter.quorum() {
             return true;
         }
@@ -98,14 +98,15 @@ impl HubRole {
     }
 
     /// Another member's signature arrived.
-    pub fn signed(&mut self, cx: &mut Context<'_>, job: JobId, signature: ReceiptSignature) {
+    pub fn signed(&mut self, cx: &mut Context<'_>, from: NodeId, job: JobId, signature: ReceiptSignature) {
         if self.machine.charters().node(&signature.keyid).is_none() {
             return;
         }
         let of_job = self.signing.collecting.get(&job);
         let charter = of_job.map(|collecting| self.charter_of(&collecting.file).clone());
         let (Some(charter), Some(collecting)) = (charter, self.signing.collecting.get_mut(&job)) else {
-            if self.machine.job(&job).is_some() {
+            // As long as it cannot be checked, only the member itself is believed to have sent it.
+            if self.machine.job(&job).is_some() && signature.keyid == from {
                 self.signing.keep_early(job, signature);
             }
             return;
