@@ -15,5 +15,6 @@ mod hub {
     mod lending;
     mod losing;
     mod requests;
+    mod signing;
     mod standing;
 }

@@ -62,6 +62,7 @@ pub(crate) enum AfterWork {
     /// A receipt is looked for, to be signed for another member.
     Signature {
         to: NodeId,
+        job: JobId,
     },
     /// And then what they claim.
     Lookup(Hash),

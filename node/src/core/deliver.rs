@@ -43,7 +43,7 @@ pub(super) fn worked(
         (AfterWork::Load { to, blobs }, _) => agent.loaded(cx, to, blobs, done),
         (AfterWork::Claims(batch), Some(hub)) => hub.claims_read(cx, batch, done),
         (AfterWork::Lookup(batch), Some(hub)) => hub.looked_up(cx, batch, done),
-        (AfterWork::Signature { to }, Some(hub)) => hub.file_read(cx, to, done),
+        (AfterWork::Signature { to, job }, Some(hub)) => hub.file_read(cx, to, job, done),
         (
             AfterWork::Books { .. }
             | AfterWork::Signature { .. }

@@ -1,7 +1,9 @@
 //! How a receipt comes to the signatures of a majority: every member signs the statement that it has derived for itself
 //! and gives its signature to the others; who lacks some asks for them.
+//!
+//! Must never work for whoever has no part in it: few are asked for their signatures, and few may ask.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use forgemesh_protocol::charter::Charter;
 use forgemesh_protocol::id::{JobId, NodeId};
@@ -22,6 +24,8 @@ pub(super) struct Signing {
     /// Signatures of jobs that are not final here yet, by their members: they cannot be checked before.
     early: BTreeMap<JobId, BTreeMap<NodeId, ReceiptSignature>>,
     early_order: VecDeque<JobId>,
+    /// Jobs that are being looked up, and for whom.
+    reading: BTreeSet<(NodeId, JobId)>,
 }
 
 struct Collecting {
@@ -136,17 +140,26 @@ impl HubRole {
         }
     }
 
-    /// A member asks for this one's signature.
+    /// A member asks for this one's signature. Whether it was one when the job became final shows the job.
     pub fn asked_to_sign(&mut self, cx: &mut Context<'_>, from: NodeId, job: JobId) {
-        if self.machine.job(&job).is_none() {
-            cx.work(Work::File { job }, AfterWork::Signature { to: from });
+        let is_free = self.signing.reading.len() < limits::SIGNATURES_READ;
+        if is_free
+            && self.machine.charters().node(&from).is_some()
+            && self.machine.job(&job).is_none()
+            && self.signing.reading.insert((from, job))
+        {
+            cx.work(Work::File { job }, AfterWork::Signature { to: from, job });
         }
     }
 
     /// The receipt was looked for.
-    pub fn file_read(&mut self, cx: &mut Context<'_>, to: NodeId, done: Done) {
+    pub fn file_read(&mut self, cx: &mut Context<'_>, to: NodeId, job: JobId, done: Done) {
+        self.signing.reading.remove(&(to, job));
         let Done::File { file: Some(file) } = done else { return };
-        let (job, own) = (file.finished.record.id, self.node);
+        if self.charter_of(&file).node(&to).is_none() && !cx.members.contains(&to) {
+            return;
+        }
+        let own = self.node;
         if let Some(signature) = file.receipt.signatures.iter().find(|signature| signature.keyid == own) {
             cx.send(to, Message::Signed { job, signature: signature.clone() });
         }
