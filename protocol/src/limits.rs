@@ -270,9 +270,9 @@ pub const OPEN_JOBS: usize = 1_000;
 /// Requests of clients that wait in the leader for the log, and their bytes: most have a few hundred, but a submission may
 /// have a MiB.
 pub const REQUESTS: usize = 10_000;
+pub const REQUESTS_BYTES: usize = 64 << 20;
 /// How long a client waits for the hub before it is told that nobody answers.
 pub const REQUEST_MS: u64 = 30_000;
-pub const REQUESTS_BYTES: usize = 64 << 20;
 /// Submissions whose nonce is remembered until they expire.
 pub const NONCES: usize = 100_000;
 /// How long a submission may wait to be committed.
@@ -373,6 +373,13 @@ pub const MESH_PRESENCE: usize = 1_024;
 pub const MESH_INBOX_PER_PEER: usize = 256;
 /// Bytes of all large messages that are being received or were not taken yet.
 pub const MESH_INBOX_BYTES: usize = 2 * MESSAGE_BYTES;
+/// A message with a larger body is long: pieces, entries of the log and parts of its snapshot, which come all the time, are
+/// not, and never wait for the room that long ones take.
+pub const MIDDLE_MESSAGE_BYTES: usize = 8 << 20;
+/// Bytes of `MESH_INBOX_BYTES` that are for large messages that are not long.
+pub const MESH_MIDDLE_BYTES: usize = 128 << 20;
+/// And of these so many may be one peer's, announced ones too. Of long messages a peer may have one under way.
+pub const PEER_MIDDLE_BYTES: usize = 32 << 20;
 /// Messages that wait for one peer's stream; further ones are lost.
 pub const MESH_OUTBOX: usize = 1_024;
 /// Bytes of all large messages that wait for a stream; further ones are lost.
@@ -383,8 +390,11 @@ pub const MESH_AWAITED: usize = 1_024;
 pub const MESH_WAIT_MS: u64 = 5_000;
 /// A frame must arrive, or be taken, in this time ...
 pub const FRAME_MS: u64 = 10_000;
-/// ... and what it takes at this many bytes a second.
+/// ... and what it takes at this many bytes a second; of one that arrives only what has come counts, and never for more
+/// than `FRAME_MS` of silence.
 pub const FRAME_BYTES_PER_S: u64 = 64 << 10;
+/// A message that takes the last room, while others wait for it, must come so fast, or it is lost.
+pub const SEAT_BYTES_PER_S: u64 = 512 << 10;
 /// A stream on which nothing was said for so long is closed by its writer, unless a hub member is at its end.
 pub const STREAM_IDLE_MS: u64 = 60_000;
 /// Streams that one peer may have open towards this node.

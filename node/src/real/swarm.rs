@@ -27,6 +27,7 @@ mod outboxes;
 mod peers;
 mod providers;
 mod reader;
+mod room;
 mod security;
 mod strangers;
 mod streams;
@@ -63,6 +64,7 @@ pub use handle::{AskError, Link, Misled, PeerStatus, Route, Status, SwarmHandle}
 use events::{Command, Ends, EventLoop};
 use lane::{Parcel, body_bytes};
 use reader::{Delivery, Inbox};
+use room::Rooms;
 
 /// Threads that encode and decode large messages.
 const CODERS: usize = 4;
@@ -141,13 +143,12 @@ impl Swarm {
         let (find, found) = mpsc::channel(limits::PROVIDERS_FOUND);
         let (status, shown) = watch::channel(Status::new(config.secret.public().id()));
         let counters = Arc::<counters::Counters>::default();
-        let large = Arc::new(Semaphore::new(limits::MESH_INBOX_BYTES));
         let kept = Arc::new(Semaphore::new(limits::KEPT_BUFFERS));
         let (metrics, figures) = metrics::begin(counters.clone());
         let inbox = Inbox {
             deliveries: deliver,
             presence: notice,
-            large,
+            rooms: Rooms::default(),
             kept,
             faults: fault,
             counters: counters.clone(),

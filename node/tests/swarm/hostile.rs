@@ -14,7 +14,7 @@ use libp2p::futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Transport, noise, tcp, yamux};
 
-use super::bench::{Node, config, config_from, mesh, reach, secret, small, until, within};
+use super::bench::{Node, config, config_from, large, mesh, reach, secret, small, until, within};
 
 /// A peer that opens streams of messages and writes bytes to them.
 pub struct Hostile {
@@ -208,4 +208,23 @@ async fn a_flood_drowns_its_sender_alone() {
     within("the end of the flood", flooding).await.unwrap();
     assert_eq!(node.handle.status().last_fault, Some((hostile.id, Fault::Flood)));
     assert!(node.handle.status().peers.contains_key(&other.id));
+}
+
+/// Eight bytes, and silence: the room that they announce is nobody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_announces_the_longest_messages_keeps_nobody_elses_waiting() {
+    let mut node = Node::start(config(1));
+    let mut other = Node::start(config_from(2, &node));
+    let mut hostile = Hostile::connect(3, &node);
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = hostile.open().await.unwrap();
+        stream.write_all(&(limits::MESSAGE_BYTES as u32).to_be_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        streams.push(stream);
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for bytes in [300_000, 9 << 20] {
+        reach(&mut other, &mut node, large(7, bytes)).await;
+    }
 }

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::budget::Budget;
 use super::config::Limits;
+use super::room::Share;
 
 /// How long a peer without a strike is remembered.
 const FORGET: Duration = Duration::from_secs(60);
@@ -36,6 +37,8 @@ pub enum Fault {
 pub(super) struct Intake {
     /// Places in the node's inbox.
     pub share: Arc<Semaphore>,
+    /// Room for large messages.
+    pub room: Share,
     budget: Mutex<Budget>,
     streams: AtomicUsize,
     limits: Limits,
@@ -121,6 +124,7 @@ impl Conduct {
         let record = self.records.entry(peer).or_insert_with(|| Record {
             intake: Arc::new(Intake {
                 share: Arc::new(Semaphore::new(limits::MESH_INBOX_PER_PEER)),
+                room: Share::default(),
                 budget: Mutex::new(Budget::of_peer(&limits, now)),
                 streams: AtomicUsize::new(0),
                 limits,

@@ -55,6 +55,11 @@ impl FrameDecoder {
         is_worth_it.then(|| self.behind(self.filled.min(self.length - self.filled)))
     }
 
+    /// Bytes of the body for which there is memory at most once `count` more have come, or as many as fit into `room`.
+    pub fn grows_to(&self, count: usize) -> usize {
+        (self.filled + count).max(2 * self.filled).min(self.length)
+    }
+
     /// So many bytes have come into that room; the body, if it is whole.
     pub fn advance(&mut self, count: usize) -> Option<Vec<u8>> {
         self.filled += count;

@@ -1,7 +1,8 @@
 //! Reads the messages of one stream into the node's inbox.
 //!
-//! Must never hold more than was sent and there is room for, and never let one peer take another's room. A few readers keep
-//! the memory of a long message for a moment: `limits::KEPT_BUFFERS` of them.
+//! Must never hold more than was sent and there is room for, and never let one peer take another's room: that is lent as the
+//! bytes come (`room.rs`), and who stops in the middle is not waited for. A few readers keep the memory of a long message for
+//! a moment: `limits::KEPT_BUFFERS` of them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::conduct::{Fault, Intake, Place};
 use super::counters::Counters;
 use super::frame::FrameDecoder;
+use super::room::{Held, Rooms};
 
 /// Bytes read at once.
 const CHUNK: usize = 16 << 10;
@@ -25,9 +27,26 @@ const CHUNK: usize = 16 << 10;
 const KEPT: usize = limits::PIECE_BYTES + CHUNK;
 const SOON: Duration = Duration::from_secs(1);
 
-/// How long a message of so many bytes may take to arrive; of one whose head has not arrived none are known.
-fn allowed(bytes: Option<usize>) -> Duration {
-    Duration::from_millis(limits::FRAME_MS + bytes.unwrap_or(0) as u64 * 1_000 / limits::FRAME_BYTES_PER_S)
+/// Until when the next bytes of a message must be here.
+#[derive(Clone, Copy)]
+struct Due(Instant);
+
+impl Due {
+    /// Of a message that begins.
+    fn new() -> Due {
+        Due(Instant::now() + Duration::from_millis(limits::FRAME_MS))
+    }
+
+    /// So many bytes have come. What came fast earlier does not pay for a long silence.
+    fn came(self, bytes: usize) -> Due {
+        let earned = Duration::from_nanos(bytes as u64 * 1_000_000_000 / limits::FRAME_BYTES_PER_S);
+        Due((self.0 + earned).min(Due::new().0))
+    }
+
+    /// The time since then was not the peer's fault.
+    fn without(self, since: Instant) -> Due {
+        Due(self.0 + since.elapsed())
+    }
 }
 
 /// A message for the node, with the room it takes until it is taken.
@@ -36,7 +55,7 @@ pub(super) struct Delivery {
     pub from: NodeId,
     pub message: Message,
     /// None, of an announcement: its author has no more than a few a second.
-    _room: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
+    _room: Option<(OwnedSemaphorePermit, Option<Held>)>,
 }
 
 /// What all readers share.
@@ -45,8 +64,8 @@ pub(super) struct Inbox {
     pub deliveries: mpsc::Sender<Delivery>,
     /// Who is connected from now on, or is no longer.
     pub presence: mpsc::Sender<(NodeId, bool)>,
-    /// Bytes of large messages that may be under way.
-    pub large: Arc<Semaphore>,
+    /// Room for large messages that are under way.
+    pub rooms: Rooms,
     /// Readers that may keep memory.
     pub kept: Arc<Semaphore>,
     pub faults: mpsc::Sender<(PeerId, Fault)>,
@@ -88,18 +107,24 @@ impl Reader {
     pub async fn run<S: AsyncRead + Unpin>(self, mut stream: S) {
         let mut decoder = FrameDecoder::new(limits::MESSAGE_BYTES);
         let mut chunk = vec![0; CHUNK];
-        let (mut room, mut kept) = (None, None);
-        // Until when the message that is being read must be here, by what was known of its length.
-        let mut due: Option<(Instant, Option<usize>)> = None;
+        let (mut room, mut kept): (Option<Held>, _) = (None, None);
+        // None between two messages: there a stream may be silent as long as its writer likes.
+        let mut due: Option<Due> = None;
         loop {
-            let until = due.map(|(until, _)| until);
+            if let Some(known) = due {
+                let Some(next) = self.make_room(&decoder, &mut room, known).await else { return };
+                due = Some(next);
+            }
+            let until =
+                due.map(|due| room.as_ref().and_then(Held::until).map_or(due.0, |until| until.min(due.0)));
             // Most of a long message comes where it belongs at once.
             if let (Some(until), Some(place)) = (until, decoder.room(CHUNK)) {
                 let count = match timeout_at(until, stream.read(place)).await {
-                    Err(_) => return self.fault(Fault::Stall).await,
-                    Ok(Ok(0) | Err(_)) => return,
+                    Err(_) if self.may_go_on(due, &mut room).await => continue,
+                    Err(_) | Ok(Ok(0) | Err(_)) => return,
                     Ok(Ok(count)) => count,
                 };
+                due = due.map(|due| due.came(count));
                 if let Some(body) = decoder.advance(count) {
                     due = None;
                     kept = self.arrived(&mut decoder, body, room.take(), kept).await;
@@ -107,11 +132,11 @@ impl Reader {
                 tokio::task::coop::consume_budget().await;
                 continue;
             }
-            // Between two messages a stream may be silent as long as its writer likes.
             let read = match until {
                 Some(until) => match timeout_at(until, stream.read(&mut chunk)).await {
                     Ok(read) => read,
-                    Err(_) => return self.fault(Fault::Stall).await,
+                    Err(_) if self.may_go_on(due, &mut room).await => continue,
+                    Err(_) => return,
                 },
                 None if kept.is_some() => match timeout(SOON, stream.read(&mut chunk)).await {
                     Ok(read) => read,
@@ -126,23 +151,17 @@ impl Reader {
                 Ok(0) | Err(_) => return,
                 Ok(count) => &chunk[..count],
             };
+            due = due.map(|due| due.came(rest.len()));
             while !rest.is_empty() {
                 let Ok((taken, body)) = decoder.take(rest) else { return self.fault(Fault::Frame).await };
                 rest = &rest[taken..];
                 if let Some(body) = body {
                     due = None;
                     kept = self.arrived(&mut decoder, body, room.take(), kept).await;
-                } else if room.is_none()
-                    && let Some(length) =
-                        decoder.expects().filter(|length| *length > limits::SMALL_MESSAGE_BYTES)
-                {
-                    // While there is no room nothing is read, and the peer must wait.
-                    room = self.inbox.large.clone().acquire_many_owned(length as u32).await.ok();
                 }
             }
-            let expected = decoder.expects();
-            if !decoder.is_between() && due.is_none_or(|(_, known)| known != expected) {
-                due = Some((Instant::now() + allowed(expected), expected));
+            if !decoder.is_between() {
+                due = due.or_else(|| Some(Due::new()));
             }
             tokio::task::coop::consume_budget().await;
         }
@@ -153,11 +172,45 @@ impl Reader {
         &self,
         decoder: &mut FrameDecoder,
         body: Vec<u8>,
-        large: Option<OwnedSemaphorePermit>,
+        large: Option<Held>,
         kept: Option<OwnedSemaphorePermit>,
     ) -> Option<OwnedSemaphorePermit> {
         let memory = self.message(body, large).await;
         self.keep(decoder, memory, kept)
+    }
+
+    /// Waits for room for what the next bytes may take; says until when they must be here, or none once the node stops. While
+    /// there is no room nothing is read, and the peer must wait.
+    async fn make_room(&self, decoder: &FrameDecoder, room: &mut Option<Held>, due: Due) -> Option<Due> {
+        let Some(length) = decoder.expects().filter(|length| *length > limits::SMALL_MESSAGE_BYTES) else {
+            return Some(due);
+        };
+        // As long as it is small it needs no more room than a small message.
+        let next = Some(decoder.grows_to(CHUNK)).filter(|next| *next > limits::SMALL_MESSAGE_BYTES);
+        if room.as_ref().is_some_and(|room| next.is_none_or(|next| room.covers(next))) {
+            return Some(due);
+        }
+        let begun = Instant::now();
+        if room.is_none() {
+            *room = Some(Held::begin(&self.inbox.rooms, &self.intake.room, length).await?);
+        }
+        if let (Some(room), Some(next)) = (room, next) {
+            room.cover(next).await;
+        }
+        Some(due.without(begun))
+    }
+
+    /// Nothing has come for so long: may the peer go on all the same? If not, it was too slow for all, or for those who wait.
+    async fn may_go_on(&self, due: Option<Due>, room: &mut Option<Held>) -> bool {
+        if due.is_some_and(|due| due.0 <= Instant::now()) {
+            self.fault(Fault::Stall).await;
+            return false;
+        }
+        let makes_way = room.as_mut().is_some_and(Held::makes_way);
+        if makes_way {
+            self.inbox.counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        !makes_way
     }
 
     /// Keeps memory for the next message, if there is any and few enough readers do; says by which right.
@@ -174,7 +227,7 @@ impl Reader {
     }
 
     /// Hands on what a body says; gives back memory that is worth to be kept.
-    async fn message(&self, body: Vec<u8>, large: Option<OwnedSemaphorePermit>) -> Vec<u8> {
+    async fn message(&self, body: Vec<u8>, large: Option<Held>) -> Vec<u8> {
         let counters = &self.inbox.counters;
         let length = body.len();
         counters.bytes_received.fetch_add(length as u64, Ordering::Relaxed);
@@ -263,27 +316,40 @@ mod tests {
         out
     }
 
+    /// An inbox with this room, what is delivered there, and the faults that are found.
+    fn inbox(rooms: Rooms) -> (Inbox, mpsc::Receiver<Delivery>, mpsc::Receiver<(PeerId, Fault)>) {
+        let (deliveries, delivered) = mpsc::channel(100);
+        let (faults, found) = mpsc::channel(100);
+        let presence = mpsc::channel(1).0;
+        let kept = Arc::new(Semaphore::new(1));
+        (Inbox { deliveries, presence, rooms, kept, faults, counters: Arc::default() }, delivered, found)
+    }
+
+    /// One more peer's streams of these parts are read.
+    fn read(inbox: &Inbox, streams: Vec<Vec<(u64, Vec<u8>)>>) -> PeerId {
+        let peer = PeerId::random();
+        let intake = Conduct::new(Limits::default()).intake(peer, std::time::Instant::now());
+        for parts in streams {
+            let (intake, _place) = (intake.clone(), intake.enter().unwrap());
+            let reader = Reader { peer, node: NodeId(Hash::ZERO), intake, inbox: inbox.clone(), _place };
+            tokio::spawn(reader.run(Parts { parts: parts.into(), silence: None }));
+        }
+        peer
+    }
+
     /// A reader of these parts, what it delivers, its faults, and who may keep memory.
     fn reading(
         parts: Vec<(u64, Vec<u8>)>,
     ) -> (mpsc::Receiver<Delivery>, mpsc::Receiver<(PeerId, Fault)>, Arc<Semaphore>) {
-        let (deliveries, delivered) = mpsc::channel(100);
-        let (faults, found) = mpsc::channel(100);
-        let kept = Arc::new(Semaphore::new(1));
-        let inbox = Inbox {
-            deliveries,
-            presence: mpsc::channel(1).0,
-            large: Arc::new(Semaphore::new(limits::MESH_INBOX_BYTES)),
-            kept: kept.clone(),
-            faults,
-            counters: Arc::default(),
-        };
-        let peer = PeerId::random();
-        let intake = Conduct::new(Limits::default()).intake(peer, std::time::Instant::now());
-        let _place = intake.enter().unwrap();
-        let reader = Reader { peer, node: NodeId(Hash::ZERO), intake, inbox, _place };
-        tokio::spawn(reader.run(Parts { parts: parts.into(), silence: None }));
-        (delivered, found, kept)
+        let (inbox, delivered, found) = inbox(Rooms::default());
+        read(&inbox, vec![parts]);
+        (delivered, found, inbox.kept)
+    }
+
+    /// A message in so many parts, each after a silence.
+    fn slowly(bytes: usize, parts: usize, silence_ms: u64) -> Vec<(u64, Vec<u8>)> {
+        let frame = frame(bytes);
+        frame.chunks(frame.len().div_ceil(parts)).map(|part| (silence_ms, part.to_vec())).collect()
     }
 
     #[tokio::test]
@@ -313,19 +379,54 @@ mod tests {
         }
     }
 
-    /// The head comes in two parts; the body stops half way.
+    /// The head comes in two parts; the body stops near its end.
     #[tokio::test]
-    async fn who_stops_in_the_middle_of_a_long_message_is_faulted_when_its_time_is_over() {
-        let whole = frame(70_000);
-        let parts = [&whole[..2], &whole[2..4], &whole[4..50_000]].map(|part| (0, part.to_vec()));
+    async fn who_stops_in_the_middle_of_a_long_message_is_faulted_however_fast_it_was_before() {
+        let whole = frame(5 << 20);
+        let parts = [&whole[..2], &whole[2..4], &whole[4..5 << 20]].map(|part| (0, part.to_vec()));
         let begun = Instant::now();
         let (mut delivered, mut faults, _kept) = reading(parts.to_vec());
         assert_eq!(faults.recv().await.unwrap().1, Fault::Stall);
-        assert!(
-            begun.elapsed() >= allowed(Some(whole.len() - 4)),
-            "its length counts: {:?}",
-            begun.elapsed()
-        );
+        let (waited, most) = (begun.elapsed(), Duration::from_millis(limits::FRAME_MS));
+        assert!(waited >= most && waited < most + SOON, "{waited:?}");
         assert!(delivered.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn who_is_slow_and_goes_on_gets_through() {
+        let (mut delivered, mut faults, _kept) = reading(slowly(700 << 10, 6, 1_900));
+        delivered.recv().await.unwrap();
+        assert!(faults.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn who_only_announces_takes_no_room_from_others_and_is_struck() {
+        let (inbox, mut delivered, mut faults) = inbox(Rooms::default());
+        let heads: [u32; 4] = [limits::MESSAGE_BYTES as u32, limits::MESSAGE_BYTES as u32, 8 << 20, 8 << 20];
+        let silent = read(&inbox, heads.map(|head| vec![(0, head.to_be_bytes().to_vec())]).into());
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let begun = Instant::now();
+        for bytes in [300_000, 9 << 20] {
+            read(&inbox, vec![vec![(0, frame(bytes))]]);
+            delivered.recv().await.unwrap();
+        }
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+        for _ in 0..limits::STRIKES {
+            assert_eq!(faults.recv().await.unwrap(), (silent, Fault::Stall));
+        }
+    }
+
+    #[tokio::test]
+    async fn many_whose_messages_have_no_room_together_all_get_through() {
+        let (inbox, mut delivered, mut faults) = inbox(Rooms::new(400_000, 0));
+        for peer in 0..8 {
+            read(&inbox, vec![slowly(300_000, 5, 100 + peer)]);
+        }
+        for _ in 0..8 {
+            delivered.recv().await.unwrap();
+        }
+        assert!(faults.try_recv().is_err());
     }
 }
