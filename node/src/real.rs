@@ -15,4 +15,6 @@ pub mod store;
 #[cfg(feature = "mesh")]
 pub mod swarm;
 #[cfg(feature = "cli")]
+pub mod whereabouts;
+#[cfg(feature = "cli")]
 pub mod worker;

@@ -285,6 +285,10 @@ pub const SIGNATURES_CHECKED: usize = 8_192;
 pub const HUB_MEMBERS: usize = 5;
 /// Keys that may take a seat in it.
 pub const HUB_ADMITTED: usize = 16;
+/// Nodes of whom it is kept beyond a start where they were found: who may sit, and who still does.
+pub const WHEREABOUTS: usize = HUB_ADMITTED + HUB_MEMBERS;
+/// Bytes of all that is kept of that.
+pub const WHEREABOUTS_BYTES: usize = 48 << 10;
 /// How often a mesh may change them: every receipt carries all changes.
 pub const AMENDMENTS: usize = 64;
 /// Who sits in the hub and was not heard for so long is replaced, if somebody stands by, in milliseconds.

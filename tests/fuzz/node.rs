@@ -1,13 +1,19 @@
-//! A node's own pipes: its worker's frames, its control socket's lines, its settings.
+//! A node's own pipes and files: its worker's frames, its control socket's lines, its settings, what it knows of others.
+
+use std::collections::BTreeMap;
 
 use forgemesh_kernel::job::Job;
 use forgemesh_node::config::{CONFIG_FILE_NAME, Config};
 use forgemesh_node::real::control::request::Request;
+use forgemesh_node::real::swarm::peer_id;
+use forgemesh_node::real::whereabouts::Whereabouts;
 use forgemesh_node::real::worker::frame::{self, Answered, Asked, FRAME_BYTES, Outcome, Piece};
 use forgemesh_protocol::attestation::Claim;
 use forgemesh_protocol::base64;
 use forgemesh_protocol::canon::{self, Bytes};
 use forgemesh_protocol::challenge::LeafRef;
+use forgemesh_protocol::id::NodeId;
+use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::plan::StageRun;
 
 use crate::damage::Form;
@@ -105,4 +111,20 @@ billing = ["test"]
     };
     let read = |_: &[u8]| Config::read(folder.path()).map(|_| ()).map_err(|error| error.to_string());
     try_dressed(&examples, write, read, |()| None);
+}
+
+#[test]
+fn where_members_were_found() {
+    let of = |seed: u8| {
+        let key = SecretKey::from_bytes(&[seed; 32]).public();
+        let peer = peer_id(&key).expect("a key of ours");
+        let address = |port: u16| format!("/ip4/192.0.2.{seed}/tcp/{port}/p2p/{peer}");
+        (key.id(), (1..=4).map(address).collect())
+    };
+    let mut known = Whereabouts::default();
+    let all: BTreeMap<NodeId, Vec<String>> = (1..=5).map(of).collect();
+    assert!(known.learn(&all.keys().copied().collect(), |node| all[node].clone()));
+    let valid = vec![known.encode(), Whereabouts::default().encode()];
+    let examples = Examples { name: "where_members_were_found", form: Form::Cbor, valid };
+    try_all(&examples, Whereabouts::decode, |known| Some(known.encode()));
 }

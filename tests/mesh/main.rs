@@ -10,6 +10,7 @@ mod crowd;
 #[path = "../cli/draws.rs"]
 mod draws;
 mod flood;
+mod founderless;
 mod holes;
 mod lines;
 mod metrics;

@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 
 use crate::pair::node;
 
-const JOB: [&str; 4] = ["mc@1/insurance.v1", "iterations=300000", "--seed", "promotion"];
+/// A job, as `run` and `job submit` take it.
+pub const JOB: [&str; 4] = ["mc@1/insurance.v1", "iterations=300000", "--seed", "promotion"];
 
 /// A node of the founder's mesh that stands for the hub.
-fn candidate(founder: &Node, name: &str) -> (Node, Running) {
+pub fn candidate(founder: &Node, name: &str) -> (Node, Running) {
     let joined = Node::new();
     let ticket = founder.ok(&["ticket", "create", "--json"]).json()["ticket"].clone();
     let listen = ["--listen", "/ip4/127.0.0.1/tcp/0"];
@@ -21,12 +22,13 @@ fn candidate(founder: &Node, name: &str) -> (Node, Running) {
     (joined, runs)
 }
 
-fn id(of: &Node) -> String {
+/// A node's id.
+pub fn id(of: &Node) -> String {
     of.ok(&["node", "identity", "--json"]).json()["node"].as_str().expect("an id").to_owned()
 }
 
 /// Whom a node takes for the hub, in the order of their ids.
-fn hub(asked: &Node) -> Vec<String> {
+pub fn hub(asked: &Node) -> Vec<String> {
     let shown = asked.forgemesh(&["node", "ls", "--json"]);
     let nodes = if shown.code == 0 { shown.json()["nodes"].clone() } else { Value::Null };
     let members =
@@ -34,7 +36,15 @@ fn hub(asked: &Node) -> Vec<String> {
     members.map(|node| node["node"].as_str().expect("an id").to_owned()).collect()
 }
 
-fn finished(asked: &Node, job: &str) -> bool {
+/// Waits for a job: by then the log is agreed on by all who sit, which takes a moment longer than that they sit.
+pub fn settled(founder: &Node, another: &Node) {
+    let job = founder.ok(&["job", "submit", "diag@1/noop.v1", "--json"]).json()["job_id"].clone();
+    let job = job.as_str().expect("an id").to_owned();
+    another.until("the job is in another's books", || finished(another, &job));
+}
+
+/// Is the job final in its books?
+pub fn finished(asked: &Node, job: &str) -> bool {
     let shown = asked.forgemesh(&["job", "show", job, "--json"]);
     shown.code == 0 && shown.json()["state"] == json!("finalized")
 }
@@ -56,6 +66,7 @@ fn a_mesh_of_one_grows_to_three_and_outlives_its_founder() {
         asked.until("all three sit", || hub(asked) == expected);
     }
     // Any of them may go, even the one that began; a ticket, a job and its receipt need no more than the other two.
+    settled(&founder, &second);
     let gone = id(&founder);
     runs.kill();
     first.until("another leads", || {

@@ -12,10 +12,11 @@ use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::wire::Message;
 
 use super::error::CliError;
-use crate::config::Config;
+use crate::config::{CONFIG_FILE_NAME, Config};
 use crate::ports::{Brought, Mesh};
 use crate::real::mesh::Alone;
 use crate::real::swarm::{self, Swarm, SwarmHandle};
+use crate::real::whereabouts::WHEREABOUTS_FILE_NAME;
 
 /// The pre-shared key within a data folder, in the form that other libp2p programs use.
 pub const NETWORK_KEY_FILE_NAME: &str = "swarm.key";
@@ -100,7 +101,8 @@ impl Network {
     /// Starts it, in the runtime of the node's loop or beside it. A node that neither listens, nor knows anybody,
     /// nor looks around is alone.
     pub async fn start(config: swarm::Config) -> Result<Network, CliError> {
-        if config.listen.is_empty() && config.bootstrap.is_empty() && !config.mdns {
+        let knows_nobody = config.bootstrap.is_empty() && config.remembered.is_empty();
+        if config.listen.is_empty() && knows_nobody && !config.mdns {
             return Ok(Network::Alone(Alone));
         }
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -163,8 +165,8 @@ impl Mesh for Network {
 }
 
 /// The files of a node's network, for whoever removes what a failed join left.
-pub fn files(folder: &Path) -> [PathBuf; 2] {
-    [folder.join(NETWORK_KEY_FILE_NAME), folder.join(crate::config::CONFIG_FILE_NAME)]
+pub fn files(folder: &Path) -> [PathBuf; 3] {
+    [NETWORK_KEY_FILE_NAME, CONFIG_FILE_NAME, WHEREABOUTS_FILE_NAME].map(|name| folder.join(name))
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ use crate::real::executor::{ThreadPool, Throttle};
 use crate::real::processors::Processors;
 use crate::real::store::StoreThread;
 use crate::real::swarm::{self, SwarmHandle};
+use crate::real::whereabouts::{Keeper, Whereabouts};
 
 /// Where a node in the background writes its log, within its data folder.
 pub const LOG_FILE_NAME: &str = "node.log";
@@ -119,7 +120,11 @@ fn live(
     let config = Config::read(&home.folder)?.unwrap_or_default();
     let key = network::read_key(&home.folder)?;
     let runtime = swarm::runtime().map_err(CliError::Thread)?;
-    let assembled = runtime.block_on(assemble(common, home, &genesis, &config, key));
+    let known = Whereabouts::read(&home.folder).unwrap_or_else(|error| {
+        log(&error.to_string());
+        Whereabouts::default()
+    });
+    let assembled = runtime.block_on(assemble(common, home, &genesis, &config, &known, key));
     let (mut driver, throttle, network) = assembled?;
     let processors = Processors::default();
     if config.idle_only {
@@ -129,6 +134,8 @@ fn live(
     let asked = driver.asked();
     let handle = driver.handle();
     let reports = handle.watch();
+    let keeper = |network| Keeper::new(home.folder.clone(), known, network, handle.clone());
+    let mut keeper = network.clone().map(keeper);
     let desk = Desk {
         folder: home.folder.clone(),
         storage: home.storage.clone(),
@@ -158,6 +165,10 @@ fn live(
             tokio::select! {
                 () = told(&mut stopped) => log("told to stop"),
                 () = follow(reports) => {}
+                () = tend(keeper.as_mut()) => {}
+            }
+            if let Some(keeper) = &mut keeper {
+                keeper.end().await;
             }
         };
         driver.run(now_ms, watched).await
@@ -178,6 +189,7 @@ async fn assemble(
     home: &Home,
     genesis: &Genesis,
     config: &Config,
+    known: &Whereabouts,
     key: Option<[u8; 32]>,
 ) -> Result<Assembled, CliError> {
     let membership = match genesis.member(&home.secret.public()) {
@@ -189,7 +201,9 @@ async fn assemble(
     let executor = home::executor(common, home, config)?;
     let throttle = executor.throttle();
     let store = StoreThread::start(home.storage.clone()).map_err(CliError::Thread)?;
-    let mesh = Network::start(network::config(&home.secret, &charters, config, key)).await?;
+    let told = network::config(&home.secret, &charters, config, key);
+    let remembered = known.addresses().cloned().collect();
+    let mesh = Network::start(swarm::Config { remembered, ..told }).await?;
     let network = mesh.handle();
     let parts = Parts {
         secret: home.secret.clone(),
@@ -200,6 +214,14 @@ async fn assemble(
         store,
     };
     Ok((boot::boot(&home.storage, parts)?, throttle, network))
+}
+
+/// Keeps where the hub's members are; of a node alone there is nothing to keep.
+async fn tend(keeper: Option<&mut Keeper>) {
+    match keeper {
+        Some(keeper) => keeper.tend().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Ctrl-C, or the system asking.

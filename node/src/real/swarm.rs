@@ -260,6 +260,7 @@ fn set_up(config: &Config, checked: config::Checked, ends: Ends) -> Result<Event
     let mut peers = peers::Peers::new(own);
     config.known.iter().filter_map(identity::peer_of).for_each(|peer| peers.keep(peer, None));
     checked.bootstrap.iter().for_each(|(peer, address)| peers.keep(*peer, Some(address.clone())));
+    config.recalled().for_each(|(peer, address)| peers.recall(peer, address));
     let known = config.known.iter().filter_map(identity::peer_of);
     let kept: BTreeSet<PeerId> = known.chain(checked.bootstrap.iter().map(|(peer, _)| *peer)).collect();
     let mut protocols = behaviour::Protocols::new(config, &keypair, circuits, &kept)?;

@@ -78,6 +78,7 @@ impl Desk {
             "node": status.node, "mesh": status.mesh, "mesh_name": self.genesis.name,
             "open": self.genesis.parameters.open, "private": self.network_key.is_some(),
             "role": if self.is_member() { "hub" } else { "agent" },
+            "seats": self.handle.seated().seating.seated.len(),
             "leader": status.leader, "leads": status.leader == Some(status.node), "expelled": status.expelled,
             "organization": organization,
             "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "up_ms": status.up_ms,

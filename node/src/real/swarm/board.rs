@@ -91,10 +91,11 @@ impl Board {
         });
     }
 
-    /// What a peer says it runs.
-    pub fn agent(&self, peer: PeerId, agent: &str) {
-        let agent = printable(agent);
-        self.peer(peer, |status| status.agent = Some(agent));
+    /// What a peer says it runs, and where it may be dialled.
+    pub fn identified(&self, peer: PeerId, agent: &str, addresses: &[Multiaddr]) {
+        let addresses = addresses.iter().map(|address| named(address, peer)).collect();
+        let agent = Some(printable(agent));
+        self.peer(peer, |status| (status.agent, status.addresses) = (agent, addresses));
     }
 
     /// The number of nodes that were heard of.

@@ -25,6 +25,8 @@ pub struct Config {
     pub external: Vec<String>,
     /// Nodes to begin with, each ending in `/p2p/…`.
     pub bootstrap: Vec<String>,
+    /// Where nodes were found the last time, each ending in `/p2p/…`: hints, and dropped where they cannot be read.
+    pub remembered: Vec<String>,
     /// Keys that are known beforehand, those of the hub members: their connections are kept.
     pub known: Vec<PublicKey>,
     /// The secret of a private mesh: who lacks it cannot even begin to speak.
@@ -46,6 +48,7 @@ impl Config {
             listen: vec!["/ip4/0.0.0.0/tcp/0".to_owned()],
             external: Vec::new(),
             bootstrap: Vec::new(),
+            remembered: Vec::new(),
             known: Vec::new(),
             pre_shared_key: None,
             mdns: false,
@@ -190,6 +193,15 @@ impl Config {
     pub(super) fn check(&self) -> Result<Checked, SwarmError> {
         let Config { listen, external, bootstrap, .. } = self;
         Checked::read(&Addresses { listen, external, bootstrap }, self.pre_shared_key.is_some())
+    }
+
+    /// Whom it remembers, as far as that can be used.
+    pub(super) fn recalled(&self) -> impl Iterator<Item = (PeerId, Multiaddr)> {
+        let is_private = self.pre_shared_key.is_some();
+        self.remembered.iter().filter_map(move |text| {
+            let (address, peer) = address::split_peer(address::parse(text, is_private).ok()?);
+            Some((peer?, address)).filter(|(_, address)| address::is_plausible(address, is_private, true))
+        })
     }
 
     /// The first half of the mesh's id, which stands in all protocol names.

@@ -264,8 +264,8 @@ impl EventLoop {
         }
     }
 
-    /// Takes a hint about a peer.
-    fn hear(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, from_here: bool) {
+    /// Takes a hint about a peer; gives what of it makes sense.
+    fn hear(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, from_here: bool) -> Vec<Multiaddr> {
         let own = |address: Multiaddr| match address::split_peer(address) {
             (address, named) if named.is_none_or(|named| named == peer) => Some(address),
             _ => None,
@@ -273,7 +273,8 @@ impl EventLoop {
         let plausible = |address: &Multiaddr| address::is_plausible(address, self.is_private, from_here);
         let addresses: Vec<Multiaddr> =
             addresses.into_iter().filter_map(own).filter(plausible).take(limits::PEER_ADDRESSES).collect();
-        self.peers.hear(peer, addresses);
+        self.peers.hear(peer, addresses.iter().cloned());
+        addresses
     }
 
     fn event(&mut self, event: SwarmEvent<ProtocolsEvent>) {
@@ -450,7 +451,7 @@ impl EventLoop {
             return;
         }
         let from_here = self.board.is_local(&peer);
-        self.hear(peer, info.listen_addrs, from_here);
+        let said = self.hear(peer, info.listen_addrs, from_here);
         let kad = &mut self.swarm.behaviour_mut().kad;
         if info.protocols.iter().any(|protocol| kad.protocol_names().contains(protocol))
             && let Some(known) = identity::node_of(&peer).and_then(|node| self.peers.get(&node))
@@ -459,7 +460,7 @@ impl EventLoop {
                 kad.add_address(&peer, address.clone());
             }
         }
-        self.board.agent(peer, &info.agent_version);
+        self.board.identified(peer, &info.agent_version, &said);
     }
 
     /// Hands on who has said that it has an artifact.

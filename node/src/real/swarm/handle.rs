@@ -38,8 +38,10 @@ pub struct PeerStatus {
     pub links: Vec<Link>,
     /// Time to the node and back, once it was measured.
     pub rtt: Option<Duration>,
-    /// What it runs, once it has said so.
+    /// What it runs, once it has said so; then it has also said ...
     pub agent: Option<String>,
+    /// ... where it may be dialled, each with `/p2p/…` at its end: nowhere, if there is none.
+    pub addresses: Vec<String>,
     pub is_kept: bool,
 }
 

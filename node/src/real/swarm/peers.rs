@@ -26,6 +26,8 @@ pub(super) struct Peer {
     fixed: Vec<Multiaddr>,
     /// What was heard, the latest first.
     heard: VecDeque<Multiaddr>,
+    /// Where it was found before this start: what others say does not take its place.
+    recalled: Vec<Multiaddr>,
     /// A hub member, or a node of the configuration: it is looked for when it is not connected.
     pub is_kept: bool,
     pub connections: u32,
@@ -37,9 +39,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Where it may be reached.
+    /// Where it may be reached: first by the configuration, then by what was heard, last where it was before.
     pub fn addresses(&self) -> impl Iterator<Item = &Multiaddr> {
-        self.fixed.iter().chain(&self.heard)
+        let is_new = |address: &&Multiaddr| !self.fixed.contains(address) && !self.heard.contains(address);
+        self.fixed.iter().chain(&self.heard).chain(self.recalled.iter().filter(is_new))
     }
 
     /// Is this one of its addresses by the configuration?
@@ -70,6 +73,15 @@ impl Peers {
             {
                 known.fixed.push(address);
             }
+        }
+    }
+
+    /// Where a node was found before this start.
+    pub fn recall(&mut self, peer: PeerId, address: Multiaddr) {
+        if let Some(known) = self.note(peer)
+            && known.recalled.len() < limits::PEER_ADDRESSES
+        {
+            known.recalled.push(address);
         }
     }
 
@@ -153,6 +165,7 @@ impl Peers {
             id: peer,
             fixed: Vec::new(),
             heard: VecDeque::new(),
+            recalled: Vec::new(),
             is_kept: false,
             connections: 0,
             failures: 0,
@@ -192,6 +205,23 @@ mod tests {
         assert_eq!(peers.hear(peer(0), []), None);
         assert_eq!(peers.hear(PeerId::random(), []), None);
         assert_eq!(peers.len(), 1);
+    }
+
+    #[test]
+    fn where_a_node_was_before_is_tried_last_and_nobody_talks_it_away() {
+        let mut peers = Peers::new(peer(0));
+        peers.keep(peer(1), Some(address(1)));
+        for port in [1, 2, 3] {
+            peers.recall(peer(1), address(port));
+        }
+        let node = peers.hear(peer(1), [address(3)]).unwrap();
+        let addresses = |peers: &Peers| peers.get(&node).unwrap().addresses().cloned().collect::<Vec<_>>();
+        assert_eq!(addresses(&peers), [1, 3, 2].map(address));
+        peers.hear(peer(1), (10..40).map(address));
+        assert_eq!(addresses(&peers)[1 + limits::PEER_ADDRESSES..], [2, 3].map(address));
+        assert!(!peers.get(&node).unwrap().is_told(&address(2)), "it is no setting");
+        (50..99).for_each(|port| peers.recall(peer(1), address(port)));
+        assert_eq!(addresses(&peers).len(), 1 + 2 * limits::PEER_ADDRESSES - 1);
     }
 
     #[test]
