@@ -226,7 +226,7 @@ impl Config {
         let threads = threads.map_or("# threads = 4".to_owned(), |threads| format!("threads = {threads}"));
         format!(
             "# Settings of this node; `forgemesh up` reads them when it starts.\n\n\
-             # Where other nodes reach it. None: it reaches others, and nobody reaches it.\n\
+             # Where other nodes reach it. None: it reaches others, and nobody reaches it: no place for a hub member.\n\
              listen = {}\n\
              # Hub members of the mesh, to find the others by.\n\
              bootstrap = {}\n\
@@ -243,7 +243,7 @@ impl Config {
              # clients = []                       # for a private node: ids of nodes, by `forgemesh node identity`\n\
              # organizations = [\"acme\"]           # for a private node: takes jobs of nodes that were invited to these\n\
              # billing = [\"test\"]                 # takes jobs of these billing modes; all without it\n\
-             # stand = true                       # hub members may promote it to one of them\n",
+             # stand = true                       # hub members may promote it to one of them; it has to listen then\n",
             list(listen),
             list(bootstrap)
         )

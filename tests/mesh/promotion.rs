@@ -8,12 +8,16 @@ use crate::pair::node;
 /// A job, as `run` and `job submit` take it.
 pub const JOB: [&str; 4] = ["mc@1/insurance.v1", "iterations=300000", "--seed", "promotion"];
 
-/// A node of the founder's mesh that stands for the hub.
+/// A node of the founder's mesh that stands for the hub, and listens on this machine.
 pub fn candidate(founder: &Node, name: &str) -> (Node, Running) {
+    standing(founder, name, &["--listen", "/ip4/127.0.0.1/tcp/0"])
+}
+
+/// One that was told this of where it listens.
+fn standing(founder: &Node, name: &str, listen: &[&str]) -> (Node, Running) {
     let joined = Node::new();
     let ticket = founder.ok(&["ticket", "create", "--json"]).json()["ticket"].clone();
-    let listen = ["--listen", "/ip4/127.0.0.1/tcp/0"];
-    joined.ok(&[&["join", ticket.as_str().expect("a line"), "--name", name], &listen[..]].concat());
+    joined.ok(&[&["join", ticket.as_str().expect("a line"), "--name", name], listen].concat());
     let config = joined.home().join("config.toml");
     let text = std::fs::read_to_string(&config).expect("it was written");
     std::fs::write(&config, text + "stand = true\n").expect("it can be written");
@@ -92,4 +96,38 @@ fn a_mesh_of_one_grows_to_three_and_outlives_its_founder() {
     let joined = Node::new();
     let joined = joined.ok(&["join", ticket.as_str().expect("a line"), "--name", "last", "--json"]).json();
     assert_eq!(joined["mesh"], json!(mesh));
+}
+
+#[test]
+fn a_node_that_nobody_can_dial_is_not_promoted() {
+    let founder = Node::new();
+    founder.init(&[]);
+    let _founder_runs = founder.up();
+    let (mute, _mute_runs) = standing(&founder, "mute", &[]);
+    let (open, _open_runs) = candidate(&founder, "open");
+    let (mute_id, open_id) = (id(&mute), id(&open));
+    // It says where it listens some moments after it is there. Whoever is named twice is not promoted in any case.
+    founder.until("the founder knows that nobody can dial it", || {
+        let seen = founder.forgemesh(&["node", "promote", &mute_id[..8], &mute_id[..8], "--json"]);
+        seen.code == 2 && seen.json()["error"]["code"] == json!("not_dialable")
+    });
+    let error = founder.forgemesh(&["node", "promote", &open_id[..8], &mute_id[..8], "--json"]);
+    let error = error.error(2, "not_dialable");
+    let message = error["message"].as_str().expect("a text");
+    assert!(message.contains(&mute_id) && message.contains("`listen` in its config.toml"), "{message}");
+    assert_eq!(hub(&founder), [id(&founder)], "nothing has changed");
+    let said = mute.ok(&["doctor", "--json"]).json();
+    let checks = said["checks"].as_array().expect("a list");
+    let listens = checks.iter().find(|check| check["check"] == json!("listens")).expect("it is looked at");
+    assert_eq!(listens["verdict"], json!("warn"), "{listens}");
+    assert!(listens["fix"].as_str().is_some_and(|fix| fix.contains("listen = [")), "{listens}");
+    let log = std::fs::read_to_string(mute.path("up.log")).expect("its log");
+    assert!(log.contains("no address under listen"), "{log}");
+    let agent = Node::new();
+    let ticket = founder.ok(&["ticket", "create", "--json"]).json()["ticket"].clone();
+    agent.ok(&["join", ticket.as_str().expect("a line")]);
+    let said = agent.ok(&["doctor", "--json"]).json();
+    let checks = said["checks"].as_array().expect("a list");
+    let listens = checks.iter().find(|check| check["check"] == json!("listens")).expect("it is looked at");
+    assert_eq!(listens["verdict"], json!("pass"), "an agent needs no address: {listens}");
 }

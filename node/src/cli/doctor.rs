@@ -20,6 +20,7 @@ use crate::core::EXPELLED;
 use crate::real::control::request::Request;
 use crate::real::processors::Processors;
 use crate::real::swarm::Addresses;
+use crate::real::whereabouts::Whereabouts;
 use crate::real::worker;
 
 /// How long a hub member's address may take to answer.
@@ -81,8 +82,9 @@ pub fn doctor(common: &Common) -> Result<(), CliError> {
     checks.push(node(&status));
     checks.push(room(common, &folder, &status));
     checks.push(clock(&status));
-    checks.push(listens(&config, &status));
-    checks.push(hub(common, &config, &status));
+    let seat = seat(common, &status);
+    checks.push(listens(&config, &status, seat));
+    checks.push(hub(&folder, &config, &status, seat));
     checks.push(hello(&status));
     checks.push(instructions());
     checks.push(threads(common, &config, &status));
@@ -231,8 +233,38 @@ fn clock(status: &Option<Value>) -> Check {
     }
 }
 
-fn listens(config: &Config, status: &Option<Value>) -> Check {
+/// The node's place in the hub.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seat {
+    None,
+    /// It is the whole hub.
+    Alone,
+    WithOthers,
+}
+
+fn seat(common: &Common, status: &Option<Value>) -> Seat {
+    let seats = match status {
+        Some(status) => status["seats"].as_u64().filter(|_| status["role"] == json!("hub")),
+        None => home::open_existing(common).ok().and_then(|home| {
+            let seated = boot::seating(&home.storage).ok()??.seated;
+            seated.contains(&home.secret.public().id()).then_some(seated.len() as u64)
+        }),
+    };
+    match seats {
+        None => Seat::None,
+        Some(1) => Seat::Alone,
+        Some(_) => Seat::WithOthers,
+    }
+}
+
+fn listens(config: &Config, status: &Option<Value>, seat: Seat) -> Check {
     const NAME: &str = "listens";
+    if config.listen.is_empty() && (config.stand || seat == Seat::WithOthers) {
+        let found = "nowhere, and members of the hub must reach each other";
+        let fix = "in config.toml, name an address that the others reach, as in listen = [\"/ip4/0.0.0.0/tcp/4610\"], or a \
+                   member's with /p2p-circuit at its end; start the node again";
+        return Check::new(NAME, Verdict::Warn, found, fix);
+    }
     if config.listen.is_empty() {
         return Check::pass(NAME, "nowhere: it reaches others, nobody reaches it");
     }
@@ -263,23 +295,18 @@ fn listens(config: &Config, status: &Option<Value>) -> Check {
     }
 }
 
-fn hub(common: &Common, config: &Config, status: &Option<Value>) -> Check {
+fn hub(folder: &Path, config: &Config, status: &Option<Value>, seat: Seat) -> Check {
     const NAME: &str = "hub";
-    let member = match status {
-        Some(status) => status["role"] == json!("hub"),
-        None => home::open_existing(common).ok().is_some_and(|home| {
-            let seating = boot::seating(&home.storage).ok().flatten();
-            seating.is_some_and(|seating| seating.seated.contains(&home.secret.public().id()))
-        }),
-    };
-    if member {
+    if seat != Seat::None {
         return Check::pass(NAME, "this node is a hub member");
     }
     if let Some(misled) = status.as_ref().and_then(misled) {
         return misled;
     }
-    let sockets: Vec<SocketAddr> =
-        config.bootstrap.iter().filter_map(|text| address::socket_of(text)).collect();
+    // Where members were found the last time counts as well: the settings may name one that is gone.
+    let known = Whereabouts::read(folder).unwrap_or_default();
+    let named = config.bootstrap.iter().chain(known.addresses());
+    let sockets: Vec<SocketAddr> = named.filter_map(|text| address::socket_of(text)).collect();
     if sockets.is_empty() {
         if config.mdns {
             return Check::pass(NAME, "none is named; the local network is searched");

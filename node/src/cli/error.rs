@@ -187,6 +187,11 @@ pub enum CliError {
         "node {0} does not stand for the hub; write `stand = true` in its config.toml and start it again"
     )]
     NoCandidate(NodeId),
+    #[error(
+        "node {0} listens nowhere, and members of the hub must reach each other: write an address that the others reach under \
+         `listen` in its config.toml, or a member's with /p2p-circuit at its end, and start it again"
+    )]
+    NotDialable(NodeId),
     #[error("{}", match failed { 1 => "1 check failed; it names its fix".to_owned(), _ => format!("{failed} checks failed; each names its fix") })]
     Unwell { failed: usize, json: bool },
     #[error("{0}")]
@@ -245,7 +250,7 @@ impl CliError {
             CliError::Refused { .. } | CliError::Usage(_) | CliError::Isa(_) => 2,
             CliError::InWorker(WorkerError::NoNode) => 2,
             CliError::Config(_) | CliError::Ticket(_) | CliError::NoTicket(_) | CliError::NoSuchNode(_) => 2,
-            CliError::NoCandidate(_) => 2,
+            CliError::NoCandidate(_) | CliError::NotDialable(_) => 2,
             CliError::NoMesh { .. } | CliError::HasMesh { .. } => 2,
             CliError::Node(error) => {
                 error["exit"].as_u64().and_then(|exit| u8::try_from(exit).ok()).unwrap_or(1)
@@ -278,6 +283,7 @@ impl CliError {
             CliError::NoAnswer | CliError::Busy => "hub_unreachable",
             CliError::NoSuchNode(_) => "no_such_node",
             CliError::NoCandidate(_) => "no_candidate",
+            CliError::NotDialable(_) => "not_dialable",
             CliError::Unwell { .. } => "unwell",
             CliError::Refused { .. } => "refused",
             CliError::Read { .. } | CliError::NoJobFile { .. } | CliError::Folder { .. } => "cannot_read",

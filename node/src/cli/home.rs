@@ -123,6 +123,11 @@ pub fn warn(config: &Config) {
     if let Some(foreign) = near::foreign_ops(config) {
         say(&format!("{foreign}; `forgemesh op ls` lists what it does"));
     }
+    if config.stand && config.listen.is_empty() {
+        say(
+            "config.toml says stand = true and no address under listen: without one no hub member promotes it",
+        );
+    }
 }
 
 /// The executor of a node on this data folder, with its worker.

@@ -63,7 +63,8 @@ pub struct JoinArgs {
     /// Join only this mesh.
     #[arg(long, value_name = "ID")]
     mesh: Option<MeshId>,
-    /// Where this node listens [default: nowhere, it reaches the others]; may be given several times.
+    /// Where this node listens [default: nowhere, it reaches the others]; may be given several times. Who is to sit in the
+    /// hub has to listen where the others reach it.
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
 }

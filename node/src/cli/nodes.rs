@@ -40,8 +40,8 @@ pub enum NodeCommand {
     WhyIdle,
     /// What this node's network has counted since its start, in the text format of OpenMetrics.
     Metrics,
-    /// Admit nodes to the hub, whose config.toml says `stand = true`. In force once a majority of its members' operators
-    /// have said the same.
+    /// Admit nodes to the hub, whose config.toml says `stand = true` and where they listen. In force once a majority of its
+    /// members' operators have said the same.
     Promote {
         /// Their ids, or the beginnings of them.
         #[arg(required = true)]
@@ -133,6 +133,9 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
                 false => "run the same command on another hub member",
             };
             hint::print_whole(&format!("{} seats; {consents} of {needed} consents; {next}", value["seats"]));
+            for node in value["reach_unknown"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                print(&format!("whether others can dial {node} is not known here: see that it listens"));
+            }
         }
         NodeCommand::Expel { .. } => {
             print(&format!("expelled {}", value["expelled"].as_str().unwrap_or_default()))

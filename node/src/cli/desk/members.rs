@@ -22,6 +22,7 @@ use crate::cli::error::CliError;
 use crate::cli::home;
 use crate::core::status::AgentStatus;
 use crate::core::{EnrolmentCommand, Reply, Request as Ask};
+use crate::real::swarm::{PeerStatus, SwarmHandle};
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -193,6 +194,17 @@ impl Desk {
         // The same words give the same charter, whoever says them.
         newcomers.sort_by_key(|member| member.key.id());
         newcomers.retain(|member| !admitted.contains(member));
+        // Two whom nobody can dial would meet through others alone, and not at all once these are gone.
+        let network = self.network.as_ref().map(SwarmHandle::status);
+        let mut unknown = Vec::new();
+        for node in newcomers.iter().map(|member| member.key.id()) {
+            let peer = network.as_ref().and_then(|network| network.peers.get(&node));
+            match peer.and_then(PeerStatus::is_dialable) {
+                Some(true) => {}
+                Some(false) => return Err(CliError::NotDialable(node)),
+                None => unknown.push(node),
+            }
+        }
         admitted.extend(newcomers);
         let most = (admitted.len() as u64).min(limits::HUB_MEMBERS as u64);
         // An even number of members bears no more losses than the odd one below it; fewer seats have to be asked for.
@@ -205,7 +217,9 @@ impl Desk {
         let consents = self.handle_status().await?.hub.and_then(|hub| hub.consents.get(&digest).copied());
         // None are left once it is in force.
         let consents = consents.unwrap_or(needed);
-        plain(json!({ "charter": digest, "seats": seats, "consents": consents, "needed": needed }))
+        plain(json!({
+            "charter": digest, "seats": seats, "consents": consents, "needed": needed, "reach_unknown": unknown,
+        }))
     }
 
     async fn members(&self) -> Result<Box<Enrolment>, CliError> {

@@ -46,6 +46,12 @@ pub struct PeerStatus {
 }
 
 impl PeerStatus {
+    /// Whether others may dial it, by its own word and by what was tried; none until it has said so.
+    pub fn is_dialable(&self) -> Option<bool> {
+        let is_dialled = self.links.iter().any(|link| link.is_outgoing);
+        if is_dialled { Some(true) } else { self.agent.as_ref().map(|_| !self.addresses.is_empty()) }
+    }
+
     /// Whether it is reached through relays alone.
     pub fn is_relayed(&self) -> bool {
         self.links.iter().all(|link| link.route == Route::Relayed)
