@@ -38,7 +38,7 @@ fn requests(bench: &mut Bench, signer: &SecretKey, name: &SecretKey) -> Vec<Mess
         Message::Cancel(Box::new(Signed { key, ..Signed::new(Cancellation { job }, mesh, signer) })),
         Message::Invite(Box::new(Signed {
             key,
-            ..Signed::new(Invitation { secret, expires_ms }, mesh, signer)
+            ..Signed::new(Invitation { secret, expires_ms, organization: None }, mesh, signer)
         })),
         Message::Withdraw(Box::new(Signed { key, ..Signed::new(Withdrawal { secret }, mesh, signer) })),
         Message::Expel(Box::new(Signed {
