@@ -22,17 +22,28 @@ fn an_address_at_which_another_node_answers_is_named() {
     let wrong = right.replace(peer(right), peer(&other));
     assert!(settings.contains(right), "{settings}");
     std::fs::write(&path, settings.replace(right, &wrong)).expect("our file");
-    let _running = pair.guest.up();
-    pair.guest.until("it is told who answers there", || {
-        let network = pair.guest.ok(&["status", "--json"]).json()["network"].clone();
-        network["misled"] == json!([{ "address": wrong, "node": hub["node"], "instead": right }])
-    });
-    let status = pair.guest.ok(&["status"]).text();
-    assert!(status.contains(&format!("at {wrong} another node answers")), "{status}");
-    let found = pair.guest.forgemesh(&["doctor"]);
-    assert_eq!(found.code, 1);
     let node = hub["node"].as_str().expect("an id");
-    for words in [&format!("at {wrong} another node answers: {node}"), right, "bootstrap in config.toml"] {
-        assert!(found.text().contains(words), "{words} in\n{}", found.text());
-    }
+    let is_told = |verdict: &str| {
+        pair.guest.until("it is told who answers there", || {
+            let network = pair.guest.ok(&["status", "--json"]).json()["network"].clone();
+            network["misled"] == json!([{ "address": wrong, "node": hub["node"], "instead": right }])
+        });
+        let status = pair.guest.ok(&["status"]).text();
+        assert!(status.contains(&format!("at {wrong} another node answers")), "{status}");
+        let shown = || pair.guest.forgemesh(&["doctor"]).text();
+        let begins = |line: &str| line.starts_with(verdict) && line.contains("another node answers");
+        pair.guest.until("doctor sees it so", || shown().lines().any(begins));
+        let said = format!("at {wrong} another node answers: {node}");
+        for words in [&said, right, "bootstrap in config.toml"] {
+            assert!(shown().contains(words), "{words} in\n{}", shown());
+        }
+    };
+    // It remembers where the hub is, and so it works for all that.
+    let runs = pair.guest.up();
+    is_told("warn");
+    assert_eq!(runs.down(&pair.guest), Some(0));
+    std::fs::remove_file(pair.guest.home().join("whereabouts")).expect("it was kept");
+    let _running = pair.guest.up();
+    is_told("fail");
+    assert_eq!(pair.guest.forgemesh(&["doctor"]).code, 1);
 }

@@ -25,6 +25,23 @@ async fn a_node_that_listens_nowhere_is_answered() {
     reach(&mut a, &mut b, small(2)).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_node_was_before_is_a_hint() {
+    let mut a = Node::start(config(1));
+    let at = a.addresses()[0].clone();
+    let (_, peer) = at.split_once("/p2p/").unwrap();
+    // Nobody listens there, it names nobody, it is no address.
+    let left = format!("/ip4/127.0.0.1/tcp/9/p2p/{peer}");
+    let useless = [left.clone(), "/ip4/127.0.0.1/tcp/9".to_owned(), "there".to_owned()];
+    let remembered = useless.into_iter().chain([at]).collect();
+    let mut b = Node::start(Config { remembered, ..config(2) });
+    reach(&mut b, &mut a, small(1)).await;
+    // It has moved: who knows another finds it all the same.
+    let mut c = Node::start(Config { remembered: vec![left], ..config_from(3, &b) });
+    reach(&mut c, &mut a, small(2)).await;
+    assert!(c.handle.status().misled.is_empty(), "only settings mislead");
+}
+
 /// Each would hear a part of what comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_two_nodes_listen_at_the_same_port() {
