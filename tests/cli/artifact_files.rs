@@ -22,12 +22,18 @@ fn put(node: &Node, name: &str, bytes: &[u8]) -> String {
     put["artifact"].as_str().expect("an address").to_owned()
 }
 
+/// Is there the beginning of a file that was to be written?
+fn is_half_written(node: &Node) -> bool {
+    let files = std::fs::read_dir(node.path("")).expect("a folder");
+    files.map(|file| file.expect("a file").file_name()).any(|name| name.to_string_lossy().ends_with(".part"))
+}
+
 fn get(node: &Node, address: &str, range: &str) -> Vec<u8> {
     let out = node.path("got");
     let got = node.ok(&["artifact", "get", address, "--range", range, "-o", path(&out), "--json"]).json();
     let bytes = std::fs::read(&out).expect("it was written");
     assert_eq!(got["bytes"], json!(bytes.len()));
-    assert!(!node.path("got.part").exists());
+    assert!(!is_half_written(node), "it took its name");
     std::fs::remove_file(&out).expect("it can be removed");
     bytes
 }
@@ -179,7 +185,7 @@ fn what_is_wrong_is_refused_with_its_cure() {
     let large = std::fs::File::create(node.path("large")).expect("a file");
     large.set_len((16 << 30) + 1).expect("it can be as long");
     node.forgemesh(&["artifact", "put", path(&node.path("large")), "--json"]).error(2, "usage");
-    assert!(!out.exists() && !node.path("out.part").exists(), "nothing half-written is left");
+    assert!(!out.exists() && !is_half_written(&node), "nothing half-written is left");
     let running = node.up();
     let error = get(&unknown, "..").error(1, "no_such_artifact");
     assert!(error["message"].as_str().is_some_and(|text| text.contains("node ls")), "{error}");
@@ -189,6 +195,31 @@ fn what_is_wrong_is_refused_with_its_cure() {
     let fresh = Node::new();
     let file = fresh.file("file", b"some bytes");
     fresh.forgemesh(&["artifact", "put", path(&file), "--json"]).error(2, "usage");
+}
+
+/// What is no plain file stays what it is, and so does what a link leads to.
+#[test]
+fn bytes_go_into_a_pipe_and_to_where_a_link_leads() {
+    let node = Node::new();
+    node.init(&[]);
+    let address = put(&node, "file", b"some bytes");
+    let get = |to: &std::path::Path, more: &[&str]| {
+        node.ok(&[&["artifact", "get", &address, "-o", path(to)], more].concat());
+    };
+    let pipe = node.path("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("it is installed");
+    assert!(made.success());
+    let read = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read(pipe).expect("it is written to")
+    });
+    get(&pipe, &[]);
+    assert_eq!(read.join().expect("it reads"), b"some bytes");
+    let (file, link) = (node.file("other", b"old"), node.path("link"));
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    get(&link, &["--force"]);
+    assert!(link.is_symlink());
+    assert_eq!(std::fs::read(&file).expect("it is there"), b"some bytes");
 }
 
 #[test]

@@ -36,9 +36,15 @@ impl Cluster {
         let dir = self.dir();
         let (dir, count) = (dir.to_str().expect("a path"), self.count.to_string());
         let mut command = self.node.command(&["dev", "cluster", "--nodes", &count, "--dir", dir]);
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let said = self.node.path("cluster.log");
+        let log = std::fs::File::create(&said).expect("a file");
+        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         self.process = Some(process.expect("it starts"));
-        until("all nodes know who leads", || (1..=self.count).all(|node| self.leader_of(node).is_some()));
+        until("all nodes know who leads", || {
+            let ended = self.process.as_mut().map(|process| process.try_wait().expect("it was started"));
+            assert_eq!(ended, Some(None), "{}", std::fs::read_to_string(&said).expect("its own"));
+            (1..=self.count).all(|node| self.leader_of(node).is_some())
+        });
     }
 
     /// What somebody hears who starts a cluster in the same folder.
@@ -63,7 +69,7 @@ impl Cluster {
         assert!(process.wait().expect("it ends").success());
     }
 
-    /// From the next start on every node begins with one address alone, that of the first one.
+    /// From the next start on every node begins with one address alone, that of the first one, and remembers no other.
     pub fn know_only_the_first(&self) {
         let first = self.first_address();
         for node in 1..=self.count {
@@ -71,6 +77,8 @@ impl Cluster {
             let known: Vec<toml::Value> = if node == 1 { Vec::new() } else { vec![first.as_str().into()] };
             config.insert("bootstrap".to_owned(), known.into());
             std::fs::write(self.folder(node).join("config.toml"), config.to_string()).expect("its own");
+            // It may have been too short a life to find anybody.
+            let _ = std::fs::remove_file(self.folder(node).join("whereabouts"));
         }
     }
 

@@ -97,3 +97,21 @@ fn a_private_node_works_for_the_organizations_that_it_lists() {
     member.until("it is told", || member.ok(&["status", "--json"]).json()["expelled"] == json!(true));
     assert_eq!(member.ok(&["status", "--json"]).json()["organization"], json!(null));
 }
+
+/// Where everybody may work, being expelled costs the organization alone.
+#[test]
+fn in_an_open_mesh_too_a_node_can_be_taken_from_its_organization() {
+    let hub = Node::new();
+    hub.init(&[]);
+    let _hub = hub.up();
+    assert_eq!(hub.forgemesh(&["node", "expel", "abcd"]).code, 2, "nobody belongs anywhere");
+    let (member, _) = joined(&hub, "member", &["--organization", "acme"]);
+    let _member = up(&hub, &member, "member");
+    assert_eq!(node(&hub, "member")["organization"], json!("acme"));
+    let id = node(&hub, "member")["node"].as_str().expect("an id").to_owned();
+    let said = hub.ok(&["node", "expel", &id, "--json"]).json();
+    assert_eq!(said, json!({ "expelled": id, "may_work": true }));
+    let shown = node(&hub, &id);
+    assert_eq!((&shown["organization"], &shown["live"]), (&json!(null), &json!(true)), "{shown}");
+    member.ok(&["job", "submit", "diag@1/noop.v1", "--wait"]);
+}

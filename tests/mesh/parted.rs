@@ -12,7 +12,7 @@ use crate::netns::Internet;
 use crate::trio::{Trio, Way};
 
 /// Some seconds of work.
-const LONG: [&str; 4] = ["mc@1/insurance.v1", "iterations=6000000", "--seed", "parted"];
+const LONG: [&str; 4] = ["mc@1/insurance.v1", "iterations=20000000", "--seed", "parted"];
 const SHORT: [&str; 4] = ["diag@1/mix.v1", "iterations=200000", "--seed", "parted"];
 /// Ten times as long as a member follows a leader of whom it hears nothing.
 const CUT: Duration = Duration::from_secs(5);
@@ -33,7 +33,8 @@ fn books(node: &Node) -> Vec<[Value; 3]> {
 fn a_leader_that_is_cut_off_acknowledges_nothing_and_the_others_go_on() {
     let Some(mut net) = Internet::new() else { return };
     let trio = Trio::new([net.host(), net.host(), net.host()], Way::Private);
-    let old = trio.leader().expect("somebody leads");
+    until("somebody leads", || trio.leader().is_some());
+    let old = trio.leader().expect("just now");
     let others = [(old + 1) % 3, (old + 2) % 3].map(|member| (member, &trio.nodes[member]));
     let (_, one) = others[0];
     let submit = |node: &Node, work: &[&str]| {

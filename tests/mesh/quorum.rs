@@ -56,22 +56,12 @@ fn another_cluster_in_the_same_folder_is_refused_and_harms_nothing() {
     assert!(log.contains("listens at") && !log.contains("stop"), "{log}");
 }
 
-/// How a job went on at a node after its leader was killed.
-struct After {
-    /// The longest time in which nothing was to be seen of it, and what was seen before and after.
-    rest: Duration,
-    between: String,
-    /// The fewest shards that counted as attested.
-    fewest: Option<u64>,
-}
-
-/// Waits until a node has the job in its books, from `since` on.
-fn survived(cluster: &Cluster, node: usize, id: &str, since: Instant) -> After {
-    let (mut seen, mut at, mut longest, mut fewest) = (None, since, (Duration::ZERO, String::new()), None);
+/// Waits until a node has the job in its books. The longest time in which nothing was to be seen of it there, from `since`
+/// on, and what was seen before and after.
+fn longest_rest(cluster: &Cluster, node: usize, id: &str, since: Instant) -> (Duration, String) {
+    let (mut seen, mut at, mut longest) = (None, since, (Duration::ZERO, String::new()));
     until("the job is in a survivor's books", || {
         let job = cluster.job(node, id);
-        let attested = job["attested_shards"].as_u64();
-        fewest = fewest.min(attested).or(fewest).or(attested);
         let now = Some((job["state"].clone(), job["stage"].clone(), job["attested_shards"].clone()));
         if seen.is_none() || now != seen {
             let said = |what: &Option<(Value, Value, Value)>| {
@@ -86,8 +76,7 @@ fn survived(cluster: &Cluster, node: usize, id: &str, since: Instant) -> After {
         }
         is_final(cluster, node, id)
     });
-    let (rest, between) = longest;
-    After { rest, between, fewest }
+    longest
 }
 
 #[test]
@@ -99,8 +88,6 @@ fn the_leader_may_be_killed_in_every_phase_of_a_job() {
     let phases = ["planned", "running", "verifying", "aggregating", "finalized"];
     let (mut killed_in, mut waits_ms, mut rests_ms) =
         (std::collections::BTreeMap::new(), Vec::new(), Vec::new());
-    // Shards that counted before a leader died, and those of them that did not afterwards: its own, which nobody had checked.
-    let (mut attested, mut redone) = (0, 0);
     for round in 0..rounds {
         until("somebody leads", || cluster.leader().is_some());
         let leader = cluster.leader().expect("just now");
@@ -115,23 +102,17 @@ fn the_leader_may_be_killed_in_every_phase_of_a_job() {
             until("it is so far", || phase(&state()) >= phase(so_far));
         }
         let state = state();
-        let survivor = if leader == 1 { 2 } else { 1 };
-        let before = cluster.job(survivor, &id)["attested_shards"].as_u64();
         cluster.kill(leader);
         let begun = Instant::now();
         let another = || cluster.leader().is_some_and(|node| node != leader);
         until("another leads", another);
         let led_ms = begun.elapsed().as_millis();
         waits_ms.push(led_ms);
-        let After { rest, between, fewest } = survived(&cluster, survivor, &id, begun);
+        let (rest, what) = longest_rest(&cluster, if leader == 1 { 2 } else { 1 }, &id, begun);
         rests_ms.push(rest.as_millis());
-        if let (Some(before), Some(fewest)) = (before, fewest) {
-            attested += before;
-            redone += before.saturating_sub(fewest);
-        }
         if rest > LONG {
             eprintln!(
-                "round {round}, killed in {state}: another led after {led_ms} ms; nothing to be seen for {} ms, {between}",
+                "round {round}, killed in {state}: another led after {led_ms} ms; nothing to be seen for {} ms, {what}",
                 rest.as_millis()
             );
         }
@@ -149,10 +130,8 @@ fn the_leader_may_be_killed_in_every_phase_of_a_job() {
     let ((led, led_most), (rested, rested_most)) = (of(waits_ms), of(rests_ms));
     eprintln!(
         "{rounds} leaders killed, in {killed_in:?}; another led after {led} ms (median), {led_most} ms (most); the job's \
-         longest rest took {rested} ms (median), {rested_most} ms (most); of {attested} shards that were attested then \
-         {redone} were redone"
+         longest rest took {rested} ms (median), {rested_most} ms (most)"
     );
-    assert!(2 * redone <= attested, "{redone} of {attested} shards were redone");
     // Without the news that its connections are gone a dead agent was waited for as long as a silent one, up to half a minute.
     // What is asserted leaves room for a busy machine; what it took is printed.
     assert!(rested < 4_000 && rested_most < 10_000, "a job rested for {rested} ms, {rested_most} ms at most");

@@ -1,28 +1,43 @@
 //! Addresses: where a new node listens, and which of its addresses a ticket names.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::ops::Range;
 
 use forgemesh_protocol::limits;
 
 use super::error::CliError;
+use super::home;
 use crate::real::swarm::{Config, Status, Swarm, SwarmError};
 
 /// Where a founder listens if nothing is said.
 pub const DEFAULT_LISTEN: &str = "/ip4/0.0.0.0/tcp/4610";
+/// Ports that no system gives away by itself: Linux begins at 32,768, others at 49,152 (RFC 6335, section 6).
+const PORTS: Range<u16> = 20_000..32_768;
+/// So many of them are tried.
+const ATTEMPTS: usize = 100;
 
 /// Puts a free port in the place of port 0, so that a node is found at the same address after each start.
 pub fn settle_port(listen: &str) -> Result<String, CliError> {
     let failed = |error: std::io::Error| CliError::Swarm(SwarmError::listen(listen.to_owned(), &error));
-    let any: (IpAddr, u16) = ([0, 0, 0, 0].into(), 0);
     if let Some(head) = listen.strip_suffix("/tcp/0") {
-        let port = TcpListener::bind(any).and_then(|socket| socket.local_addr()).map_err(failed)?.port();
-        return Ok(format!("{head}/tcp/{port}"));
+        let bind = |any: (IpAddr, u16)| TcpListener::bind(any).and_then(|socket| socket.local_addr());
+        return Ok(format!("{head}/tcp/{}", free_port(bind).map_err(failed)?));
     }
     if let Some(head) = listen.strip_suffix("/udp/0/quic-v1") {
-        let port = UdpSocket::bind(any).and_then(|socket| socket.local_addr()).map_err(failed)?.port();
-        return Ok(format!("{head}/udp/{port}/quic-v1"));
+        let bind = |any: (IpAddr, u16)| UdpSocket::bind(any).and_then(|socket| socket.local_addr());
+        return Ok(format!("{head}/udp/{}/quic-v1", free_port(bind).map_err(failed)?));
     }
     Ok(listen.to_owned())
+}
+
+/// A port at which nobody listens. It is used later, so not one of those that systems give away by themselves, unless no
+/// other is found.
+fn free_port(bind: impl Fn((IpAddr, u16)) -> std::io::Result<SocketAddr>) -> std::io::Result<u16> {
+    let mut ports = std::iter::from_fn(|| home::random::<2>().ok())
+        .map(|drawn| PORTS.start + u16::from_le_bytes(drawn) % (PORTS.end - PORTS.start));
+    let any = |port| bind(([0, 0, 0, 0].into(), port));
+    let found = ports.by_ref().take(ATTEMPTS).find_map(|port| any(port).ok());
+    found.map_or_else(|| any(0), Ok).map(|address| address.port())
 }
 
 /// The addresses that a node with this configuration would have: it listens for a moment.

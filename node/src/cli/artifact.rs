@@ -3,7 +3,7 @@
 //! Files are read and written a piece at a time. Must never leave a file under its name that is not whole.
 
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -330,21 +330,34 @@ impl<W: Write> Sink<W> {
     }
 }
 
-/// Writes a file that takes its name once it is whole.
+/// Writes a file that takes its name once it is whole; into what is there and no plain file, such as a pipe.
 fn get_file(common: &Common, artifact: Hash, path: &Path, part: Part) -> Result<(), CliError> {
     let source = Source::open(common)?;
     let failed = |source| CliError::Write { path: path.to_owned(), source };
-    let mut name = path.as_os_str().to_owned();
-    name.push(".part");
-    let unfinished = PathBuf::from(name);
-    let mut sink = Sink::new(File::create(&unfinished).map_err(failed)?, path);
+    // Behind a link is the file that is meant.
+    let there = std::fs::canonicalize(path).ok();
+    let is_stream = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
+    let target = there.filter(|_| !is_stream).unwrap_or_else(|| path.to_owned());
+    let unfinished = (!is_stream).then(|| {
+        let mut name = target.as_os_str().to_owned();
+        name.push(format!(".{}.part", std::process::id()));
+        PathBuf::from(name)
+    });
+    let mut options = OpenOptions::new();
+    let opened = match &unfinished {
+        Some(unfinished) => options.write(true).create_new(true).open(unfinished),
+        None => options.write(true).open(path),
+    };
+    let mut sink = Sink::new(opened.map_err(failed)?, path);
     let got = receive(source, artifact, part, &mut sink);
     let done = got.and_then(|length| {
-        sink.to.sync_all().and_then(|()| std::fs::rename(&unfinished, path)).map_err(failed)?;
+        if let Some(unfinished) = &unfinished {
+            sink.to.sync_all().and_then(|()| std::fs::rename(unfinished, &target)).map_err(failed)?;
+        }
         Ok(length)
     });
-    if done.is_err() {
-        let _ = std::fs::remove_file(&unfinished);
+    if let (Err(_), Some(unfinished)) = (&done, &unfinished) {
+        let _ = std::fs::remove_file(unfinished);
     }
     let length = done?;
     if let Some(to) = part.to.filter(|to| *to > length) {

@@ -1,5 +1,6 @@
 //! `forgemesh dev cluster`: a whole mesh on this machine, for trying things out: real processes, real sockets, one folder.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -128,8 +129,11 @@ fn found(common: &Common, folders: &[PathBuf], hub: usize, threads: u16) -> Resu
     let secrets: Vec<_> = homes.iter().take(hub).map(|home| home.secret.clone()).collect();
     let (genesis, beacons) =
         boot::found_together(&secrets, "cluster".to_owned(), nonce, limits::BEACON_LENGTH);
-    let listen = |_: &Home| address::settle_port("/ip4/127.0.0.1/tcp/0");
-    let listens = homes.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+    // One for each: a port is free until its node has started.
+    let mut listens = BTreeSet::new();
+    while listens.len() < homes.len() {
+        listens.insert(address::settle_port("/ip4/127.0.0.1/tcp/0")?);
+    }
     let mut addresses = Vec::new();
     for (home, listen) in homes.iter().zip(&listens).take(hub) {
         let config = Config { listen: vec![listen.clone()], ..Config::default() };

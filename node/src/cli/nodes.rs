@@ -62,7 +62,7 @@ pub enum NodeCommand {
         #[arg(long, value_name = "N")]
         seats: Option<u64>,
     },
-    /// Remove an admitted node from the mesh.
+    /// Remove an admitted node from a private mesh; in an open one it loses its organization, and may go on working.
     Expel {
         /// Its id, or the beginning of it.
         node: String,
@@ -138,7 +138,13 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
             }
         }
         NodeCommand::Expel { .. } => {
-            print(&format!("expelled {}", value["expelled"].as_str().unwrap_or_default()))
+            let node = value["expelled"].as_str().unwrap_or_default();
+            match value["may_work"] == json!(true) {
+                true => print(&format!(
+                    "{node} belongs to no organization any more; the mesh is open, so it may work"
+                )),
+                false => print(&format!("expelled {node}")),
+            }
         }
         _ => print(&format!(
             "{}; {} shards are held",

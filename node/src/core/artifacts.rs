@@ -92,6 +92,8 @@ pub(crate) struct ArtifactsRole {
     /// Questions that are being answered, by who asked.
     serving: BTreeMap<NodeId, usize>,
     steward: Steward,
+    /// A page of what is kept here is being read. Who asks meanwhile asks again.
+    paging: bool,
     collecting: Option<Collecting>,
     scrubbing: Scrubbing,
     /// Artifacts of which something has become while garbage or rot was looked for: they are left alone.
@@ -184,7 +186,7 @@ impl ArtifactsRole {
                 let fetch = self.fetches.get_mut(&artifact);
                 fetch.into_iter().for_each(|fetch| fetch.hint(&nodes, &cx.identity.node));
             }
-            Message::Keeping { after } if leads => {
+            Message::Keeping { after } if leads && !std::mem::replace(&mut self.paging, true) => {
                 let work = Work::Keeping { after, now_ms: cx.now.wall_ms };
                 cx.work(work, AfterWork::Artifact(Step::Page { to: from }));
             }
@@ -277,6 +279,7 @@ impl ArtifactsRole {
             (Step::Garbage, done) => self.collected(cx, done),
             (Step::Scrub, done) => self.scrubbed(cx, done),
             (Step::Page { to }, Done::Keeping { page }) => {
+                self.paging = false;
                 let kept = page.artifacts.iter().map(|row| row.artifact).collect();
                 cx.out.push(Output::Provide(kept));
                 cx.send(to, Message::Kept(page));
@@ -287,7 +290,7 @@ impl ArtifactsRole {
             (Step::Piece { artifact, index, giver }, _) => {
                 self.piece_checked(cx, artifact, index, giver, None);
             }
-            (Step::Page { .. }, _) => {}
+            (Step::Page { .. }, _) => self.paging = false,
         }
     }
 

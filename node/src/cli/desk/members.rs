@@ -101,13 +101,14 @@ impl Desk {
 
     pub(super) async fn expel(&self, prefix: &str) -> Result<Answer, CliError> {
         self.require_member("nodes")?;
-        if self.genesis.parameters.open {
-            return Err(CliError::Usage(
-                "this mesh is open: everybody may work in it, and nobody can be expelled; `forgemesh init --private` makes one with a list".to_owned(),
-            ));
-        }
         self.catch_up().await?;
         let members = self.members().await?;
+        let is_open = self.genesis.parameters.open;
+        if is_open && !members.nodes.values().any(|node| node.organization.is_some()) {
+            return Err(CliError::Usage(
+                "this mesh is open: everybody may work in it, and nobody belongs to an organization from which to expel it; `forgemesh init --private` makes one with a list".to_owned(),
+            ));
+        }
         let seated = self.handle.seated();
         let of_the_hub = seated.charters.current().admitted.iter().map(|member| member.key.id());
         let all: BTreeSet<NodeId> = of_the_hub.chain(members.nodes.keys().copied()).collect();
@@ -116,7 +117,7 @@ impl Desk {
         let admitted = members.nodes.get(&node).map_or(0, |found| found.index);
         let expulsion = Signed::new(Expulsion { node, admitted }, self.handle.mesh(), &self.secret);
         self.enrol(EnrolmentCommand::Expel(expulsion)).await?;
-        plain(json!({ "expelled": node }))
+        plain(json!({ "expelled": node, "may_work": is_open }))
     }
 
     /// Hub members, admitted nodes, and whoever works here.

@@ -40,11 +40,23 @@ pub(super) struct Intake {
     /// Room for large messages.
     pub room: Share,
     budget: Mutex<Budget>,
+    /// When a byte came last, on whichever of its streams.
+    heard: Mutex<Instant>,
     streams: AtomicUsize,
     limits: Limits,
 }
 
 impl Intake {
+    /// Bytes have come.
+    pub fn hear(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// For how long nothing has come at all.
+    pub fn silence(&self) -> Duration {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
     /// Counts a message of so many bytes; false if it was too much, after which the count begins anew.
     pub fn spend(&self, bytes: usize) -> bool {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,6 +138,7 @@ impl Conduct {
                 share: Arc::new(Semaphore::new(limits::MESH_INBOX_PER_PEER)),
                 room: Share::default(),
                 budget: Mutex::new(Budget::of_peer(&limits, now)),
+                heard: Mutex::new(now),
                 streams: AtomicUsize::new(0),
                 limits,
             }),

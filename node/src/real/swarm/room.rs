@@ -200,13 +200,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_room_together_is_what_is_allowed() {
-        let rooms = Rooms::default();
-        let all = rooms.middle.most + limits::MIDDLE_MESSAGE_BYTES + rooms.long.most + limits::MESSAGE_BYTES;
-        assert_eq!(all, limits::MESH_INBOX_BYTES);
-    }
-
-    #[tokio::test]
     async fn of_messages_that_hold_all_the_room_one_ends_and_then_the_next() {
         let rooms = Rooms::new(LENGTH, 0);
         let mut held = vec![begin(&rooms).await, begin(&rooms).await, begin(&rooms).await];
