@@ -87,8 +87,8 @@ pub const READ_MS: u64 = 5_000;
 pub const ASK_MS: u64 = 30_000;
 /// Nodes for which the books are being read at once; another one asks again, and so does the same.
 pub const BOOKS_READ: usize = 64;
-/// Final jobs that are being looked up for members that lack this one's signature; they ask again for further ones.
-pub const SIGNATURES_READ: usize = 64;
+/// Final jobs that are looked up at once for one member that asks for signatures; it asks again for others.
+pub const SIGNATURES_READ: usize = 16;
 /// Clients of a control socket at once.
 pub const CONTROL_CLIENTS: usize = 64;
 /// Bytes of a mesh's name.
