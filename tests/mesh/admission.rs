@@ -40,7 +40,8 @@ fn an_expelled_node_computes_nothing_more() {
     let guest = guest.as_str().expect("an id");
     // Only a hub member expels.
     pair.guest.forgemesh(&["node", "expel", guest, "--json"]).error(2, "usage");
-    assert_eq!(pair.hub.ok(&["node", "expel", &guest[..8], "--json"]).json(), json!({ "expelled": guest }));
+    let said = pair.hub.ok(&["node", "expel", &guest[..8], "--json"]).json();
+    assert_eq!(said, json!({ "expelled": guest, "may_work": false }));
     let job = pair.hub.ok(&["job", "submit", "diag@1/noop.v1", "--json"]).json()["job_id"].clone();
     let job = job.as_str().expect("an id");
     // It is no agent of this mesh any more, not even a silent one: there is but the hub, which takes no work.
