@@ -216,7 +216,7 @@ impl HubRole {
                 self.settle(cx, Matter::Enrolment(withdrawal.body.digest()), applied.as_ref().err());
             }
             (Command::Expel { expulsion }, applied) => {
-                if applied.is_ok() {
+                if applied.is_ok() && !self.machine.admits(&expulsion.body.node) {
                     // Whatever it holds is another's now.
                     self.scheduler.reached(&expulsion.body.node, false, cx.now.up_ms);
                 }
