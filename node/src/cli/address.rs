@@ -33,10 +33,10 @@ pub fn settle_port(listen: &str) -> Result<String, CliError> {
 /// A port at which nobody listens. It is used later, so not one of those that systems give away by themselves, unless no
 /// other is found.
 fn free_port(bind: impl Fn((IpAddr, u16)) -> std::io::Result<SocketAddr>) -> std::io::Result<u16> {
-    let mut ports = std::iter::from_fn(|| home::random::<2>().ok())
+    let ports = std::iter::from_fn(|| home::random::<2>().ok())
         .map(|drawn| PORTS.start + u16::from_le_bytes(drawn) % (PORTS.end - PORTS.start));
     let any = |port| bind(([0, 0, 0, 0].into(), port));
-    let found = ports.by_ref().take(ATTEMPTS).find_map(|port| any(port).ok());
+    let found = ports.take(ATTEMPTS).find_map(|port| any(port).ok());
     found.map_or_else(|| any(0), Ok).map(|address| address.port())
 }
 
