@@ -277,6 +277,11 @@ impl Replica {
         self.metrics.borrow().membership_config.membership().into()
     }
 
+    /// The members that are agreed on, as far as the log is applied here; none before any are.
+    pub fn agreed_members(&self) -> Option<Members> {
+        self.keep.lock().memberships.last().map(|members| members.membership().into())
+    }
+
     /// Is this the only member, by what is applied? Then what is agreed on is applied before it is durable.
     pub fn is_sole(&self) -> bool {
         self.keep.lock().is_sole()

@@ -3,6 +3,7 @@
 //! Owns the records about them in the key-value memory. Must never call an artifact whole that lacks a piece.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ops::Range;
 
 use forgemesh_protocol::artifact::{Outline, Outliner, Pin, piece_length, pieces, pieces_of};
@@ -252,6 +253,17 @@ pub fn read<E>(
         }
     }
     Ok(Ok(true))
+}
+
+/// All of an artifact's bytes; none if a piece is not here, or is damaged.
+pub fn bytes(storage: &Storage, artifact: &Hash) -> Result<Option<Vec<u8>>, ReadError> {
+    let Some(length) = look(storage, artifact)?.whole() else { return Ok(None) };
+    let mut bytes = Vec::new();
+    let is_whole = read(storage, artifact, length, &(0..length), |part| {
+        bytes.extend_from_slice(part);
+        Ok::<(), Infallible>(())
+    })?;
+    Ok(is_whole.unwrap_or(false).then_some(bytes))
 }
 
 /// Records in the order of their addresses, after this one.

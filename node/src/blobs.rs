@@ -11,11 +11,13 @@ use forgemesh_storage::{ReadError, ScrubPage, Storage};
 use crate::artifacts::{self, Kept, Look, PieceScrub};
 use crate::garbage;
 use crate::job_file::JobFile;
+use crate::lacks::{self, Lacks};
+use crate::links::{self, Spent};
 
 /// Records that are read at once.
-const BOOKS: u64 = 64;
+pub const BOOKS: u64 = 64;
 /// And after how many bytes no further one is.
-const BOOKS_BYTES: usize = 1 << 20;
+pub const BOOKS_BYTES: usize = 1 << 20;
 
 /// Why a blob can't be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +56,10 @@ pub trait Shelf: Blobs {
     fn scrub_pieces(&self, from: Option<(Hash, u64)>) -> Option<PieceScrub>;
     /// Artifacts that nothing needs.
     fn garbage(&self, now_ms: u64) -> Option<Vec<(Hash, Kept)>>;
+    /// What this node's agent has vouched for before this link of its chain and nothing needs.
+    fn spent(&self, unlogged: u64, keep: bool) -> Option<Spent>;
+    /// What is not here of the evidence that the books name from this entry of the ledger on.
+    fn lacks(&self, from: u64) -> Option<Lacks>;
     /// A page of the artifacts that are kept for the mesh.
     fn keeping(&self, after: Option<Hash>, now_ms: u64) -> Option<KeptPage>;
 }
@@ -117,6 +123,14 @@ impl Shelf for Storage {
 
     fn garbage(&self, now_ms: u64) -> Option<Vec<(Hash, Kept)>> {
         garbage::artifacts(self, now_ms).ok()
+    }
+
+    fn spent(&self, unlogged: u64, keep: bool) -> Option<Spent> {
+        links::spent(self, unlogged, keep).ok()
+    }
+
+    fn lacks(&self, from: u64) -> Option<Lacks> {
+        lacks::lacks(self, from).ok()
     }
 
     fn keeping(&self, after: Option<Hash>, now_ms: u64) -> Option<KeptPage> {

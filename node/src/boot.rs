@@ -8,7 +8,7 @@ use forgemesh_consensus::job::JobRecord;
 use forgemesh_consensus::machine::{Gap, Hub, RestoreError};
 use forgemesh_consensus::raft::{self, Committed, Head, Logged, LoggedError, Start, StartError, Timing};
 use forgemesh_consensus::settle::Concluded;
-use forgemesh_protocol::attestation::decode_claims;
+use forgemesh_protocol::attestation::{Claim, decode_claims};
 use forgemesh_protocol::canon::{self, Bytes, CanonError};
 use forgemesh_protocol::charter::{CharterError, Charters, Seating};
 use forgemesh_protocol::genesis::{Genesis, GenesisError, HubMember, Parameters};
@@ -27,7 +27,7 @@ use crate::core::hub::Found;
 use crate::core::{Core, Identity, Recovered};
 use crate::driver::Driver;
 use crate::job_file::{JobFile, SWEEP_NAMESPACE, UNSIGNED_NAMESPACE};
-use crate::ports;
+use crate::{links, ports};
 
 /// Rows read at a time.
 const PAGE: usize = 1_000;
@@ -112,6 +112,9 @@ where
             let (hub, compacted, unrecorded) = replay(storage, node, genesis.clone())?;
             record(storage, &hub, &identity.secret, unrecorded)?;
             sweep(storage, &hub, &outbox)?;
+            if seating.seated.contains(&node) {
+                links::forget_final(storage)?;
+            }
             let members = claims(storage, &hub)?;
             let unsigned = unsigned(storage)?;
             if hub.state().seating.number > seating.number {
@@ -443,14 +446,26 @@ pub(crate) fn whole(storage: &Storage, blob: &Hash) -> Result<Option<Vec<u8>>, R
 
 /// Claims and accumulators of a job.
 pub(crate) fn record_blobs(storage: &Storage, record: &JobRecord) -> Result<Vec<Hash>, ReadError> {
-    let mut blobs = Vec::new();
     let set_aside = record.set_aside.iter().map(|aside| &aside.batch);
-    for batch in record.batches.iter().chain(set_aside) {
+    batch_blobs(storage, record.batches.iter().chain(set_aside))
+}
+
+/// Claims and accumulators of batches.
+pub(crate) fn batch_blobs<'a>(
+    storage: &Storage,
+    batches: impl Iterator<Item = &'a forgemesh_consensus::job::Batch>,
+) -> Result<Vec<Hash>, ReadError> {
+    let mut blobs = Vec::new();
+    for batch in batches {
         let members = batch.attestation.body.members;
-        let claims =
-            whole(storage, &members)?.and_then(|bytes| decode_claims(&bytes).ok()).unwrap_or_default();
+        let claims = claims_at(storage, &members)?.unwrap_or_default();
         blobs.extend(claims.iter().map(|claim| claim.blob));
         blobs.push(members);
     }
     Ok(blobs)
+}
+
+/// The claims at an address; none if they are not here, or not whole.
+pub(crate) fn claims_at(storage: &Storage, members: &Hash) -> Result<Option<Vec<Claim>>, ReadError> {
+    Ok(whole(storage, members)?.and_then(|bytes| decode_claims(&bytes).ok()))
 }

@@ -23,6 +23,7 @@ use forgemesh_protocol::state::State;
 use forgemesh_protocol::vote::{FinalResult, Outcome};
 use forgemesh_storage::{ReadError, Storage};
 
+use crate::artifacts;
 use crate::blobs::{BlobError, Blobs};
 use crate::boot;
 use crate::cause;
@@ -64,13 +65,22 @@ pub fn pack(storage: &Storage, file: &JobFile) -> Result<Vec<u8>, BundleError> {
     entries.insert(RECEIPT.to_owned(), file.receipt.to_bytes());
     entries.insert(EVIDENCE.to_owned(), file.finished.record.encode());
     for artifact in file.finished.result.iter().flat_map(|result| &result.artifacts) {
-        let bytes = storage.blob(&artifact.blake3)?.ok_or_else(|| gone(artifact.blake3))?;
+        let bytes = artifacts::bytes(storage, &artifact.blake3)?.ok_or_else(|| gone(artifact.blake3))?;
         entries.insert(artifact.kind.file_name().to_owned(), bytes);
     }
-    let artifacts: Vec<_> = entries.values().map(|bytes| Hash::blob(bytes)).collect();
-    for hash in boot::blobs_of(storage, file)?.into_iter().filter(|hash| !artifacts.contains(hash)) {
-        let bytes = storage.blob(&hash)?.ok_or_else(|| gone(hash))?;
-        entries.insert(format!("{BLOBS}{hash}"), bytes);
+    let record = &file.finished.record;
+    let packed: Vec<_> = entries.values().map(|bytes| Hash::blob(bytes)).collect();
+    for hash in boot::batch_blobs(storage, record.batches.iter())? {
+        if !packed.contains(&hash) {
+            let bytes = storage.blob(&hash)?.ok_or_else(|| gone(hash))?;
+            entries.insert(format!("{BLOBS}{hash}"), bytes);
+        }
+    }
+    // What was set aside counts for nothing, and perhaps nobody ever had it.
+    for hash in boot::batch_blobs(storage, record.set_aside.iter().map(|aside| &aside.batch))? {
+        if let Some(bytes) = storage.blob(&hash)?.filter(|_| !packed.contains(&hash)) {
+            entries.insert(format!("{BLOBS}{hash}"), bytes);
+        }
     }
     Ok(tar_of(&entries))
 }

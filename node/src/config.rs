@@ -88,6 +88,7 @@ struct File {
     mdns: bool,
     threads: Option<Spanned<i64>>,
     memory_mib: Option<Spanned<i64>>,
+    gpus: Option<Spanned<i64>>,
     #[serde(default)]
     ops: Vec<Spanned<String>>,
     #[serde(default)]
@@ -143,6 +144,12 @@ impl Config {
             let range = format!("memory_mib is {} to {}", MEMORY_MIB.start(), MEMORY_MIB.end());
             found.ok_or_else(|| reader.value(&memory, range))
         });
+        // It holds without anybody's doing: the process that executes shards opens no file, and so no device.
+        if let Some(gpus) = file.gpus.filter(|gpus| *gpus.get_ref() != 0) {
+            return Err(
+                reader.value(&gpus, "gpus is 0: no operation of this version runs on a GPU".to_owned())
+            );
+        }
         let op = |text: &str| text.parse::<Op>().map_err(|error| error.to_string());
         let address = |good: fn(&str) -> bool, cure: &'static str| {
             move |text: &str| {
@@ -234,6 +241,7 @@ impl Config {
              # mdns = true                        # looks for nodes in the local network, and is seen there by whoever is in it\n\n\
              {threads:<36} # threads that compute; all cores without it\n\
              # memory_mib = 4096                  # memory of the process that computes; half the machine's without it\n\
+             # gpus = 0                           # GPUs that jobs may use: no operation uses one yet\n\
              # ops = [\"mc@1/reserve.v1\"]          # operations that it executes; all without it\n\
              # hours_utc = [\"20:00-06:00\"]        # when it takes work; always without it\n\
              # idle_only = true                   # takes work only while others leave the machine idle\n\
@@ -372,6 +380,9 @@ mod tests {
         assert!(refused("threads = \"four\"").contains("line 1"), "another type");
         assert!(refused("memory_mib = 63").contains("line 1: memory_mib is 64 to 16777216"));
         assert!(refused("memory_mib = -1").contains("memory_mib is"));
+        assert!(
+            refused("gpus = 1").contains("line 1: gpus is 0: no operation of this version runs on a GPU")
+        );
         assert!(refused("\n\nthreads = 0").contains("line 3: threads are 1 to 1024"));
         assert!(
             refused("paused = false\nops = [\n \"mc@1/reserve.v1\",\n \"mc\"]").contains("line 4: \"mc\"")

@@ -267,7 +267,9 @@ impl Core {
         let head = recovered.hub.as_ref().filter(|_| sits).map(|(hub, _)| hub.chain(&identity.node));
         Core {
             agent: agent::AgentRole::new(head, recovered.outbox, capacity, backend),
-            hub: recovered.hub.map(|(hub, found)| hub::HubRole::new(hub, found, node)),
+            hub: recovered
+                .hub
+                .map(|(hub, found)| hub::HubRole::new(hub, found, node, recovered.charters.clone())),
             archive: archive::ArchiveRole::new(recovered.charters.clone(), recovered.ledger, known),
             vouching: vouching::VouchingRole::new(&recovered.charters),
             seating: seating::SeatingRole::new(recovered.charters, recovered.seating, recovered.candidacy),
@@ -354,6 +356,7 @@ impl Core {
                     leader: cx.leader,
                     up_ms: now.up_ms,
                     expelled: vouching.is_expelled(),
+                    books: archive.entries(),
                     own: agent.standing(now),
                     hub: hub.as_ref().filter(|_| cx.sits()).map(|hub| hub.standing(now)),
                 }));
@@ -414,14 +417,14 @@ impl Core {
                 }
             }
             Input::Message { from, message: Message::Books { from: entry } } => {
-                if hub.as_ref().is_some_and(|hub| cx.sits() && hub.machine().admits(&from)) {
-                    archive.asked(&mut cx, from, entry);
+                // Who sits may have them of anybody.
+                let theirs = || hub.as_ref().is_some_and(|hub| cx.sits() && hub.machine().admits(&from));
+                if cx.members.contains(&from) || theirs() {
+                    archive.lend(&mut cx, from, entry);
                 }
             }
             Input::Message { from, message: Message::Book { file } } => {
-                if cx.members.contains(&from) {
-                    archive.arrived(&mut cx, &file);
-                }
+                archive.arrived(&mut cx, from, &file);
             }
             Input::Message {
                 from,
@@ -501,6 +504,7 @@ impl Core {
         reseated |= hub.as_ref().is_some_and(|hub| seating.follow(&mut cx, hub.machine()));
         if reseated {
             archive.follow(seating.charters());
+            hub.iter_mut().for_each(|hub| hub.know(seating.charters()));
             (cx.members, cx.seating) = (seating.members(), seating.seating().number);
             cx.candidacy = seating.candidacy().cloned();
         }
@@ -522,7 +526,8 @@ impl Core {
             while let Some(settled) = cx.replies.pop_front() {
                 gateway.settled(&mut cx, settled);
             }
-            agent.advance(&mut cx);
+            let signed = hub.as_ref().map_or(u64::MAX, hub::HubRole::first_unsigned);
+            agent.advance(&mut cx, archive.entries().min(signed));
             checker.advance(&mut cx);
             if vouching.is_out(now) {
                 gateway.turned_away(&mut cx);
@@ -530,7 +535,7 @@ impl Core {
             }
             gateway.advance(&mut cx);
             keeper.advance(&mut cx);
-            archive.advance(&mut cx);
+            archive.advance(&mut cx, hub.as_ref());
             relay.advance(&mut cx);
             seating.advance(&mut cx);
             artifacts.advance(&mut cx, hub.as_ref());

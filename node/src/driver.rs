@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use forgemesh_consensus::raft::{Event, Failure, Start, StartError};
+use forgemesh_consensus::raft::{Committed, Event, Failure, Members, Start, StartError};
 use forgemesh_protocol::charter::{Charters, Seating};
 use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::limits;
@@ -74,6 +74,7 @@ pub struct Driver<M, E, S> {
     heard: BTreeMap<NodeId, u64>,
     /// For observers.
     seating: watch::Sender<Arc<Seated>>,
+    members: watch::Sender<Option<Arc<Members>>>,
     log_ms: Arc<AtomicU64>,
     /// Where questions of other nodes go, if anybody here answers them.
     desk: Option<mpsc::Sender<Asked>>,
@@ -85,6 +86,7 @@ pub struct Handle {
     caller: mpsc::Sender<Call>,
     reports: broadcast::Sender<Progress>,
     seating: watch::Receiver<Arc<Seated>>,
+    members: watch::Receiver<Option<Arc<Members>>>,
     log_ms: Arc<AtomicU64>,
     mesh: MeshId,
 }
@@ -117,6 +119,12 @@ impl Handle {
     /// Who sits in the hub.
     pub fn seated(&self) -> Arc<Seated> {
         Arc::clone(&self.seating.borrow())
+    }
+
+    /// The members of the hub's log that are agreed on, as far as this node follows it. They are made the same as those who
+    /// sit after these are named, so for a moment a hub bears fewer losses than its seats would.
+    pub fn members(&self) -> Option<Arc<Members>> {
+        self.members.borrow().clone()
     }
 
     /// The time of the newest entry in the hub's log, in milliseconds since 1970, as far as this node follows it; 0 if it
@@ -154,6 +162,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             held: Held::default(),
             heard: BTreeMap::new(),
             seating: watch::channel(Arc::new(seated)).0,
+            members: watch::channel(None).0,
             log_ms: Arc::new(AtomicU64::new(log_ms)),
             desk: None,
         }
@@ -165,6 +174,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
             caller: self.caller.clone(),
             reports: self.reports.clone(),
             seating: self.seating.subscribe(),
+            members: self.members.subscribe(),
             log_ms: Arc::clone(&self.log_ms),
             mesh: self.core.mesh(),
         }
@@ -195,6 +205,7 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
         stop: impl Future<Output = ()>,
     ) -> Result<(), DriverError> {
         let mut log = Log::start(self.log.take()).await?;
+        self.members.send_replace(log.agreed_members().map(Arc::new));
         let started = Instant::now();
         let mut now = move || Now { wall_ms: wall_ms(), up_ms: started.elapsed().as_millis() as u64 };
         tokio::pin!(stop);
@@ -274,8 +285,16 @@ impl<M: Mesh, E: Executor, S: Store> Driver<M, E, S> {
                 self.let_go(log, Output::Send { to, message: Message::Raft { bytes } });
                 None
             }
-            Event::Apply(entries) => Some(Input::Committed(entries)),
-            Event::Restore { state, .. } => Some(Input::Restored { state }),
+            Event::Apply(entries) => {
+                if entries.iter().any(|entry| matches!(entry, Committed::Other { .. })) {
+                    self.members.send_replace(log.agreed_members().map(Arc::new));
+                }
+                Some(Input::Committed(entries))
+            }
+            Event::Restore { state, .. } => {
+                self.members.send_replace(log.agreed_members().map(Arc::new));
+                Some(Input::Restored { state })
+            }
             Event::Led { term, leader } => {
                 log.forget();
                 Some(Input::Led { term, leader })

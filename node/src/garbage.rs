@@ -2,7 +2,7 @@
 //!
 //! Needed is what a receipt stands on, for as long as its job is in the books, what this node has vouched for, and what
 //! somebody's pin is for. Must never name anything of which it is not known that nothing needs it: blobs are judged only
-//! where no node runs, no job is open, and nobody else decides.
+//! where no node runs, no job is open, and nobody else decides. What an agent has vouched for is in `links.rs`.
 
 use std::collections::BTreeSet;
 

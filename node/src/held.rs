@@ -110,7 +110,7 @@ fn reads(work: &Work) -> bool {
         Work::Reduce { .. } | Work::Load { .. } | Work::Lookup { .. } => true,
         Work::File { .. } | Work::Books { .. } | Work::Scrub { .. } | Work::Look { .. } => true,
         Work::Outline { .. } | Work::Piece { .. } | Work::Keeping { .. } => true,
-        Work::ScrubPieces { .. } | Work::Garbage { .. } => true,
+        Work::ScrubPieces { .. } | Work::Garbage { .. } | Work::Spent { .. } | Work::Lacks { .. } => true,
     }
 }
 

@@ -20,6 +20,8 @@ pub mod evidence;
 pub mod garbage;
 mod held;
 pub mod job_file;
+pub mod lacks;
+pub mod links;
 mod log;
 pub mod outage;
 pub mod perform;

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::future::pending;
 
 use forgemesh_consensus::command::Command;
-use forgemesh_consensus::raft::{Event, Proposed, Replica, Start, StartError};
+use forgemesh_consensus::raft::{Event, Members, Proposed, Replica, Start, StartError};
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::id::NodeId;
 
@@ -70,6 +70,11 @@ impl Log {
     /// that it no longer is, and may have to lead until then.
     pub fn has(&self, node: &NodeId) -> bool {
         self.replica.as_ref().is_some_and(|replica| replica.members().all().contains(node))
+    }
+
+    /// The log's members that are agreed on, as far as this node has applied it.
+    pub fn agreed_members(&self) -> Option<Members> {
+        self.replica.as_ref().and_then(Replica::agreed_members)
     }
 
     /// Is this node the log's only member, so that nobody else has any of it?

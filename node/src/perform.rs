@@ -116,6 +116,14 @@ impl Performer {
                 Some(garbage) => Ok(Done::Garbage { garbage }),
                 None => Err("the disk cannot be read".to_owned()),
             },
+            Work::Spent { unlogged, keep } => match blobs.spent(unlogged, keep) {
+                Some(spent) => Ok(Done::Spent { spent: Box::new(spent) }),
+                None => Err("the disk cannot be read".to_owned()),
+            },
+            Work::Lacks { from } => match blobs.lacks(from) {
+                Some(lacks) => Ok(Done::Lacks { lacks: Box::new(lacks) }),
+                None => Err("the disk cannot be read".to_owned()),
+            },
             Work::Keeping { after, now_ms } => match blobs.keeping(after, now_ms) {
                 Some(page) => Ok(Done::Keeping { page: Box::new(page) }),
                 None => Err("the disk cannot be read".to_owned()),

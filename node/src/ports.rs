@@ -21,6 +21,8 @@ use forgemesh_storage::{Batch, CommitError};
 
 use crate::artifacts::{Kept, Look, PieceScrub};
 use crate::job_file::JobFile;
+use crate::lacks::Lacks;
+use crate::links::Spent;
 
 /// What comes from another node.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +128,11 @@ pub enum Work {
     ScrubPieces { from: Option<(Hash, u64)> },
     /// Find artifacts that nothing needs at this time.
     Garbage { now_ms: u64 },
+    /// Find what this node's agent has vouched for before this link of its chain and nothing needs any more; with `keep` the
+    /// blobs stay all the same.
+    Spent { unlogged: u64, keep: bool },
+    /// Look through the books from this entry of the ledger on for evidence that is not here.
+    Lacks { from: u64 },
 }
 
 impl Work {
@@ -133,7 +140,8 @@ impl Work {
     /// the disk wait for them.
     pub fn is_urgent(&self) -> bool {
         match self {
-            Work::Run { .. } | Work::Scrub { .. } | Work::ScrubPieces { .. } | Work::Garbage { .. } => false,
+            Work::Run { .. } | Work::Scrub { .. } | Work::ScrubPieces { .. } => false,
+            Work::Garbage { .. } | Work::Spent { .. } | Work::Lacks { .. } => false,
             Work::Open { .. } | Work::Check { .. } | Work::Reduce { .. } | Work::Load { .. } => true,
             Work::Lookup { .. } | Work::File { .. } | Work::Look { .. } | Work::Outline { .. } => true,
             Work::Piece { .. } | Work::CheckOutline { .. } | Work::CheckPiece { .. } => true,
@@ -177,6 +185,10 @@ pub enum Done {
     ScrubbedPieces { found: Box<PieceScrub> },
     /// Artifacts that nothing needs.
     Garbage { garbage: Vec<(Hash, Kept)> },
+    /// What was vouched for and nothing needs.
+    Spent { spent: Box<Spent> },
+    /// What is not here of the evidence.
+    Lacks { lacks: Box<Lacks> },
     /// A page of what is kept.
     Keeping { page: Box<KeptPage> },
     /// It could not be done.

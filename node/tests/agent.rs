@@ -7,6 +7,7 @@ use forgemesh_node::boot::found;
 use forgemesh_node::core::archive::LedgerEnd;
 use forgemesh_node::core::availability::{Availability, Mode};
 use forgemesh_node::core::{Core, Identity, Input, Now, Output, Recovered, Reply, Request};
+use forgemesh_node::links::Spent;
 use forgemesh_node::ports::{Done, Work};
 use forgemesh_protocol::attestation::{Attestation, Claim, decode_claims};
 use forgemesh_protocol::canon::{self, Bytes};
@@ -45,6 +46,7 @@ struct Rig {
     outbox: BTreeMap<u64, Vec<u8>>,
     works: Vec<(u64, Work)>,
     replies: Vec<Reply>,
+    stored: Vec<Write>,
 }
 
 fn core(key: &SecretKey, outbox: Vec<Attested>) -> Core {
@@ -72,6 +74,7 @@ impl Rig {
             outbox: BTreeMap::new(),
             works: Vec::new(),
             replies: Vec::new(),
+            stored: Vec::new(),
         };
         rig.by_hub(Message::Led { term: 1, books: 0 });
         rig
@@ -103,6 +106,7 @@ impl Rig {
             for output in out {
                 match output {
                     Output::Store { token, batch, .. } => {
+                        self.stored.extend_from_slice(batch.writes());
                         for write in batch.writes() {
                             match write {
                                 Write::PutOutbox { seq, attestation } => {
@@ -269,6 +273,61 @@ fn what_is_not_logged_is_sent_again_byte_for_byte_after_a_restart_too() {
     rig.hand(Input::Tick);
     assert!(rig.attested().is_empty(), "it is logged");
     assert_eq!(rig.outbox.len(), 1, "the newest link stays: the next one must name it");
+}
+
+/// What nothing needs goes, unless it was vouched for anew while the disk was looked at.
+#[test]
+fn what_is_vouched_for_meanwhile_stays() {
+    let mut rig = Rig::new();
+    rig.by_hub(logged(0, Hash::ZERO));
+    let lease = rig.lease(1, 2);
+    rig.by_hub(lease);
+    rig.work();
+    let last = rig.attested().pop().expect("a link").attestation.body;
+    let looks = |rig: &mut Rig| {
+        rig.now.up_ms += limits::SCRUB_MS;
+        rig.hand(Input::Tick);
+        let is_look = |(_, work): &(u64, Work)| matches!(work, Work::Spent { .. });
+        let looks: Vec<_> = rig.works.iter().filter(|work| is_look(work)).cloned().collect();
+        rig.works.clear();
+        looks
+    };
+    let spent = |job: &str, blob: &[u8]| Spent {
+        rows: vec![job.to_owned()],
+        blobs: vec![Hash::blob(blob), last.members],
+        is_rest: true,
+        ..Spent::default()
+    };
+    let gone = |rig: &Rig| -> Vec<Hash> {
+        let hash = |write: &Write| match write {
+            Write::DeleteBlob { hash } => Some(*hash),
+            _ => None,
+        };
+        rig.stored.iter().filter_map(hash).collect()
+    };
+    // The hub has not said that it has logged them.
+    let found = looks(&mut rig);
+    assert!(matches!(found[..], [(_, Work::Spent { unlogged: 1, keep: false })]), "{found:?}");
+    let done = Done::Spent { spent: Box::new(Spent { is_rest: true, ..Spent::default() }) };
+    rig.hand(Input::Worked { ticket: found[0].0, done });
+    rig.by_hub(logged(last.seq, last.digest()));
+    let found = looks(&mut rig);
+    assert!(matches!(found[..], [(_, Work::Spent { unlogged, .. })] if unlogged == last.seq + 1));
+    // Another input of the stage: other shards, which come to the same bytes.
+    let lease = rig.lease(2, 2);
+    rig.by_hub(lease);
+    rig.work();
+    let done = Done::Spent { spent: Box::new(spent(&JOB.to_string(), b"sum")) };
+    rig.hand(Input::Worked { ticket: found[0].0, done });
+    assert_eq!(gone(&rig), [last.members], "the accumulators were vouched for again meanwhile");
+    // And later on they go, too.
+    let newest = rig.attested().pop().expect("a link").attestation.body;
+    rig.by_hub(logged(newest.seq, newest.digest()));
+    let found = looks(&mut rig);
+    let done = Done::Spent { spent: Box::new(Spent { is_rest: false, ..spent("x", b"sum") }) };
+    rig.hand(Input::Worked { ticket: found[0].0, done });
+    assert!(gone(&rig).contains(&Hash::blob(b"sum")));
+    assert!(looks(&mut rig).is_empty(), "there is nothing left to look for");
 }
 
 /// The disk went back to an older state: the log has links that it has not, or others under the same number.

@@ -7,6 +7,7 @@ mod quorum {
     mod ballots;
     mod bench;
     mod deliveries;
+    mod evidence;
     mod failover;
     mod halted;
     mod reads;

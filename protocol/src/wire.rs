@@ -344,6 +344,9 @@ pub struct Hello {
     /// Its key and its beacon chain, if its operator would have it sit in the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidacy: Option<HubMember>,
+    /// Entries that its books have, each with its whole receipt.
+    #[serde(default, skip_serializing_if = "canon::is_zero")]
+    pub books: u64,
     /// Where it stands, by its operator's word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,

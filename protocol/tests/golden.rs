@@ -207,11 +207,14 @@ fn lines() -> Vec<String> {
         ops: Vec::new(),
         seating: 0,
         candidacy: None,
+        books: 0,
         region: None,
         billing: Vec::new(),
         clients: Some(vec![agent]),
         organizations: vec![acme, "risk.example.org".parse().expect("an organization")],
     };
+    let candidate =
+        Hello { seating: 2, candidacy: genesis.hub.first().cloned(), books: 5_000, ..hello.clone() };
     let artifact = Hash::blob(b"an artifact");
     let pin = Pin { artifact, length: 11, until_ms: 1_700_000_000_000 };
     let outlined = Outlined {
@@ -282,6 +285,7 @@ fn lines() -> Vec<String> {
         format!("ticket_of_an_organization {}", ticket_of.issue(&secret())),
         plain("genesis_of_an_organization", &founded, founded.mesh_id().0),
         message("hello_for_organizations", Message::Hello(Box::new(hello))),
+        message("hello_of_a_candidate", Message::Hello(Box::new(candidate))),
     ]
 }
 

@@ -72,7 +72,8 @@ impl ModelledExecutor {
                     (1, 10)
                 }
                 Work::CheckOutline { .. } | Work::CheckPiece { .. } => (1, 5),
-                Work::Scrub { .. } | Work::ScrubPieces { .. } | Work::Garbage { .. } => (10, 100),
+                Work::Scrub { .. } | Work::ScrubPieces { .. } => (10, 100),
+                Work::Garbage { .. } | Work::Spent { .. } | Work::Lacks { .. } => (10, 100),
             };
             let mut takes = Duration::from_millis(self.draws.between(low, high));
             if let Work::Run { contract, run, .. } = &work {

@@ -132,6 +132,8 @@ pub fn work_digest(work: &Work) -> (&'static str, Hash) {
         }
         Work::ScrubPieces { from } => ("scrub pieces", digest(from)),
         Work::Garbage { now_ms } => ("garbage", digest(now_ms)),
+        Work::Spent { unlogged, keep } => ("vouched", digest(&(unlogged, keep))),
+        Work::Lacks { from } => ("lacks", digest(from)),
         Work::Keeping { after, now_ms } => ("keeping", digest(&(after, now_ms))),
     }
 }
@@ -161,6 +163,8 @@ pub fn done_digest(done: &Done) -> (&'static str, Hash) {
         Done::Pieced { bytes } => ("pieced", digest(&bytes.as_ref().map(|bytes| Hash::blob(&bytes.0)))),
         Done::ScrubbedPieces { found } => ("pieces scrubbed", digest(&(&found.rotten, found.next))),
         Done::Garbage { garbage } => ("garbage found", digest(garbage)),
+        Done::Spent { spent } => ("spent", digest(&**spent)),
+        Done::Lacks { lacks } => ("lacking found", digest(&**lacks)),
         Done::Keeping { page } => ("kept", digest(&**page)),
         Done::Failed { detail } => ("failed", Hash::blob(detail.as_bytes())),
     }

@@ -52,6 +52,11 @@ impl Storage {
         })
     }
 
+    /// Whether a job's record is kept; its bytes are not verified.
+    pub fn has_job(&self, id: &Hash) -> Result<bool, ReadError> {
+        self.read(|transaction| Ok(read(transaction, JOBS)?.raw_len(&id.0)?.is_some()))
+    }
+
     /// Jobs, newest first, at most `limit` (and `MAX_PAGE_ROWS`): those with insertion numbers below `before`, or from
     /// the newest on.
     pub fn jobs(&self, before: Option<u64>, limit: usize) -> Result<Vec<JobRow>, ReadError> {

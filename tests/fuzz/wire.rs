@@ -59,6 +59,7 @@ fn hello() -> Hello {
         ops: vec![Op::new("mc", 1, "reserve.v1"); 3],
         seating: 2,
         candidacy: value::<Genesis>("genesis").hub.first().cloned(),
+        books: 5_000,
         region: Some("eu-west".parse().expect("a region")),
         billing: vec![BillingMode::Billable],
         clients: Some((0..20).map(node).collect()),

@@ -1,7 +1,8 @@
 //! Artifacts among five processes: put at one node, had at another, kept on three, and on three again after one is lost.
 
 use forgemesh_protocol::hash::Hash;
-use serde_json::json;
+use forgemesh_storage::Storage;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, until};
 
@@ -68,4 +69,57 @@ fn an_artifact_comes_to_any_node_and_is_kept_on_three() {
     let unknown = Hash::blob(b"nobody's").to_string();
     let out = out.to_str().expect("a path");
     cluster.ask(3, &["artifact", "get", &unknown, "-o", out]).error(1, "no_such_artifact");
+}
+
+/// What a result was computed from is with the hub's members alone in the end; nothing goes that a receipt needs.
+#[test]
+fn what_nothing_needs_goes_from_an_agent_s_disk() {
+    let mut cluster = Cluster::new();
+    // The newest link of an agent's chain stays, and what it vouches for.
+    let jobs = [3_000, 3_001].map(|shards| {
+        let job = cluster.submit(4, &["diag@1/noop.v1", &format!("shards={shards}")]);
+        until("it is final", || cluster.books(4).iter().any(|(id, _)| *id == job));
+        job
+    });
+    let has_both = |node| cluster.status(node).is_some_and(|status| status["books"] == json!(jobs.len()));
+    until("all have both in their books", || (1..=5).all(has_both));
+    let digest = cluster.job(1, &jobs[0])["result_hash"].clone();
+    let is_at_rest = |node| cluster.status(node).is_some_and(|status| status["unlogged"] == json!(0));
+    until("the hub has all that the agents have vouched for", || (1..=5).all(is_at_rest));
+    cluster.stop();
+    let blobs = |node: usize| -> usize {
+        let storage = Storage::open(&cluster.folder(node)).expect("no process has it");
+        storage.blobs(None, 1_000).expect("a disk").len()
+    };
+    let collect = |node: usize, more: &[&str]| -> Value {
+        let collected = cluster.alone(node, &[&["artifact", "gc"], more].concat());
+        assert_eq!(collected.code, 0, "{}{}", collected.text(), collected.stderr);
+        collected.json()
+    };
+    for agent in [4, 5] {
+        let before = blobs(agent);
+        assert!(before > 0, "it has executed some of it");
+        let counted = collect(agent, &["--dry-run"]);
+        assert_eq!(blobs(agent), before, "that was only counted");
+        let gone = collect(agent, &[]);
+        assert_eq!((&gone["blobs"], &gone["bytes"]), (&counted["blobs"], &counted["bytes"]));
+        assert_eq!(json!(before - blobs(agent)), gone["blobs"]);
+        // Of a link of no-ops: the claims, and the one accumulator that all of them come to.
+        assert!(blobs(agent) <= 2, "the newest link's stay alone");
+        assert_eq!(collect(agent, &[])["blobs"], json!(0));
+    }
+    for member in 1..=3 {
+        assert_eq!(collect(member, &[])["blobs"], json!(0));
+        let bundle = cluster.folder(member).with_file_name(format!("{member}.tar"));
+        let bundle = bundle.to_str().expect("a path");
+        let packed = cluster.alone(member, &["receipt", "bundle", &jobs[0], "--out", bundle]);
+        assert_eq!(packed.code, 0, "{}{}", packed.text(), packed.stderr);
+        let verified = cluster.alone(member, &["verify", bundle]);
+        assert_eq!(verified.code, 0, "{}{}", verified.text(), verified.stderr);
+    }
+    cluster.start();
+    let again = cluster.submit(5, &["diag@1/noop.v1", "shards=3000"]);
+    until("it is done", || cluster.books(5).len() == 3);
+    assert!(digest.is_string());
+    assert_eq!(cluster.job(5, &again)["result_hash"], digest);
 }

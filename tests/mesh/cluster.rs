@@ -108,6 +108,14 @@ impl Cluster {
         self.node.forgemesh(&args)
     }
 
+    /// The command line, on the folder of a node that does not run.
+    pub fn alone(&self, node: usize, args: &[&str]) -> Ended {
+        let folder = self.folder(node);
+        let mut command = Command::new(forgemesh_tests::forgemesh());
+        let ended = command.arg("--home").arg(&folder).arg("--json").args(args).output();
+        Ended::of(ended.expect("it starts"))
+    }
+
     /// How a node stands, by its own word; none if it does not run.
     pub fn status(&self, node: usize) -> Option<Value> {
         let asked = self.ask(node, &["status"]);

@@ -56,6 +56,7 @@ fn said(mesh: MeshId, secret: &SecretKey, number: u64) -> Vec<Message> {
         ops: Vec::new(),
         seating: 0,
         candidacy: None,
+        books: 0,
         region: None,
         billing: Vec::new(),
         clients: None,

@@ -151,6 +151,48 @@ fn the_leader_may_be_killed_in_every_phase_of_a_job() {
     }
 }
 
+/// Agents execute, the hub's members do not: what is attested stays so when the leader dies, and what an agent holds is its
+/// own under the next one. Nothing is done again but what two executors were just at, if that.
+#[test]
+fn with_another_leader_only_what_was_in_flight_is_done_again() {
+    const QUARTERS: u64 = 4;
+    const AT_ONCE: u64 = 8;
+    let cluster = Cluster::new();
+    let pause = |member: usize| {
+        let paused = cluster.ask(member, &["node", "pause"]);
+        assert_eq!(paused.code, 0, "{}{}", paused.text(), paused.stderr);
+    };
+    (1..=3).for_each(pause);
+    let executed = || -> u64 {
+        let of = |node| cluster.status(node).expect("it runs")["executed"].as_u64().expect("a number");
+        of(4) + of(5)
+    };
+    for quarter in 1..QUARTERS {
+        until("somebody leads", || cluster.leader().is_some());
+        let (leader, before) = (cluster.leader().expect("just now"), executed());
+        let seed = format!("quarter {quarter}");
+        let job = ["diag@1/mix.v1", "iterations=10000000", "--seed", &seed];
+        let id = cluster.submit(4, &job);
+        let (mut attested, mut shards) = (0, 0);
+        until("so much of it is attested", || {
+            let job = cluster.job(leader, &id);
+            assert!(job["result_hash"].is_null(), "it is over already");
+            (attested, shards) =
+                (job["attested_shards"].as_u64().unwrap_or(0), job["shards"].as_u64().unwrap_or(0));
+            shards > 0 && QUARTERS * attested >= quarter * shards
+        });
+        cluster.kill(leader);
+        let survivor = if leader == 1 { 2 } else { 1 };
+        until("the job is final", || is_final(&cluster, survivor, &id));
+        let again = executed() - before - shards;
+        eprintln!("{attested} of {shards} shards attested when n{leader} was killed, {again} done again");
+        assert!(attested > AT_ONCE && again <= AT_ONCE, "{again} of {shards} shards were done again");
+        assert!(cluster.books(survivor).contains(&(id, expected(&job))));
+        cluster.revive(leader);
+        pause(leader);
+    }
+}
+
 #[test]
 fn an_agent_and_a_follower_may_be_killed_in_the_middle() {
     let cluster = Cluster::new();

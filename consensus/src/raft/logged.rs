@@ -193,6 +193,18 @@ impl Members {
     pub fn all(&self) -> BTreeSet<NodeId> {
         self.voters.iter().flatten().chain(&self.learners).copied().collect()
     }
+
+    /// Has this node a vote on everything that is to be agreed on?
+    pub fn votes(&self, node: &NodeId) -> bool {
+        !self.voters.is_empty() && self.voters.iter().all(|set| set.contains(node))
+    }
+
+    /// How many of `seated` may be lost, whichever they are, and the rest is a majority still. Nobody else is counted on.
+    pub fn spare(&self, seated: &[NodeId]) -> u64 {
+        let there = |set: &BTreeSet<NodeId>| seated.iter().filter(|node| set.contains(node)).count();
+        let spare = self.voters.iter().map(|set| there(set).saturating_sub(set.len() / 2 + 1));
+        spare.min().unwrap_or(0) as u64
+    }
 }
 
 impl From<&Membership> for Members {
@@ -251,5 +263,38 @@ impl From<Ballot> for Vote {
     fn from(ballot: Ballot) -> Self {
         let leader_id = openraft::LeaderId { term: ballot.term, voted_for: ballot.member.map(Member) };
         Vote { leader_id, committed: ballot.elected }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forgemesh_protocol::hash::Hash;
+
+    use super::*;
+
+    #[test]
+    fn a_seat_without_a_vote_bears_no_loss() {
+        let id = |number: u8| NodeId(Hash([number; 32]));
+        let set = |numbers: &[u8]| numbers.iter().copied().map(id).collect::<BTreeSet<NodeId>>();
+        let seats: Vec<NodeId> = set(&[1, 2, 3]).into_iter().collect();
+        let five: Vec<NodeId> = set(&[1, 2, 3, 4, 5]).into_iter().collect();
+        for (voters, seats, voting, spare) in [
+            (vec![set(&[1])], &seats[..1], 1, 0),
+            // Three sit, and the log follows.
+            (vec![set(&[1])], &seats, 1, 0),
+            (vec![set(&[1]), set(&[1, 2, 3])], &seats, 1, 0),
+            (vec![set(&[1, 2, 3])], &seats, 3, 1),
+            (vec![set(&[1, 2])], &seats[..2], 2, 0),
+            // Who was replaced is not counted on.
+            (vec![set(&[1, 2, 4])], &seats, 2, 0),
+            (vec![set(&[1, 2, 3])], &five, 3, 1),
+            (vec![set(&[1, 2, 3, 4, 5])], &seats, 3, 0),
+            (vec![set(&[1, 2, 3, 4, 5])], &five, 5, 2),
+            (vec![], &seats, 0, 0),
+        ] {
+            let members = Members { voters, learners: BTreeSet::new() };
+            let count = seats.iter().filter(|node| members.votes(node)).count();
+            assert_eq!((count, members.spare(seats)), (voting, spare), "{members:?} {seats:?}");
+        }
     }
 }

@@ -31,6 +31,7 @@ use super::{Common, hint, overwrite, print, print_json, say};
 use crate::artifacts::{self, Kept};
 use crate::boot;
 use crate::garbage;
+use crate::links;
 use crate::real::control::request::Request;
 
 /// Milliseconds of a day.
@@ -76,8 +77,9 @@ pub enum ArtifactCommand {
     },
     /// List what is here: whole or in part, for whom, and until when.
     Ls,
-    /// Remove what nothing needs: artifacts that no pin and no job asks for. Where no node runs, a hub member's folder also
-    /// loses the blobs of no job. Never what a receipt stands on.
+    /// Remove what nothing needs: artifacts that no pin and no job asks for. Where no node runs, the folder of a hub of one also
+    /// loses the blobs of no job, and an agent's what it has computed for jobs that are over, which it lets go itself while it
+    /// runs. Never what a receipt stands on.
     Gc {
         /// Only say what would go.
         #[arg(long)]
@@ -509,13 +511,21 @@ fn collect_here(home: &Home, dry: bool) -> Result<Value, CliError> {
         }
         home.storage.commit(&garbage::removal(&garbage))?;
     }
-    // Only a hub member's log says what is open.
-    let hub = if home.is_guest()? { None } else { boot::hub(&home.storage, &home.secret)? };
-    let blobs = match hub {
-        Some(hub) => garbage::blobs(&home.storage, &hub, now_ms())?,
-        None => Vec::new(),
+    // As far as this folder knows; who once sat in a hub of several has nothing here that it could judge.
+    let seated = boot::seating(&home.storage)?.map(|seating| seating.seated).unwrap_or_default();
+    let own = home.secret.public().id();
+    let (blobs, of_blobs) = match seated.contains(&own) {
+        true if seated.len() == 1 => collect_of_hub(home, dry)?,
+        true => (0, 0),
+        false => collect_of_agent(home, dry)?,
     };
-    bytes += blobs.iter().map(|(_, length)| length).sum::<u64>();
+    Ok(json!({ "artifacts": artifacts, "blobs": blobs, "bytes": bytes + of_blobs }))
+}
+
+/// Removes the blobs that no receipt stands on; says how many, and of how many bytes.
+fn collect_of_hub(home: &Home, dry: bool) -> Result<(usize, u64), CliError> {
+    let Some(hub) = boot::hub(&home.storage, &home.secret)? else { return Ok((0, 0)) };
+    let blobs = garbage::blobs(&home.storage, &hub, now_ms())?;
     for part in blobs.chunks(BATCH_BLOBS).filter(|_| !dry) {
         let mut batch = Batch::new();
         for (blob, _) in part {
@@ -523,7 +533,25 @@ fn collect_here(home: &Home, dry: bool) -> Result<Value, CliError> {
         }
         home.storage.commit(&batch)?;
     }
-    Ok(json!({ "artifacts": artifacts, "blobs": blobs.len(), "bytes": bytes }))
+    Ok((blobs.len(), blobs.iter().map(|(_, length)| length).sum()))
+}
+
+/// Removes what an agent has vouched for and nothing needs, as it does itself now and then.
+fn collect_of_agent(home: &Home, dry: bool) -> Result<(usize, u64), CliError> {
+    // Which of the links that are kept the hub has is not known here.
+    let unlogged = home.storage.outbox(0, 1)?.first().map_or(u64::MAX, |(seq, _)| *seq);
+    let (mut blobs, mut bytes) = (0, 0);
+    loop {
+        let spent = links::spent(&home.storage, unlogged, false)?;
+        blobs += spent.blobs.len();
+        for blob in &spent.blobs {
+            bytes += home.storage.blob_len(blob)?.unwrap_or(0) as u64;
+        }
+        if dry || spent.rows.is_empty() {
+            return Ok((blobs, bytes));
+        }
+        home.storage.commit(&spent.removal())?;
+    }
 }
 
 /// What is listed of a data folder.

@@ -298,7 +298,27 @@ fn listens(config: &Config, status: &Option<Value>, seat: Seat) -> Check {
 fn hub(folder: &Path, config: &Config, status: &Option<Value>, seat: Seat) -> Check {
     const NAME: &str = "hub";
     if seat != Seat::None {
-        return Check::pass(NAME, "this node is a hub member");
+        let hub = status.as_ref().map_or(&Value::Null, |status| &status["hub"]);
+        let voting = hub["voting"].as_u64().zip(status.as_ref().and_then(|status| status["seats"].as_u64()));
+        let away = hub["away"].as_u64().unwrap_or(0);
+        return match voting {
+            Some((voting, seats)) if voting < seats => Check::new(
+                NAME,
+                Verdict::Warn,
+                format!(
+                    "{} of {seats} members have no vote yet: the mesh may not lose the others",
+                    seats - voting
+                ),
+                "wait a moment; if it stays so, see that all of them run: `forgemesh node ls`",
+            ),
+            Some((_, seats)) if away > 0 => Check::new(
+                NAME,
+                Verdict::Warn,
+                format!("not connected with {away} of {seats} members: the mesh bears fewer losses"),
+                "see that all of them run: `forgemesh node ls`",
+            ),
+            _ => Check::pass(NAME, "this node is a hub member"),
+        };
     }
     if let Some(misled) = status.as_ref().and_then(misled) {
         return misled;

@@ -129,7 +129,9 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
         NodeCommand::Promote { .. } | NodeCommand::Dismiss { .. } => {
             let (consents, needed) = (value["consents"].as_u64().unwrap_or(0), &value["needed"]);
             let next = match needed.as_u64().is_some_and(|needed| consents >= needed) {
-                true => "they take their seats as soon as they follow the log; `forgemesh node ls` shows it",
+                true => {
+                    "they take their seats as soon as they follow the log and have the books; `forgemesh status` says from when on one of them may be lost"
+                }
                 false => "run the same command on another hub member",
             };
             hint::print_whole(&format!("{} seats; {consents} of {needed} consents; {next}", value["seats"]));
@@ -186,6 +188,8 @@ fn list(value: &Value) {
         let roles =
             [("leads", "hub, leads"), ("hub", "hub"), ("standby", "standby"), ("candidate", "candidate")];
         let role = roles.iter().find(|(what, _)| is(what)).map_or("agent", |(_, role)| role);
+        // Its seat is its own, and the hub's log does not count its vote yet.
+        let role = if node["votes"] == json!(false) { "hub, enters" } else { role };
         let state = match (node["live"].as_bool(), &node["accepts"]) {
             _ if is("expelled") => "expelled",
             (Some(true), accepts) if *accepts == json!(0) => "takes no work",

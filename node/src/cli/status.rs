@@ -49,15 +49,18 @@ pub fn status(common: &Common) -> Result<(), CliError> {
     row(
         "work",
         format!(
-            "{}: {} of {} threads, {}; {} shards held, {} being executed",
+            "{}: {} of {} threads, {}; {} shards held, {} being executed, {} executed since the start",
             text(&value["mode"]),
             value["capacity"],
             value["threads"],
             text(&value["backend"]),
             value["held"],
-            value["executing"]
+            value["executing"],
+            value["executed"]
         ),
     );
+    let books = value["books"].as_u64().unwrap_or(0);
+    row("books", format!("{books} final {}", if books == 1 { "job" } else { "jobs" }));
     if value["disk_low"].as_bool() == Some(true) {
         row("disk", "too little room for new work: free some space".to_owned());
     }
@@ -75,8 +78,14 @@ pub fn status(common: &Common) -> Result<(), CliError> {
         row(
             "hub",
             format!(
-                "term {}, {} log entries, {} jobs in the ledger, {} open, {} of {} agents live",
-                hub["term"], hub["log"], hub["ledger"], hub["jobs"], hub["live_agents"], hub["agents"]
+                "{}; term {}, {} log entries, {} jobs in the ledger, {} open, {} of {} agents live",
+                seats(value["seats"].as_u64().unwrap_or(0), hub),
+                hub["term"],
+                hub["log"],
+                hub["ledger"],
+                hub["jobs"],
+                hub["live_agents"],
+                hub["agents"]
             ),
         );
     }
@@ -113,9 +122,55 @@ pub fn status(common: &Common) -> Result<(), CliError> {
     Ok(())
 }
 
+/// How many sit, and how many of them may be lost: nobody is counted on whose vote the log does not count yet, or with whom
+/// this node is not connected.
+fn seats(seats: u64, hub: &Value) -> String {
+    let away = hub["away"].as_u64().filter(|away| *away > 0);
+    match (seats, hub["voting"].as_u64(), hub["spare"].as_u64()) {
+        (1, ..) => "1 seat".to_owned(),
+        (_, Some(voting), Some(0)) if voting < seats => {
+            format!("{seats} seats, {} of them without a vote yet: none may be lost", seats - voting)
+        }
+        (_, _, Some(spare)) => {
+            let which = match (spare, away) {
+                (0, _) => "none".to_owned(),
+                (_, None) => format!("any {spare}"),
+                (_, Some(_)) => format!("any {spare} of the others"),
+            };
+            let away = away.map_or(String::new(), |away| format!(" {away} of them away:"));
+            format!("{seats} seats,{away} {which} may be lost")
+        }
+        (_, _, None) => format!("{seats} seats"),
+    }
+}
+
 fn heard(ago_ms: &Value) -> String {
     match ago_ms.as_u64() {
         Some(ms) => format!("heard {} s ago", ms / 1_000),
         None => "not heard yet".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_seat_whose_vote_does_not_count_is_not_called_a_safety() {
+        for (count, voting, away, spare, text) in [
+            (1, json!(1), 0, json!(0), "1 seat"),
+            (2, json!(2), 0, json!(0), "2 seats, none may be lost"),
+            (3, json!(1), 0, json!(0), "3 seats, 2 of them without a vote yet: none may be lost"),
+            (3, json!(3), 0, json!(1), "3 seats, any 1 may be lost"),
+            (3, json!(3), 1, json!(0), "3 seats, 1 of them away: none may be lost"),
+            (5, json!(3), 0, json!(1), "5 seats, any 1 may be lost"),
+            (5, json!(5), 1, json!(1), "5 seats, 1 of them away: any 1 of the others may be lost"),
+            (5, json!(5), 2, json!(0), "5 seats, 2 of them away: none may be lost"),
+            (3, Value::Null, 1, Value::Null, "3 seats"),
+        ] {
+            assert_eq!(seats(count, &json!({ "voting": voting, "away": away, "spare": spare })), text);
+        }
     }
 }

@@ -69,4 +69,8 @@ pub(crate) enum AfterWork {
     /// Something about an artifact.
     Artifact(artifacts::Step),
     Scrub,
+    /// What the agent has vouched for is looked through.
+    Spent,
+    /// The books are looked through for evidence that is not here.
+    Lacks,
 }

@@ -2,13 +2,14 @@
 //!
 //! An attestation is persisted before it leaves the node and resent byte for byte: a crash must never fork the chain.
 
+mod attesting;
+mod letting_go;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use forgemesh_consensus::adjudicate::ChainHead;
 use forgemesh_consensus::shard_set::ShardSet;
-use forgemesh_protocol::attestation::{Attestation, Claim};
-use forgemesh_protocol::canon::{self, Bytes};
 use forgemesh_protocol::contract::Contract;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
@@ -24,6 +25,8 @@ use super::keeper::quarantine;
 use super::status::OwnStatus;
 use super::{AfterStore, AfterWork, Context, Now, Queue};
 use crate::ports::{Done, Work};
+use attesting::DoneShard;
+use letting_go::LettingGo;
 
 /// Shards handed to the executor for each of its threads; the others wait here, where they can be recalled.
 const FED_PER_THREAD: u64 = 4;
@@ -51,14 +54,6 @@ impl Assignment {
 /// A job and the number of one of its stages.
 type Stage = (JobId, u64);
 
-/// A shard that is done and not yet attested.
-struct DoneShard {
-    claim: Claim,
-    accumulator: Vec<u8>,
-    paths: u64,
-    lease: Signed<Lease>,
-}
-
 /// What the agent is doing.
 pub(crate) struct AgentRole {
     /// Threads of the executor; 0 in a node that is no agent.
@@ -81,6 +76,8 @@ pub(crate) struct AgentRole {
     inputs: BTreeMap<Stage, Option<Hash>>,
     waiting: VecDeque<Assignment>,
     running: u64,
+    /// Shards that came to an end since the start.
+    executed: u64,
     done: BTreeMap<Stage, Vec<DoneShard>>,
     /// Attested and not yet durable: number and shards.
     storing: BTreeMap<u64, Holding>,
@@ -92,9 +89,12 @@ pub(crate) struct AgentRole {
     oldest_done_ms: Option<u64>,
     /// When to say hello next.
     hello_ms: u64,
+    /// How far its books were at the last hello, and when that was.
+    said: (u64, u64),
     /// The last term whose leader has spoken itself.
     greeted: u64,
     disk_low: bool,
+    letting_go: LettingGo,
 }
 
 impl AgentRole {
@@ -118,14 +118,17 @@ impl AgentRole {
             inputs: BTreeMap::new(),
             waiting: VecDeque::new(),
             running: 0,
+            executed: 0,
             done: BTreeMap::new(),
             storing: BTreeMap::new(),
             attested: BTreeMap::new(),
             opening: BTreeSet::new(),
             oldest_done_ms: None,
             hello_ms: 0,
+            said: (0, 0),
             greeted: 0,
             disk_low: false,
+            letting_go: LettingGo::default(),
         }
     }
 
@@ -221,6 +224,7 @@ impl AgentRole {
     /// A shard ended: it joins the next batch, or the hub hears that it failed.
     pub fn ran(&mut self, cx: &mut Context<'_>, assignment: Assignment, done: Done) {
         self.running = self.running.saturating_sub(1);
+        self.executed += u64::from(matches!(done, Done::Ran { .. }));
         let key = assignment.key();
         let Assignment { shard, lease, .. } = assignment;
         let (job, stage, _) = key;
@@ -243,8 +247,9 @@ impl AgentRole {
         }
     }
 
-    /// Starts what can be started, attests what is done, says again what nobody has answered.
-    pub fn advance(&mut self, cx: &mut Context<'_>) {
+    /// Starts what can be started, attests what is done, says again what nobody has answered. `books`: how far
+    /// they go, receipts and all.
+    pub fn advance(&mut self, cx: &mut Context<'_>, books: u64) {
         // Fewer threads than there are: the executor would give all of its own to what it is fed.
         let fed = if self.capacity < self.threads { 1 } else { FED_PER_THREAD };
         while self.running < self.capacity * fed
@@ -256,6 +261,7 @@ impl AgentRole {
             self.running += 1;
         }
         self.flush(cx);
+        self.letting_go.advance(cx, self.first_unlogged());
         let now_ms = cx.now.up_ms;
         let due = self.resent_ms.is_none_or(|resent_ms| now_ms >= resent_ms + limits::RETRY_MS);
         if due && !self.unlogged.is_empty() {
@@ -266,8 +272,13 @@ impl AgentRole {
         }
         // A node that executes nothing is no agent.
         let wanted = self.capacity > 0 || cx.candidacy.is_some();
+        if cx.candidacy.is_some() && books > self.said.0 {
+            // Its seat may wait for this.
+            self.hello_ms = self.hello_ms.min(self.said.1 + limits::HELLO_BUSY_MS);
+        }
         if wanted && now_ms >= self.hello_ms {
-            let hello = Hello { seating: cx.seating, candidacy: cx.candidacy.clone(), ..self.hello() };
+            let hello = Hello { seating: cx.seating, candidacy: cx.candidacy.clone(), books, ..self.hello() };
+            self.said = (books, now_ms);
             let busy = !hello.holds.is_empty();
             self.hello_ms = now_ms + if busy { limits::HELLO_BUSY_MS } else { limits::HELLO_IDLE_MS };
             // All members, so that whoever leads next knows at once who holds what.
@@ -275,6 +286,13 @@ impl AgentRole {
                 cx.send(member, Message::Hello(Box::new(hello.clone())));
             }
         }
+    }
+
+    /// The first link that is not known to be logged; 0 before the hub has said what it has logged.
+    fn first_unlogged(&self) -> u64 {
+        let waiting = self.unlogged.front().map(|attested| attested.attestation.body.seq);
+        let next = || self.storing.keys().next().copied().or(self.head.map(|head| head.seq + 1));
+        waiting.or_else(next).unwrap_or(0)
     }
 
     fn accepts(&self) -> u64 {
@@ -316,100 +334,12 @@ impl AgentRole {
             ops: self.available.ops.clone(),
             seating: 0,
             candidacy: None,
+            books: 0,
             region: self.available.region.clone(),
             billing: self.available.billing.clone(),
             clients: self.available.clients.clone(),
             organizations: self.available.organizations.clone(),
         }
-    }
-
-    /// Attests what is done, once the batch is full, old enough, or nothing else is on its way.
-    fn flush(&mut self, cx: &mut Context<'_>) {
-        let (Some(oldest_ms), Some(mut head)) = (self.oldest_done_ms, self.head) else { return };
-        let idle = self.running == 0;
-        let age_ms = cx.now.up_ms.saturating_sub(oldest_ms);
-        let full = self.done.iter().any(|(stage, batch)| batch.len() as u64 >= self.batch_size(stage));
-        let due = idle || age_ms >= limits::BATCH_DELAY_MOST_MS || (full && age_ms >= limits::BATCH_DELAY_MS);
-        if !due && !self.done.values().any(|batch| batch.len() >= limits::BATCH_SHARDS) {
-            return;
-        }
-        self.oldest_done_ms = None;
-        // Of stages that are over, nothing more will come.
-        let held = &self.held;
-        let is_held =
-            |&(job, stage): &Stage| held.range((job, stage, 0)..=(job, stage, u64::MAX)).next().is_some();
-        self.inputs.retain(|stage, _| is_held(stage));
-        self.attested.retain(|stage, _| is_held(stage));
-        for ((job, stage), mut shards) in std::mem::take(&mut self.done) {
-            *self.attested.entry((job, stage)).or_default() += shards.len() as u64;
-            shards.sort_by_key(|shard| shard.claim.shard);
-            while !shards.is_empty() {
-                let rest = shards.split_off(batch_end(&shards));
-                head = self.attest(cx, head, job, stage, std::mem::replace(&mut shards, rest));
-            }
-        }
-        self.head = Some(head);
-    }
-
-    /// How many shards make a batch of this stage by now.
-    fn batch_size(&self, stage: &Stage) -> u64 {
-        let attested = self.attested.get(stage).copied().unwrap_or(0);
-        (attested / limits::BATCH_GROWTH).clamp(1, limits::BATCH_SHARDS as u64)
-    }
-
-    /// Signs the link after `head` and makes it durable; the new head.
-    fn attest(
-        &mut self,
-        cx: &mut Context<'_>,
-        head: ChainHead,
-        job: JobId,
-        stage: u64,
-        shards: Vec<DoneShard>,
-    ) -> ChainHead {
-        let mut leases: Vec<Signed<Lease>> = Vec::new();
-        let (mut claims, mut paths, mut batch) = (Vec::new(), 0u64, Batch::new());
-        let few = shards.iter().map(|shard| shard.accumulator.len()).sum::<usize>() <= limits::DELIVERY_BYTES;
-        let mut blobs = Vec::new();
-        let mut set = ShardSet::default();
-        for shard in shards {
-            if !leases.contains(&shard.lease) {
-                leases.push(shard.lease);
-            }
-            paths += shard.paths;
-            set.insert(shard.claim.shard);
-            self.held.remove(&(job, stage, shard.claim.shard));
-            claims.push(shard.claim);
-            if few {
-                blobs.push(Bytes(shard.accumulator.clone()));
-            }
-            batch.put_blob(shard.accumulator);
-        }
-        let members = canon::to_bytes(&claims);
-        let attestation = Attestation {
-            agent: cx.identity.node,
-            seq: head.seq + 1,
-            prev: head.digest,
-            job,
-            stage,
-            shards: claims.iter().map(|claim| claim.shard).collect(),
-            members: Hash::blob(&members),
-            leases,
-            paths,
-            backend: self.backend.clone(),
-        };
-        let head = ChainHead { seq: attestation.seq, digest: attestation.digest() };
-        let input = attestation.input();
-        let attestation = Signed::new(attestation, cx.identity.mesh, &cx.identity.secret);
-        let attested = Attested { attestation, members: Bytes(members) };
-        batch.put_blob(attested.members.0.clone());
-        batch.put_outbox(head.seq, canon::to_bytes(&attested));
-        self.storing.insert(head.seq, Holding { job, stage, input, shards: set.ranges().to_vec() });
-        let mut delivery = Delivery { attested, blobs };
-        if delivery.bytes() > limits::DELIVERY_BYTES {
-            delivery.blobs.clear();
-        }
-        cx.store(batch, AfterStore::Outbox(Box::new(delivery)));
-        head
     }
 
     /// The attestation is durable: only now may it be seen. Without blobs, they are too many to be sent along.
@@ -459,6 +389,11 @@ impl AgentRole {
             batch.delete_outbox(through);
             cx.store_later(batch);
         }
+    }
+
+    /// It is known what of all that this agent has vouched for nothing needs any more.
+    pub fn let_go(&mut self, cx: &mut Context<'_>, done: Done) {
+        self.letting_go.found(cx, done);
     }
 
     /// A member of the hub lacks blobs that this node may have.
@@ -549,6 +484,7 @@ impl AgentRole {
             accepts: self.accepts(),
             held: self.held.len() as u64,
             executing: self.running,
+            executed: self.executed,
             unlogged: (self.unlogged.len() + self.storing.len()) as u64,
             logged: link.or(self.head.map(|head| head.seq)),
             heard_ms_ago: self.heard_ms.map(|heard_ms| now.up_ms.saturating_sub(heard_ms)),
@@ -565,7 +501,7 @@ impl AgentRole {
             self.resent_ms.filter(|_| !self.unlogged.is_empty()).map(|at_ms| at_ms + limits::RETRY_MS);
         let hello = (self.capacity > 0).then_some(self.hello_ms);
         let due = [flush, resend, hello].into_iter().flatten().min();
-        due.unwrap_or(u64::MAX).saturating_sub(now.up_ms)
+        due.unwrap_or(u64::MAX).saturating_sub(now.up_ms).min(self.letting_go.next_deadline(now))
     }
 
     /// What waits here, and how much may.
@@ -581,19 +517,4 @@ impl AgentRole {
             ),
         ]
     }
-}
-
-/// How many of the sorted shards fit one attestation: as many shards and leases as it may name, each shard once.
-fn batch_end(shards: &[DoneShard]) -> usize {
-    let mut leases: Vec<&Signed<Lease>> = Vec::new();
-    for (i, shard) in shards.iter().enumerate() {
-        if !leases.contains(&&shard.lease) {
-            leases.push(&shard.lease);
-        }
-        let repeated = i > 0 && shards[i - 1].claim.shard == shard.claim.shard;
-        if i == limits::BATCH_SHARDS || leases.len() > limits::BATCH_LEASES || repeated {
-            return i;
-        }
-    }
-    shards.len()
 }

@@ -1,5 +1,6 @@
 //! The archive role: this node's replica of the books, in the order of the ledger. A hub member enters what follows from
-//! its log; what a node did not see happen it gets from the members, and believes by its chain and its signatures.
+//! its log; what a node did not see happen it gets from the members, and believes by its chain and its signatures. So a
+//! member to which no other member answers may have it from any agent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,9 @@ use forgemesh_protocol::wire::Message;
 use forgemesh_storage::Batch;
 
 use super::books::shelve;
+use super::hub::HubRole;
 use super::{AfterStore, AfterWork, Context, Now, Progress, Queue};
+use crate::blobs::{BOOKS, BOOKS_BYTES};
 use crate::job_file::{JobFile, UNSIGNED_NAMESPACE};
 use crate::ports::{Done, Work};
 
@@ -25,6 +28,24 @@ pub struct LedgerEnd {
     pub head: Hash,
 }
 
+/// A question for a page of the books.
+struct Asked {
+    node: NodeId,
+    /// When another one is asked.
+    until_ms: u64,
+    from: u64,
+    /// What has come of it.
+    bytes: usize,
+}
+
+/// An entry of this member's own.
+struct Waiting {
+    head: Hash,
+    charter: u64,
+    batch: Batch,
+    after: AfterStore,
+}
+
 /// The books and what is missing in them.
 pub(crate) struct ArchiveRole {
     charters: Charters,
@@ -33,11 +54,13 @@ pub(crate) struct ArchiveRole {
     end: LedgerEnd,
     /// How many entries there are, as far as is known.
     known: u64,
-    asked_ms: Option<u64>,
-    /// Which member to ask.
+    asked: Option<Asked>,
+    /// Whom to ask: who gives goes on giving.
     turn: usize,
+    /// Questions of which nothing came, since nothing was missing.
+    vain: usize,
     /// Entries of this member's own that come after a gap.
-    waiting: BTreeMap<u64, (Hash, Batch, AfterStore)>,
+    waiting: BTreeMap<u64, Waiting>,
     /// For whom the books are being read.
     read_for: BTreeSet<NodeId>,
 }
@@ -46,7 +69,7 @@ impl ArchiveRole {
     /// `known`: how many entries this node's own log has led to.
     pub fn new(charters: Charters, end: LedgerEnd, known: u64) -> Self {
         let (waiting, read_for) = (BTreeMap::new(), BTreeSet::new());
-        ArchiveRole { charters, charter: 0, end, known, asked_ms: None, turn: 0, waiting, read_for }
+        ArchiveRole { charters, charter: 0, end, known, asked: None, turn: 0, vain: 0, waiting, read_for }
     }
 
     /// Others may sign from now on.
@@ -63,20 +86,20 @@ impl ArchiveRole {
         after: AfterStore,
     ) -> Vec<(Batch, AfterStore)> {
         let entry = &finished.entry;
-        self.charter = self.charter.max(finished.charter);
         if entry.seq < self.end.entries {
             // An earlier life has entered it, or another member's books: what waits for it goes on.
             return vec![(Batch::new(), after)];
         }
-        self.waiting.insert(entry.seq, (entry.hash(), batch, after));
+        let (head, charter) = (entry.hash(), finished.charter);
+        self.waiting.insert(entry.seq, Waiting { head, charter, batch, after });
         self.next_in_order()
     }
 
     /// The receipt of a record has become complete, which may still wait for what comes before it in the ledger. Says what
     /// can be stored now.
     pub fn signed(&mut self, file: &JobFile, progress: Box<Progress>) -> Option<(Batch, AfterStore)> {
-        if let Some((_, batch, after)) = self.waiting.get_mut(&file.finished.entry.seq) {
-            (*batch, *after) = (shelve(file), AfterStore::Recorded(Some(progress)));
+        if let Some(waiting) = self.waiting.get_mut(&file.finished.entry.seq) {
+            (waiting.batch, waiting.after) = (shelve(file), AfterStore::Recorded(Some(progress)));
             return None;
         }
         let id = file.finished.record.id;
@@ -88,7 +111,9 @@ impl ArchiveRole {
 
     fn next_in_order(&mut self) -> Vec<(Batch, AfterStore)> {
         let mut out = Vec::new();
-        while let Some((head, batch, after)) = self.waiting.remove(&self.end.entries) {
+        while let Some(Waiting { head, charter, batch, after }) = self.waiting.remove(&self.end.entries) {
+            // Not before it is entered: what fills a gap before it is older.
+            self.charter = self.charter.max(charter);
             self.end = LedgerEnd { entries: self.end.entries + 1, head };
             out.push((batch, after));
         }
@@ -107,7 +132,7 @@ impl ArchiveRole {
     }
 
     /// A node asks for the books from here on.
-    pub fn asked(&mut self, cx: &mut Context<'_>, to: NodeId, from: u64) {
+    pub fn lend(&mut self, cx: &mut Context<'_>, to: NodeId, from: u64) {
         let is_free = self.read_for.len() < limits::BOOKS_READ;
         if from < self.end.entries && is_free && self.read_for.insert(to) {
             cx.work(Work::Books { from }, AfterWork::Books { to });
@@ -127,8 +152,12 @@ impl ArchiveRole {
         }
     }
 
-    /// A final job's record arrived.
-    pub fn arrived(&mut self, cx: &mut Context<'_>, bytes: &Bytes) {
+    /// A final job's record arrived: of a member, or of whom it was asked.
+    pub fn arrived(&mut self, cx: &mut Context<'_>, from: NodeId, bytes: &Bytes) {
+        let was_asked = self.asked.as_ref().is_some_and(|asked| asked.node == from);
+        if !was_asked && !cx.members.contains(&from) {
+            return;
+        }
         let Ok(file) = JobFile::decode(&bytes.0) else { return };
         let entry = &file.finished.entry;
         let follows = entry.seq == self.end.entries && entry.prev == self.end.head;
@@ -139,10 +168,17 @@ impl ArchiveRole {
         self.charter = file.finished.charter;
         self.end = LedgerEnd { entries: entry.seq + 1, head: entry.hash() };
         self.waiting.remove(&entry.seq);
-        self.asked_ms = self.asked_ms.filter(|_| self.end.entries < self.known);
         cx.store_later(shelve(&file));
         let rest = self.next_in_order();
         rest.into_iter().for_each(|(batch, after)| cx.store(batch, after));
+        if let Some(asked) = &mut self.asked {
+            asked.bytes += bytes.0.len();
+            // A full page has come: the next one is asked for at once.
+            let is_full = entry.seq + 1 >= asked.from.saturating_add(BOOKS) || asked.bytes >= BOOKS_BYTES;
+            if is_full && self.end.entries < self.known {
+                self.asked = None;
+            }
+        }
     }
 
     /// Does all of it follow from the record, and has a majority signed that?
@@ -168,22 +204,44 @@ impl ArchiveRole {
         signers.len() >= charter.quorum()
     }
 
-    /// Asks for what is missing, one member after the other.
-    pub fn advance(&mut self, cx: &mut Context<'_>) {
-        let due = self.asked_ms.is_none_or(|asked_ms| cx.now.up_ms >= asked_ms + limits::RETRY_MS);
-        let others: Vec<NodeId> =
-            cx.members.iter().copied().filter(|member| *member != cx.identity.node).collect();
-        if self.end.entries < self.known && due && !others.is_empty() {
-            self.asked_ms = Some(cx.now.up_ms);
-            self.turn += 1;
-            cx.send(others[self.turn % others.len()], Message::Books { from: self.end.entries });
+    /// Asks for what is missing, one member after the other; a member asks the agents too once none of the others had it.
+    pub fn advance(&mut self, cx: &mut Context<'_>, hub: Option<&HubRole>) {
+        if self.end.entries >= self.known {
+            if self.asked.take().is_some() {
+                self.turn += 1;
+            }
+            self.vain = 0;
+            return;
         }
+        if let Some(asked) = &self.asked {
+            if cx.now.up_ms < asked.until_ms {
+                return;
+            }
+            self.vain += usize::from(asked.bytes == 0);
+            self.turn += 1;
+        }
+        let own = cx.identity.node;
+        let mut asked: Vec<NodeId> = cx.members.iter().copied().filter(|member| *member != own).collect();
+        if let Some(hub) = hub.filter(|_| cx.sits() && self.vain >= asked.len()) {
+            let agents = hub.agents_heard(cx.now.up_ms);
+            asked.extend(agents.into_iter().filter(|agent| !cx.members.contains(agent)));
+        }
+        if asked.is_empty() {
+            self.asked = None;
+            return;
+        }
+        // What is large, or comes over a slow line, takes longer than the first question waits.
+        let rounds = 1 + (self.vain / asked.len()) as u64;
+        let until_ms = cx.now.up_ms + (rounds * limits::RETRY_MS).min(limits::RETRY_MOST_MS);
+        let (node, from) = (asked[self.turn % asked.len()], self.end.entries);
+        self.asked = Some(Asked { node, until_ms, from, bytes: 0 });
+        cx.send(node, Message::Books { from });
     }
 
     /// In how many milliseconds somebody is to be asked again.
     pub fn next_deadline(&self, now: Now) -> u64 {
-        let asked = self.asked_ms.filter(|_| self.end.entries < self.known);
-        asked.map_or(u64::MAX, |at_ms| (at_ms + limits::RETRY_MS).saturating_sub(now.up_ms))
+        let asked = self.asked.as_ref().filter(|_| self.end.entries < self.known);
+        asked.map_or(u64::MAX, |asked| asked.until_ms.saturating_sub(now.up_ms))
     }
 
     /// What waits here, and how much may.

@@ -38,16 +38,19 @@ pub(super) fn worked(
     match (after, hub) {
         (AfterWork::Shard(assignment), _) => agent.ran(cx, assignment, done),
         (AfterWork::Opening { to, job, attestation }, _) => agent.opened(cx, to, job, attestation, done),
+        (AfterWork::Spent, _) => agent.let_go(cx, done),
         (AfterWork::Check(attestation), _) => checker.checked(cx, attestation, done),
         (AfterWork::Reduction(reduction), Some(hub)) => hub.reduced(cx, reduction, done),
         (AfterWork::Load { to, blobs }, _) => agent.loaded(cx, to, blobs, done),
         (AfterWork::Claims(batch), Some(hub)) => hub.claims_read(cx, batch, done),
+        (AfterWork::Lacks, Some(hub)) => hub.looked_through(cx, done),
         (AfterWork::Lookup(batch), Some(hub)) => hub.looked_up(cx, batch, done),
         (AfterWork::Signature { to, job }, Some(hub)) => hub.file_read(cx, to, job, done),
         (
             AfterWork::Books { .. }
             | AfterWork::Signature { .. }
             | AfterWork::Scrub
+            | AfterWork::Lacks
             | AfterWork::Artifact(_)
             | AfterWork::Reduction(_)
             | AfterWork::Claims(_)

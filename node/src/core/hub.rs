@@ -7,6 +7,7 @@ mod arrivals;
 mod ballots;
 mod copying;
 mod deliveries;
+mod evidence;
 mod joining;
 mod leading;
 mod reducing;
@@ -23,6 +24,7 @@ use forgemesh_consensus::raft::Committed;
 use forgemesh_consensus::settle::Concluded;
 use forgemesh_consensus::todo::{self, Todo};
 use forgemesh_protocol::canon::Bytes;
+use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::Signable;
@@ -32,6 +34,7 @@ use forgemesh_protocol::wire::Message;
 
 use self::copying::Copying;
 use self::deliveries::Deliveries;
+use self::evidence::Evidence;
 use self::leading::Lead;
 use self::reducing::Reducing;
 use self::signing::Signing;
@@ -42,6 +45,7 @@ use super::gateway::{Matter, Settled};
 use super::scheduler::Scheduler;
 use super::{AfterStore, Context, Entered, Now, Output, Progress, Queue};
 use crate::job_file::{JobFile, UNSIGNED_NAMESPACE};
+use crate::lacks;
 use joining::refused;
 
 /// What a hub member finds on its disk beside the log.
@@ -70,6 +74,8 @@ pub enum Halted {
 pub(crate) struct HubRole {
     node: NodeId,
     machine: Hub,
+    /// What this node has been told of who may sit, whether its log says so yet or not.
+    told: Charters,
     beacon: BeaconChain,
     /// When this member's beacon link was last offered.
     offered_ms: Option<u64>,
@@ -86,6 +92,7 @@ pub(crate) struct HubRole {
     /// What was delivered for open jobs and is on its way to the disk: the newest batch of each.
     delivered: BTreeMap<JobId, u64>,
     fetcher: Fetcher,
+    evidence: Evidence,
     /// Jobs whose outstanding steps may have changed.
     touched: BTreeSet<JobId>,
     disk_low: bool,
@@ -102,10 +109,11 @@ pub(crate) struct HubRole {
 }
 
 impl HubRole {
-    pub fn new(machine: Hub, found: Found, node: NodeId) -> Self {
+    pub fn new(machine: Hub, found: Found, node: NodeId, told: Charters) -> Self {
         let Found { compacted, members, beacon, unsigned } = found;
         let mut role = HubRole {
             node,
+            told,
             beacon,
             offered_ms: None,
             scheduler: Scheduler::default(),
@@ -116,6 +124,7 @@ impl HubRole {
             deliveries: Deliveries::default(),
             delivered: BTreeMap::new(),
             fetcher: Fetcher::default(),
+            evidence: Evidence::default(),
             touched: machine.state().open.keys().copied().collect(),
             disk_low: false,
             members,
@@ -346,6 +355,7 @@ impl HubRole {
         self.vote_again(cx);
         self.collect(cx);
         self.fetch(cx);
+        self.complete(cx);
         self.compact(cx);
     }
 
@@ -408,6 +418,7 @@ impl HubRole {
                 self.fetcher.len() as u64,
                 state.open.len() as u64 * limits::STAGE_SHARDS,
             ),
+            Queue::new("hub: evidence wanted", self.evidence.fetcher.len() as u64, lacks::MOST as u64),
         ]
     }
 
@@ -432,6 +443,7 @@ impl HubRole {
             .min(self.reducing.next_deadline(now.up_ms))
             .min(self.signing.next_deadline(now.up_ms))
             .min(self.fetcher.next_deadline(now.up_ms))
+            .min(self.evidence_deadline(now))
     }
 
     /// A job that is open and in this state.

@@ -34,6 +34,8 @@ pub(crate) struct Agent {
     pub ops: Vec<Op>,
     /// Its key and beacon chain, if it could sit in the hub.
     pub candidacy: Option<HubMember>,
+    /// How far its books go.
+    pub books: u64,
     /// Where it stands, by its operator's word.
     pub region: Option<Region>,
     /// The billing modes that it takes; all, if there are none.
@@ -126,6 +128,7 @@ impl Roster {
             pace_ppm: old.map_or(MILLION, |agent| agent.pace_ppm),
             ops: hello.ops.iter().take(limits::HELLO_OPS).cloned().collect(),
             candidacy: hello.candidacy.clone().filter(|member| member.key.id() == node),
+            books: hello.books,
             region: hello.region.clone(),
             billing: hello.billing.iter().take(limits::HELLO_BILLING).copied().collect(),
             clients: hello

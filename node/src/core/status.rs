@@ -23,6 +23,8 @@ pub struct Status {
     pub up_ms: u64,
     /// The hub's last word of this node is that it does not belong to the mesh.
     pub expelled: bool,
+    /// Entries of the ledger in this node's own books, or on their way to its disk.
+    pub books: u64,
     pub own: OwnStatus,
     /// None in a node that is no hub member.
     pub hub: Option<HubStatus>,
@@ -42,6 +44,8 @@ pub struct OwnStatus {
     /// Shards leased to it and not yet attested, and how many of them the executor has.
     pub held: u64,
     pub executing: u64,
+    /// Shards it has executed since its start.
+    pub executed: u64,
     /// Attestations that the hub has not logged yet, and the last link that it has.
     pub unlogged: u64,
     pub logged: Option<u64>,

@@ -124,6 +124,7 @@ impl Agent {
             ops: self.ops.clone(),
             seating: 0,
             candidacy: None,
+            books: 0,
             region: self.region.clone(),
             billing: self.billing.clone(),
             clients: self.clients.clone(),

@@ -69,7 +69,12 @@ fn scrubbing_goes_on_behind_what_it_cannot_read() {
     let mut asked = Vec::new();
     for _ in 0..3 {
         bench.pass(forgemesh_protocol::limits::SCRUB_MS + 1, &[]);
-        let Some((ticket, Work::Scrub { after })) = bench.works.pop_front() else { panic!("a slice") };
+        let mut works = std::mem::take(&mut bench.works).into_iter();
+        let slice = works.find_map(|(ticket, work)| match work {
+            Work::Scrub { after } => Some((ticket, after)),
+            _ => None,
+        });
+        let (ticket, after) = slice.expect("a slice");
         asked.push(after);
         bench.hand(Input::Worked { ticket, done: Done::Failed { detail: "damaged".to_owned() } });
     }

@@ -192,5 +192,6 @@ fn hello(accepts: u64, holds: Vec<Holding>) -> Hello {
         organizations: Vec::new(),
         seating: 0,
         candidacy: None,
+        books: 0,
     }
 }

@@ -5,6 +5,7 @@ use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
 
 use super::bench::Bench;
@@ -41,6 +42,26 @@ fn small_batches_are_fetched_by_nobody() {
     has_all(&bench, &job);
     assert!((0..5).all(|node| fetches(&bench, node) == 0));
     assert!(!bench.sent.iter().any(|(_, _, message)| matches!(message, Message::Attest(_))));
+}
+
+/// An agent keeps what it has vouched for until the job is in its books; the members keep what their receipts stand on.
+#[test]
+fn an_agent_lets_go_what_it_has_vouched_for() {
+    let mut bench = Bench::new(3, 0, 2);
+    bench.elect(0);
+    let blobs =
+        |bench: &Bench, node: usize| bench.nodes[node].storage.blobs(None, 1_000).expect("a disk").len();
+    let jobs = [bench.submit(0, NOOP), bench.submit(0, NOOP)];
+    let are_final = |bench: &Bench, node: usize| jobs.iter().all(|job| bench.finished(node, job).is_some());
+    bench.run(60_000, |bench| (0..5).all(|node| are_final(bench, node)));
+    assert!(blobs(&bench, 3) > 0 && blobs(&bench, 4) > 0, "both have executed something");
+    bench.run(2 * limits::SCRUB_MS, |bench| blobs(bench, 3) + blobs(bench, 4) == 0);
+    assert_eq!((blobs(&bench, 3), blobs(&bench, 4)), (0, 0));
+    jobs.iter().for_each(|job| has_all(&bench, job));
+    // It works on as before, and what it is executing stays.
+    let job = bench.submit(0, NOOP);
+    bench.run(60_000, |bench| (0..5).all(|node| bench.finished(node, &job).is_some()));
+    has_all(&bench, &job);
 }
 
 #[test]

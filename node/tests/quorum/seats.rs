@@ -10,6 +10,7 @@ use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::limits;
 
 use super::bench::{Bench, candidacy};
+use super::evidence::{evidence, has_all};
 use super::work::INSURANCE;
 
 /// The charter after the genesis', with these nodes.
@@ -84,12 +85,38 @@ fn a_mesh_of_one_becomes_one_of_three_and_back() {
         holds(&bench, node, &before, 0);
         holds(&bench, node, &after, 1);
     }
+    // What its receipts stand on is with the newcomers, too.
+    let old = evidence(&bench, 0, &before);
+    bench.run(120_000, |bench| (1..3).all(|newcomer| has_all(bench, newcomer, &old)));
+    assert!((1..3).all(|newcomer| has_all(&bench, newcomer, &old)));
     // One of the three may die now, even the one that founded the mesh.
     bench.kill(0);
     bench.elect(1);
     let alone = bench.submit(3, INSURANCE);
     in_all_books(&mut bench, alone);
     holds(&bench, 3, &alone, 1);
+}
+
+/// The founder is gone for good, who alone signed the first receipt: the others have its signature, and who stands by gets its
+/// seat all the same.
+#[test]
+fn a_newcomer_gets_its_seat_with_the_founder_gone() {
+    let mut bench = Bench::with_candidates(1, 0, 4, 3);
+    bench.elect(0);
+    let before = bench.submit(0, INSURANCE);
+    in_all_books(&mut bench, before);
+    let next = charter(&bench, 3, &[0, 1, 2, 3]);
+    wanted(&mut bench, &next, &[0]);
+    bench.run(60_000, |bench| bench.nodes.iter().all(|node| node.core.seating().1.seated.len() == 3));
+    let seated = bench.nodes[4].core.seating().1.seated.clone();
+    let standby = (1..4).find(|node| !seated.contains(&bench.id(*node))).expect("four for three seats");
+    let others: Vec<usize> = (1..4).filter(|node| *node != standby).collect();
+    bench.kill(0);
+    bench.elect(others[0]);
+    sit(&mut bench, 300_000, &[1, 2, 3]);
+    let after = bench.submit(4, INSURANCE);
+    in_all_books(&mut bench, after);
+    holds(&bench, standby, &before, 0);
 }
 
 /// Nobody does anything: the leader finds that a member is gone, and has the one that stands by take its seat.
@@ -194,6 +221,52 @@ fn a_newcomer_that_dies_half_way_is_replaced_like_any_other() {
         in_all_books(&mut bench, job);
         holds(&bench, 4, &job, 1);
     }
+}
+
+/// A newcomer follows the log and does not come by what was final before: it gets no seat until it has, and keeps nobody
+/// from theirs.
+#[test]
+fn who_lacks_the_books_gets_no_seat_and_stands_in_nobodys_way() {
+    let mut bench = Bench::with_candidates(1, 0, 4, 3);
+    bench.elect(0);
+    bench.kill(1);
+    bench.kill(2);
+    bench.kill(3);
+    let before = bench.submit(4, INSURANCE);
+    in_all_books(&mut bench, before);
+    (1..4).for_each(|node| bench.revive(node));
+    bench.cut = vec![(0, 1)];
+    let next = charter(&bench, 3, &[0, 1, 2, 3]);
+    wanted(&mut bench, &next, &[0]);
+    let since_ms = bench.now_ms;
+    bench.run(60_000, |bench| bench.replicas.contains(&1));
+    let seats = ids(&bench, &[0, 2, 3]);
+    bench.run(4 * limits::SEAT_LOST_MS, |bench| seated(bench, 0) == seats);
+    assert!(bench.now_ms >= since_ms + limits::SEAT_LOST_MS, "it had its time");
+    // Now it can have them, and takes the next seat that is lost.
+    bench.cut.clear();
+    bench.kill(2);
+    bench.run(2 * limits::SEAT_LOST_MS, |bench| bench.finished(1, &before).is_some());
+    sit(&mut bench, 2 * limits::SEAT_LOST_MS, &[0, 3, 1]);
+    bench.kill(0);
+    bench.elect(1);
+    let last = bench.submit(4, INSURANCE);
+    in_all_books(&mut bench, last);
+    [1, 3, 4].into_iter().for_each(|node| holds(&bench, node, &before, 0));
+}
+
+/// A member that was away finds nobody in the hub who has the books: any node that has them gives them to it.
+#[test]
+fn a_member_has_the_books_of_an_agent_where_no_member_has_them() {
+    let mut bench = Bench::new(3, 0, 1);
+    bench.elect(0);
+    bench.kill(2);
+    let job = bench.submit(3, INSURANCE);
+    in_all_books(&mut bench, job);
+    bench.revive(2);
+    bench.cut = vec![(0, 2), (1, 2)];
+    in_all_books(&mut bench, job);
+    holds(&bench, 2, &job, 0);
 }
 
 /// What does not fit the log is refused by who leads, whoever asks, and nothing else waits for it.

@@ -128,7 +128,7 @@ impl Desk {
         let members = self.members().await?;
         let agents = status.hub.map(|hub| hub.agents).unwrap_or_default();
         let agents: BTreeMap<NodeId, AgentStatus> = agents.into_iter().map(|a| (a.node, a)).collect();
-        let seated = self.handle.seated();
+        let (seated, log) = (self.handle.seated(), self.handle.members());
         let hub: BTreeSet<NodeId> = seated.seating.seated.iter().copied().collect();
         let admitted = &seated.charters.current().admitted;
         let standby: BTreeSet<NodeId> = admitted.iter().map(|member| member.key.id()).collect();
@@ -142,6 +142,7 @@ impl Desk {
             let expelled = !is_open && admitted.is_none() && !standby.contains(id) && !hub.contains(id);
             json!({
                 "node": id, "hub": hub.contains(id), "standby": standby.contains(id) && !hub.contains(id),
+                "votes": log.as_ref().filter(|_| hub.contains(id)).map(|log| log.votes(id)),
                 "candidate": agent.is_some_and(|agent| agent.candidacy.is_some()) && !standby.contains(id),
                 "leads": Some(*id) == status.leader, "expelled": expelled,
                 "name": admitted.map(|admitted| &admitted.name),

@@ -61,8 +61,17 @@ impl Desk {
                 "peers": network.peers.len(), "relayed": network.relayed(), "known": network.known, "last_failure": network.last_failure,
             })
         });
+        let (seated, log) = (self.handle.seated(), self.handle.members());
+        let seats = seated.seating.seated.as_slice();
+        let peers = self.network.as_ref().map(|network| network.status().peers);
+        let is_there = |node: &NodeId| {
+            *node == status.node || peers.as_ref().is_some_and(|peers| peers.contains_key(node))
+        };
+        let there: Vec<NodeId> = seats.iter().copied().filter(is_there).collect();
         let hub = status.hub.as_ref().map(|hub| {
             json!({
+                "voting": log.as_ref().map(|log| seats.iter().filter(|node| log.votes(node)).count()),
+                "away": seats.len() - there.len(), "spare": log.as_ref().map(|log| log.spare(&there)),
                 "term": hub.term, "log": hub.log, "ledger": hub.ledger, "log_ms": hub.log_ms,
                 "agents": hub.agents.len(), "live_agents": hub.agents.iter().filter(|agent| agent.live).count(),
                 "jobs": hub.jobs.len(),
@@ -78,9 +87,9 @@ impl Desk {
             "node": status.node, "mesh": status.mesh, "mesh_name": self.genesis.name,
             "open": self.genesis.parameters.open, "private": self.network_key.is_some(),
             "role": if self.is_member() { "hub" } else { "agent" },
-            "seats": self.handle.seated().seating.seated.len(),
+            "seats": seats.len(),
             "leader": status.leader, "leads": status.leader == Some(status.node), "expelled": status.expelled,
-            "organization": organization,
+            "organization": organization, "books": status.books,
             "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "up_ms": status.up_ms,
             "folder": self.folder.display().to_string(),
             "mode": own.available.mode.as_str(), "threads": own.threads, "capacity": own.capacity,
@@ -88,7 +97,7 @@ impl Desk {
             "region": own.available.region, "visibility": visibility(own.available.clients.as_deref()),
             "clients": own.available.clients, "organizations": own.available.organizations,
             "billing": own.available.billing, "idle_only": self.config.idle_only,
-            "held": own.held, "executing": own.executing, "unlogged": own.unlogged,
+            "held": own.held, "executing": own.executing, "executed": own.executed, "unlogged": own.unlogged,
             "heard_ms_ago": own.heard_ms_ago, "disk_low": is_disk_low(&status),
             "network": network, "hub": hub, "settings": self.settings(),
         }))

@@ -92,7 +92,7 @@ impl HubRole {
     /// Keeps those that somebody claims or that are wanted.
     fn blobs(&mut self, cx: &mut Context<'_>, from: &NodeId, blobs: Vec<Bytes>) {
         let mut batch = Batch::new();
-        let (mut arrived, mut awaited) = (Vec::new(), false);
+        let (mut arrived, mut awaited, mut completes) = (Vec::new(), false, false);
         for bytes in blobs {
             let blob = Hash::blob(&bytes.0);
             let lead = self.lead.as_mut();
@@ -101,8 +101,9 @@ impl HubRole {
             if wanted {
                 self.copied(cx, &blob, &bytes);
             }
-            if claimed || wanted {
-                awaited |= wanted;
+            let evidence = self.evidence.fetcher.arrived(from, &blob, cx.now.up_ms);
+            if claimed || wanted || evidence {
+                (awaited, completes) = (awaited | wanted, completes | evidence);
                 arrived.push(blob);
                 batch.put_blob(bytes.0);
             }
@@ -113,6 +114,9 @@ impl HubRole {
             true => cx.store(batch, AfterStore::Nothing),
             false => drop(cx.store_later(batch)),
         }
+        if completes {
+            self.completes(cx);
+        }
         arrived.iter().for_each(|blob| self.lacks_no_more(blob));
     }
 
@@ -121,6 +125,7 @@ impl HubRole {
     pub fn no_blob(&mut self, cx: &mut Context<'_>, from: &NodeId, blob: &Hash) {
         self.lead.iter_mut().for_each(|lead| lead.intake.gone(from, blob));
         self.fetcher.refused(cx.reach, from, blob, cx.now.up_ms);
+        self.evidence.fetcher.refused(cx.reach, from, blob, cx.now.up_ms);
     }
 
     /// Has attestations fetched and logged.

@@ -442,7 +442,7 @@ impl HubRole {
     }
 
     /// Agents that were heard lately, but for those that were expelled since.
-    fn agents_heard(&self, up_ms: u64) -> BTreeSet<NodeId> {
+    pub fn agents_heard(&self, up_ms: u64) -> BTreeSet<NodeId> {
         let mut agents = self.scheduler.live(up_ms);
         agents.retain(|agent| self.machine.admits(agent));
         agents

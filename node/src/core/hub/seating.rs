@@ -2,6 +2,8 @@
 //! stands by, and has the log's voters be those who sit, whatever an earlier leader left undone.
 //!
 //! Newcomers follow the log before they sit, so that nobody waits for the vote of a member that has nothing to vote on.
+//! What was final before that they have from the books of others: they sit once they have said that they have all of it, so
+//! that whoever is counted on by the mesh has what it was trusted with.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +21,8 @@ use crate::core::{Context, Output};
 pub(super) struct Reseating {
     /// When each member was last heard; who is not here was not since this leader began.
     heard: BTreeMap<NodeId, u64>,
+    /// Who did not come by the books in time, and how many entries it was to have.
+    behind: BTreeMap<NodeId, u64>,
     step: Step,
     /// When to go on after something did not work.
     due_ms: u64,
@@ -36,13 +40,15 @@ enum Step {
     Unsettled,
     /// Newcomers are brought up to date: then these are to sit.
     Preparing { charter: Hash, seated: Vec<NodeId> },
+    /// They follow the log, and come by so many entries of the books. They had so many, all together, at this time.
+    Reading { charter: Hash, seated: Vec<NodeId>, books: u64, have: u64, since_ms: u64 },
     /// That they sit is proposed.
     Proposed { since_ms: u64 },
 }
 
 impl Reseating {
     pub fn new() -> Reseating {
-        Reseating { heard: BTreeMap::new(), step: Step::Settle, due_ms: 0 }
+        Reseating { heard: BTreeMap::new(), behind: BTreeMap::new(), step: Step::Settle, due_ms: 0 }
     }
 
     /// Others sit: the log's voters follow.
@@ -73,8 +79,8 @@ impl HubRole {
             (Step::Preparing { charter, seated }, true)
                 if wanted.as_ref() == Some(&(charter, seated.clone())) =>
             {
-                lead.reseating.step = Step::Proposed { since_ms: cx.now.up_ms };
-                self.propose(cx, Command::Seat { charter, seated });
+                let (books, since_ms) = (self.machine.state().ledger_len, cx.now.up_ms);
+                lead.reseating.step = Step::Reading { charter, seated, books, have: 0, since_ms };
             }
             // Who sits cannot be made to vote: perhaps another can sit instead.
             (Step::Settling, false) => {
@@ -84,7 +90,7 @@ impl HubRole {
             (Step::Settle | Step::Unsettled | Step::Settled | Step::Preparing { .. }, _) => {
                 lead.reseating.due_ms = retry_ms;
             }
-            (proposed @ Step::Proposed { .. }, _) => lead.reseating.step = proposed,
+            (step @ (Step::Reading { .. } | Step::Proposed { .. }), _) => lead.reseating.step = step,
         }
     }
 
@@ -110,12 +116,47 @@ impl HubRole {
             Step::Proposed { since_ms } if up_ms >= since_ms + limits::SEAT_RETRY_MS => {
                 (Step::Settling, Some(current), BTreeSet::new())
             }
+            Step::Reading { .. } => return self.read(cx),
             Step::Proposed { .. } | Step::Settling | Step::Preparing { .. } => return,
         };
         if let Some(lead) = &mut self.lead {
             lead.reseating.step = step;
         }
         cx.out.push(Output::Reseat { voters, learners });
+    }
+
+    /// Newcomers follow the log: they sit once their books have what was final by then. More that becomes final they make
+    /// from the log themselves. Who gets no further is passed over until it has what it lacked.
+    fn read(&mut self, cx: &mut Context<'_>) {
+        let (wanted, up_ms) = (self.wanted(cx), cx.now.up_ms);
+        let Some(lead) = &mut self.lead else { return };
+        let Step::Reading { charter, seated, books, have, since_ms } = &mut lead.reseating.step else {
+            return;
+        };
+        let (charter, books) = (*charter, *books);
+        if wanted.as_ref() != Some(&(charter, seated.clone())) {
+            // Somebody has gone meanwhile, or is back.
+            (lead.reseating.step, lead.reseating.due_ms) = (Step::Settle, up_ms + limits::SEAT_RETRY_MS);
+            return;
+        }
+        let newcomers = seated.iter().filter(|node| !self.machine.seated().contains(node));
+        let said = |node: &NodeId| self.scheduler.agent(node).map_or(0, |agent| agent.books.min(books));
+        let had: Vec<(NodeId, u64)> = newcomers.map(|node| (*node, said(node))).collect();
+        let sum = had.iter().map(|(_, books)| *books).sum();
+        if had.iter().all(|(_, had)| *had == books) {
+            let seated = std::mem::take(seated);
+            lead.reseating.step = Step::Proposed { since_ms: up_ms };
+            self.propose(cx, Command::Seat { charter, seated });
+        } else if sum > *have {
+            (*have, *since_ms) = (sum, up_ms);
+        } else if up_ms >= *since_ms + limits::SEAT_LOST_MS {
+            if lead.reseating.behind.len() >= limits::RAFT_MEMBERS {
+                lead.reseating.behind.clear();
+            }
+            let slow = had.iter().filter(|(_, had)| *had < books).map(|(node, _)| (*node, books));
+            lead.reseating.behind.extend(slow);
+            (lead.reseating.step, lead.reseating.due_ms) = (Step::Settle, 0);
+        }
     }
 
     /// Who should sit, and by which charter, if not those who do: by the one that is agreed on, if its seats can be filled.
@@ -163,7 +204,9 @@ impl HubRole {
     fn stands_by(&self, cx: &Context<'_>, charter: &Charter, node: &NodeId) -> bool {
         let said = self.scheduler.agent(node).filter(|agent| agent.is_live(cx.now.up_ms));
         let candidacy = said.and_then(|agent| agent.candidacy.as_ref());
-        candidacy.is_some() && candidacy == charter.node(node)
+        let lacks = self.lead.as_ref().and_then(|lead| lead.reseating.behind.get(node));
+        let has_books = said.is_some_and(|agent| agent.books >= lacks.copied().unwrap_or(0));
+        candidacy.is_some() && candidacy == charter.node(node) && has_books
     }
 
     /// In how many milliseconds there may be something to do about who sits.
@@ -172,6 +215,7 @@ impl HubRole {
         match &lead.reseating.step {
             Step::Settle | Step::Unsettled => lead.reseating.due_ms.saturating_sub(up_ms),
             Step::Proposed { since_ms } => (since_ms + limits::SEAT_RETRY_MS).saturating_sub(up_ms),
+            Step::Reading { since_ms, .. } => (since_ms + limits::SEAT_LOST_MS).saturating_sub(up_ms),
             // Whoever could take a seat says hello meanwhile.
             Step::Settled | Step::Settling | Step::Preparing { .. } => u64::MAX,
         }

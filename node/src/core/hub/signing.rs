@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use forgemesh_protocol::charter::Charter;
+use forgemesh_protocol::charter::{Charter, Charters};
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::PublicKey;
 use forgemesh_protocol::limits;
@@ -58,10 +58,21 @@ impl Signing {
 }
 
 impl HubRole {
+    /// Others may sign from now on.
+    pub fn know(&mut self, charters: &Charters) {
+        self.told = charters.clone();
+    }
+
+    /// The newest that this node knows. Who has lost its seat, and then what was not yet durable of the log, has records of
+    /// its own under a charter that its machine does not reach any more.
+    fn charters(&self) -> &Charters {
+        let own = self.machine.charters();
+        if own.current().version < self.told.current().version { &self.told } else { own }
+    }
+
     /// The charter that was in force when a job became final: its members sign the receipt.
     fn charter_of(&self, file: &JobFile) -> &Charter {
-        let charters = self.machine.charters();
-        // A record of this member's own machine names none that is yet to come.
+        let charters = self.charters();
         charters.version(file.finished.charter).unwrap_or_else(|| charters.current())
     }
 
@@ -97,13 +108,29 @@ impl HubRole {
         }
     }
 
-    fn others(&self, cx: &Context<'_>) -> Vec<NodeId> {
-        cx.members.iter().copied().filter(|member| *member != self.node).collect()
+    /// Who sits, and who may take a seat: it has its receipts whole before others count on it.
+    fn others(&self, cx: &Context<'_>) -> BTreeSet<NodeId> {
+        let charters = self.machine.agreed().into_iter().chain([self.charters().current()]);
+        let wanted = charters.flat_map(|charter| &charter.admitted);
+        let all = cx.members.iter().copied().chain(wanted.map(|member| member.key.id()));
+        all.filter(|member| *member != self.node).collect()
+    }
+
+    /// Was this node ever admitted, or is it to be?
+    fn is_signer(&self, node: &NodeId) -> bool {
+        let wanted = || self.machine.agreed().is_some_and(|charter| charter.node(node).is_some());
+        self.charters().node(node).is_some() || wanted()
+    }
+
+    /// The first entry of the ledger whose receipt lacks signatures, of those that follow from this node's log.
+    pub fn first_unsigned(&self) -> u64 {
+        let entries = self.signing.collecting.values().map(|of| of.file.finished.entry.seq);
+        entries.min().unwrap_or(u64::MAX)
     }
 
     /// Another member's signature arrived.
     pub fn signed(&mut self, cx: &mut Context<'_>, from: NodeId, job: JobId, signature: ReceiptSignature) {
-        if self.machine.charters().node(&signature.keyid).is_none() {
+        if self.charters().node(&signature.keyid).is_none() {
             return;
         }
         let of_job = self.signing.collecting.get(&job);
@@ -126,26 +153,30 @@ impl HubRole {
 
     /// Asks for the signatures that are missing.
     pub(super) fn collect(&mut self, cx: &mut Context<'_>) {
-        let (charters, own) = (self.machine.charters(), self.node);
-        for (job, collecting) in &mut self.signing.collecting {
-            if cx.now.up_ms >= collecting.asked_ms + limits::RETRY_MS {
-                collecting.asked_ms = cx.now.up_ms;
-                // Whoever was admitted then, whether it sits now or not.
-                let charter = charters.version(collecting.file.finished.charter);
-                let admitted = charter.into_iter().flat_map(|charter| &charter.admitted);
-                let others = admitted.map(|member| member.key.id()).filter(|node| *node != own);
-                let others: Vec<NodeId> = others.collect();
-                others.iter().for_each(|member| cx.send(*member, Message::Sign { job: *job }));
-            }
+        let up_ms = cx.now.up_ms;
+        let is_due = |of: &Collecting| up_ms >= of.asked_ms + limits::RETRY_MS;
+        let due = self.signing.collecting.iter_mut().filter(|(_, of)| is_due(of));
+        let mut asked = Vec::new();
+        for (job, collecting) in due {
+            collecting.asked_ms = up_ms;
+            asked.push((*job, collecting.file.finished.charter));
+        }
+        for (job, charter) in asked {
+            // Whoever was admitted then, whether it sits now or not; and who sits now has what those have signed.
+            let admitted = self.charters().version(charter).into_iter().flat_map(|charter| &charter.admitted);
+            let signers = admitted.map(|member| member.key.id());
+            let asked: BTreeSet<NodeId> = signers.chain(cx.members.iter().copied()).collect();
+            let others = asked.into_iter().filter(|node| *node != self.node);
+            others.for_each(|member| cx.send(member, Message::Sign { job }));
         }
     }
 
-    /// A member asks for this one's signature. Whether it was one when the job became final shows the job.
+    /// A member asks for the signatures that this one has. Whether it was one when the job became final shows the job.
     pub fn asked_to_sign(&mut self, cx: &mut Context<'_>, from: NodeId, job: JobId) {
         let theirs = self.signing.reading.iter().filter(|(asker, _)| *asker == from).count();
         let is_free = theirs < limits::SIGNATURES_READ;
         if is_free
-            && self.machine.charters().node(&from).is_some()
+            && self.is_signer(&from)
             && self.machine.job(&job).is_none()
             && self.signing.reading.insert((from, job))
         {
@@ -157,11 +188,8 @@ impl HubRole {
     pub fn file_read(&mut self, cx: &mut Context<'_>, to: NodeId, job: JobId, done: Done) {
         self.signing.reading.remove(&(to, job));
         let Done::File { file: Some(file) } = done else { return };
-        if self.charter_of(&file).node(&to).is_none() && !cx.members.contains(&to) {
-            return;
-        }
-        let own = self.node;
-        if let Some(signature) = file.receipt.signatures.iter().find(|signature| signature.keyid == own) {
+        // Those of others, too: they may be gone.
+        for signature in &file.receipt.signatures {
             cx.send(to, Message::Signed { job, signature: signature.clone() });
         }
     }

@@ -134,6 +134,8 @@ impl Place {
             | Work::CheckPiece { .. }
             | Work::ScrubPieces { .. }
             | Work::Garbage { .. }
+            | Work::Spent { .. }
+            | Work::Lacks { .. }
             | Work::Keeping { .. } => Place::Node(work),
         }
     }
@@ -180,6 +182,8 @@ impl Outcome {
             | Done::Keeping { .. }
             | Done::ScrubbedPieces { .. }
             | Done::Garbage { .. }
+            | Done::Spent { .. }
+            | Done::Lacks { .. }
             | Done::Scrubbed { .. } => Outcome::Failed {
                 detail: "a worker has nothing to do with the store; please report it".to_owned(),
             },

@@ -1,0 +1,82 @@
+//! What receipts stand on is with every member in the end: with one that was away when a job ended, with one that sits since
+//! later on, and with one whose disk has lost something.
+
+use forgemesh_node::lacks;
+use forgemesh_protocol::attestation::decode_claims;
+use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::limits;
+use forgemesh_storage::Batch;
+
+use super::bench::Bench;
+use super::deliveries::NOOP;
+use super::work::INSURANCE;
+
+/// All that a job's batches claim.
+pub fn evidence(bench: &Bench, member: usize, job: &JobId) -> Vec<Hash> {
+    let record = bench.finished(member, job).expect("books").finished.record;
+    let mut blobs = Vec::new();
+    for batch in &record.batches {
+        let members = batch.attestation.body.members;
+        let bytes = bench.nodes[member].storage.blob(&members).expect("a disk").expect("claims");
+        blobs.extend(decode_claims(&bytes).expect("claims").iter().map(|claim| claim.blob));
+        blobs.push(members);
+    }
+    blobs
+}
+
+pub fn has_all(bench: &Bench, node: usize, blobs: &[Hash]) -> bool {
+    blobs.iter().all(|blob| bench.nodes[node].storage.has_blob(blob).expect("a disk"))
+}
+
+/// Two jobs end while the third member is away, and the agents let go what they had computed.
+fn ended_without_one(envelopes: [&str; 2]) -> (Bench, [JobId; 2]) {
+    let mut bench = Bench::new(3, 0, 2);
+    bench.elect(0);
+    bench.kill(2);
+    let jobs = envelopes.map(|envelope| bench.submit(0, envelope));
+    bench.run(120_000, |bench| {
+        jobs.iter().all(|job| (3..5).all(|agent| bench.finished(agent, job).is_some()))
+    });
+    let is_let_go = |bench: &Bench| {
+        (3..5).all(|agent| bench.nodes[agent].storage.blobs(None, 1).expect("a disk").is_empty())
+    };
+    bench.run(2 * limits::SCRUB_MS, is_let_go);
+    assert!(is_let_go(&bench));
+    (bench, jobs)
+}
+
+#[test]
+fn a_member_that_was_away_gets_what_the_others_have() {
+    let (mut bench, jobs) = ended_without_one([NOOP, INSURANCE]);
+    let all: Vec<Hash> = jobs.iter().flat_map(|job| evidence(&bench, 1, job)).collect();
+    bench.revive(2);
+    bench.run(60_000, |bench| has_all(bench, 2, &all));
+    assert!(has_all(&bench, 2, &all));
+    let lacks = lacks::lacks(&bench.nodes[2].storage, 0).expect("a disk");
+    assert_eq!((lacks.job, lacks.blobs.len()), (None, 0));
+
+    // Its disk loses some of it: that comes anew, an hour later at most.
+    let mut batch = Batch::new();
+    all.iter().step_by(3).for_each(|blob| {
+        batch.delete_blob(*blob);
+    });
+    bench.nodes[2].storage.commit(&batch).expect("a disk");
+    assert!(!has_all(&bench, 2, &all));
+    bench.run(limits::EVIDENCE_AGAIN_MS + 60_000, |bench| has_all(bench, 2, &all));
+    assert!(has_all(&bench, 2, &all));
+}
+
+#[test]
+fn what_nobody_has_keeps_nothing_else_waiting() {
+    let (mut bench, jobs) = ended_without_one([INSURANCE, NOOP]);
+    let (lost, rest) = (evidence(&bench, 0, &jobs[0])[0], evidence(&bench, 0, &jobs[1]));
+    for member in [0, 1] {
+        let mut batch = Batch::new();
+        batch.delete_blob(lost);
+        bench.nodes[member].storage.commit(&batch).expect("a disk");
+    }
+    bench.revive(2);
+    bench.run(600_000, |bench| has_all(bench, 2, &rest));
+    assert!(has_all(&bench, 2, &rest) && !has_all(&bench, 2, &[lost]));
+}
