@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 use libp2p::core::transport::ListenerId;
+use tokio::net::TcpSocket;
 
 use super::address;
 use super::behaviour::Protocols;
@@ -106,11 +107,75 @@ fn check_free(address: &Multiaddr) -> Result<(), SwarmError> {
         // Elsewhere than in the network's own listener this stands for the addresses of IPv4 too.
         socket.set_ip(IpAddr::V6(Ipv6Addr::LOCALHOST));
     }
-    match TcpListener::bind(socket) {
+    match bind(socket) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             Err(SwarmError::listen(address.to_string(), &error))
         }
         // What else is wrong with it is found when the network itself listens.
         _ => Ok(()),
+    }
+}
+
+/// Binds a socket and closes it again; it never listens. A process that another thread starts at this moment, a worker,
+/// holds a copy of it until it runs its own program: a copy that listened would be in the way of the network's own.
+fn bind(at: SocketAddr) -> io::Result<()> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Connections of who listened here before may still be ending.
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Listens as the network does.
+    fn listen(at: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.bind(at)?;
+        socket.listen(8)
+    }
+
+    /// An address where nobody listens, nor did a moment ago.
+    fn free() -> SocketAddr {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("there is a network");
+        socket.local_addr().expect("it is bound")
+    }
+
+    /// A node starts its worker while its network begins to listen.
+    #[test]
+    fn who_looks_whether_an_address_is_free_is_not_in_its_own_way() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        let start_to_listen = || {
+            let _within = runtime.enter();
+            let at = free();
+            check_free(&format!("/ip4/{}/tcp/{}", at.ip(), at.port()).parse().expect("an address"))?;
+            listen(at).map(drop).map_err(|error| SwarmError::listen(at.to_string(), &error))
+        };
+        let failed = std::thread::scope(|scope| {
+            let network = scope.spawn(|| (0..20_000).find_map(|_| start_to_listen().err()));
+            while !network.is_finished() {
+                Command::new("true").status().expect("it starts");
+            }
+            network.join().expect("it does not panic")
+        });
+        assert_eq!(failed.map(|error| error.to_string()), None);
+    }
+
+    #[test]
+    fn an_address_where_somebody_listens_is_not_free() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        let _within = runtime.enter();
+        // Who says that it may be shared, too.
+        let listener = listen(free()).expect("it is free");
+        let at = listener.local_addr().expect("it listens");
+        let error = check_free(&format!("/ip4/127.0.0.1/tcp/{}", at.port()).parse().expect("an address"));
+        assert!(error.is_err_and(|error| error.to_string().contains("stop what listens there")));
     }
 }
