@@ -300,7 +300,7 @@ impl Core {
             Input::Message { from: node, .. } | Input::Heard { from: node } | Input::Met { node } => {
                 back = reach.met(node).then_some(*node);
             }
-            Input::Parted { node } => reach.parted(*node, now.up_ms),
+            Input::Parted { node: other } if *other != node => reach.parted(*other, now.up_ms),
             _ => {}
         }
         let gone = reach.tick(now.up_ms);
@@ -508,7 +508,8 @@ impl Core {
             (cx.members, cx.seating) = (seating.members(), seating.seating().number);
             cx.candidacy = seating.candidacy().cloned();
         }
-        loop {
+        for round in 0_u32.. {
+            debug_assert!(round < 1_000, "a node goes on talking to itself");
             while let Some(message) = cx.inbox.pop_front() {
                 if let Some(message) = artifacts.message(&mut cx, node, message) {
                     deliver(&mut cx, hub.as_mut(), agent, checker, reads, node, message);

@@ -2,6 +2,7 @@
 //! twice.
 
 use forgemesh_consensus::command::Command;
+use forgemesh_node::core::Input;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::state::State;
@@ -123,6 +124,19 @@ fn a_leader_that_is_replaced_without_dying_follows() {
         bench.run(60_000, |bench| bench.log.len() >= entries || bench.finished(0, &job).is_some());
         bench.elect(leader);
     }
+    bench.run(60_000, |bench| (0..3).all(|member| bench.finished(member, &job).is_some()));
+    assert_eq!(bench.finished(0, &job).expect("books").finished.record.state, State::Finalized);
+}
+
+/// Its network said so: a relay had dialled itself. It chose itself as the checker, and another at once, for ever.
+#[test]
+fn a_leader_that_hears_that_it_is_gone_itself_goes_on() {
+    let mut bench = Bench::new(3, 0, 2);
+    bench.elect(0);
+    bench.hand(0, Input::Parted { node: bench.id(0) });
+    let gone_ms = bench.now_ms + 2 * limits::PARTED_MS;
+    bench.run(60_000, |bench| bench.now_ms >= gone_ms);
+    let job = bench.submit(0, INSURANCE);
     bench.run(60_000, |bench| (0..3).all(|member| bench.finished(member, &job).is_some()));
     assert_eq!(bench.finished(0, &job).expect("books").finished.record.state, State::Finalized);
 }

@@ -437,7 +437,10 @@ impl EventLoop {
         self.counters.failed_dials.fetch_add(1, Ordering::Relaxed);
         if let Some(peer) = peer {
             self.peers.dial_failed(&peer, Instant::now());
-            if let Some(node) = identity::node_of(&peer).filter(|node| !self.is_connected(node)) {
+            // A relay dials itself where another is reached through it alone.
+            let other = Some(peer).filter(|peer| peer != self.swarm.local_peer_id());
+            let node = other.as_ref().and_then(identity::node_of);
+            if let Some(node) = node.filter(|node| !self.is_connected(node)) {
                 self.parting.insert(node);
             }
         }
