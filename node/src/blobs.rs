@@ -11,7 +11,7 @@ use forgemesh_storage::{ReadError, ScrubPage, Storage};
 use crate::artifacts::{self, Kept, Look, PieceScrub};
 use crate::garbage;
 use crate::job_file::JobFile;
-use crate::lacks::{self, Lacks};
+use crate::lacks::{self, Lacks, Place};
 use crate::links::{self, Spent};
 
 /// Records that are read at once.
@@ -58,8 +58,8 @@ pub trait Shelf: Blobs {
     fn garbage(&self, now_ms: u64) -> Option<Vec<(Hash, Kept)>>;
     /// What this node's agent has vouched for before this link of its chain and nothing needs.
     fn spent(&self, unlogged: u64, keep: bool) -> Option<Spent>;
-    /// What is not here of the evidence that the books name from this entry of the ledger on.
-    fn lacks(&self, from: u64) -> Option<Lacks>;
+    /// What is not here of the evidence that the books name from this place on.
+    fn lacks(&self, from: Place) -> Option<Lacks>;
     /// A page of the artifacts that are kept for the mesh.
     fn keeping(&self, after: Option<Hash>, now_ms: u64) -> Option<KeptPage>;
 }
@@ -129,7 +129,7 @@ impl Shelf for Storage {
         links::spent(self, unlogged, keep).ok()
     }
 
-    fn lacks(&self, from: u64) -> Option<Lacks> {
+    fn lacks(&self, from: Place) -> Option<Lacks> {
         lacks::lacks(self, from).ok()
     }
 

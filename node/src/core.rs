@@ -508,7 +508,7 @@ impl Core {
             (cx.members, cx.seating) = (seating.members(), seating.seating().number);
             cx.candidacy = seating.candidacy().cloned();
         }
-        for round in 0_u32.. {
+        for round in 0..=1_000_u32 {
             debug_assert!(round < 1_000, "a node goes on talking to itself");
             while let Some(message) = cx.inbox.pop_front() {
                 if let Some(message) = artifacts.message(&mut cx, node, message) {

@@ -14,25 +14,34 @@ use crate::{artifacts, boot};
 /// Entries of the ledger that are looked at at once, and claims, or some more.
 const ENTRIES: u64 = 256;
 const CLAIMS: usize = 16_384;
-/// Blobs that are named at once.
-pub const MOST: usize = 1_024;
+/// Blobs that are named at once, or a batch's more.
+pub const MOST: usize = 256;
+
+/// How far the books are looked through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// The entry of the ledger to go on with.
+    pub entry: u64,
+    /// And of its job the first batch that was not looked at.
+    pub batch: u64,
+}
 
 /// What one look has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Lacks {
-    /// The entry of the ledger to go on with: that of `job`, or the first that was not looked at.
-    pub next: u64,
+    /// Where to go on: not beyond the end of a job that lacks something, or that was not begun with.
+    pub next: Place,
     /// The job that lacks something.
     pub job: Option<JobId>,
     /// What it lacks, and whose attestation names it; of a batch whose claims are not here, the claims alone.
     pub blobs: Vec<(NodeId, Hash)>,
 }
 
-/// Looks at the ledger from entry `from` on, up to the first job of which something is not here.
-pub fn lacks(storage: &Storage, from: u64) -> Result<Lacks, ReadError> {
-    let mut claims = 0;
-    for seq in from..from.saturating_add(ENTRIES) {
-        let entry = storage.ledger(seq)?;
+/// Looks at the ledger from a place on, up to the first job of which something is not here.
+pub fn lacks(storage: &Storage, from: Place) -> Result<Lacks, ReadError> {
+    let (mut at, mut claims) = (from, 0);
+    while at.entry < from.entry.saturating_add(ENTRIES) && claims < CLAIMS {
+        let entry = storage.ledger(at.entry)?;
         let entry =
             entry.and_then(|bytes| canon::from_bytes::<LedgerEntry>(&bytes, limits::COMMAND_BYTES).ok());
         let record = match &entry {
@@ -40,34 +49,45 @@ pub fn lacks(storage: &Storage, from: u64) -> Result<Lacks, ReadError> {
             None => None,
         };
         // What is not here at all is the archive's to fetch.
-        let Some(record) = record else { return Ok(Lacks { next: seq, ..Lacks::default() }) };
-        if let Ok(file) = JobFile::decode(&record)
-            && file.finished.record.terms.artifacts.persist
-        {
-            let blobs = lacking(storage, &file, &mut claims)?;
-            if !blobs.is_empty() {
-                return Ok(Lacks { next: seq, job: Some(file.finished.record.id), blobs });
-            }
+        let Some(record) = record else { break };
+        let mut blobs = Vec::new();
+        let after = Place { entry: at.entry + 1, batch: 0 };
+        let Ok(file) = JobFile::decode(&record) else {
+            at = after;
+            continue;
+        };
+        let record = &file.finished.record;
+        let rest = match record.terms.artifacts.persist {
+            true => lacking(storage, &file, at.batch, &mut claims, &mut blobs)?,
+            false => None,
+        };
+        let is_continued = at.batch > 0;
+        at = rest.map_or(after, |batch| Place { entry: at.entry, batch });
+        if !blobs.is_empty() {
+            return Ok(Lacks { next: at, job: Some(record.id), blobs });
         }
-        if claims >= CLAIMS {
-            return Ok(Lacks { next: seq + 1, ..Lacks::default() });
+        if is_continued {
+            break;
         }
     }
-    Ok(Lacks { next: from.saturating_add(ENTRIES), ..Lacks::default() })
+    Ok(Lacks { next: at, ..Lacks::default() })
 }
 
-/// What is not here of a final job.
+/// What is not here of a final job, from one of its batches on; where to go on, if it was too much for one look.
 fn lacking(
     storage: &Storage,
     file: &JobFile,
+    from: u64,
     looked_at: &mut usize,
-) -> Result<Vec<(NodeId, Hash)>, ReadError> {
-    let (record, mut blobs) = (&file.finished.record, Vec::new());
+    blobs: &mut Vec<(NodeId, Hash)>,
+) -> Result<Option<u64>, ReadError> {
+    let record = &file.finished.record;
     // Of what was set aside nothing counts, and perhaps nobody ever had it.
-    for attestation in record.batches.iter().map(|batch| &batch.attestation.body) {
-        if blobs.len() >= MOST {
-            break;
+    for (batch, number) in record.batches.iter().zip(0..).skip(usize::try_from(from).unwrap_or(usize::MAX)) {
+        if blobs.len() >= MOST || *looked_at >= CLAIMS {
+            return Ok(Some(number));
         }
+        let attestation = &batch.attestation.body;
         let Some(claims) = boot::claims_at(storage, &attestation.members)? else {
             blobs.push((attestation.agent, attestation.members));
             continue;
@@ -79,12 +99,14 @@ fn lacking(
             }
         }
     }
+    if blobs.len() >= MOST {
+        return Ok(Some(record.batches.len() as u64));
+    }
     let agent = record.batches.first().map(|batch| batch.attestation.body.agent);
     for artifact in file.finished.result.iter().flat_map(|result| &result.artifacts) {
         if artifacts::look(storage, &artifact.blake3)?.whole().is_none() {
             blobs.extend(agent.map(|agent| (agent, artifact.blake3)));
         }
     }
-    blobs.truncate(MOST);
-    Ok(blobs)
+    Ok(None)
 }

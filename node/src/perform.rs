@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use forgemesh_kernel::backend::Isa;
 use forgemesh_kernel::fpenv;
 use forgemesh_kernel::job::{Job, ShardRun};
-use forgemesh_protocol::artifact::Pin;
+use forgemesh_protocol::artifact::{Pin, pieces};
 use forgemesh_protocol::attestation::Claim;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::{LeafRef, Mismatch};
@@ -21,7 +21,7 @@ use forgemesh_protocol::limits;
 use forgemesh_protocol::plan::StageRun;
 use forgemesh_protocol::wire::Outlined;
 
-use crate::blobs::{Blobs, Shelf};
+use crate::blobs::Shelf;
 use crate::ports::{Done, Work};
 use crate::prepared::Jobs;
 use crate::reduce;
@@ -212,9 +212,18 @@ impl Performer {
     }
 }
 
-/// The blobs that are there and whole.
-fn load(asked: &[Hash], blobs: &impl Blobs) -> Done {
-    Done::Loaded { blobs: asked.iter().map(|blob| blobs.blob(blob).ok().map(Bytes)).collect() }
+/// The blobs that are there and whole; results may be kept in pieces.
+fn load(asked: &[Hash], blobs: &impl Shelf) -> Done {
+    let bytes = |blob: &Hash| blobs.blob(blob).ok().or_else(|| joined(blob, blobs)).map(Bytes);
+    Done::Loaded { blobs: asked.iter().map(bytes).collect() }
+}
+
+/// All pieces of an artifact that fits into a message.
+fn joined(artifact: &Hash, blobs: &impl Shelf) -> Option<Vec<u8>> {
+    let whole = blobs.look(artifact)?.whole();
+    let length = whole.filter(|length| *length <= limits::ACCUMULATOR_BYTES as u64)?;
+    let pieces: Option<Vec<_>> = (0..pieces(length)).map(|index| blobs.piece(artifact, index)).collect();
+    pieces.map(|pieces| pieces.concat())
 }
 
 /// An outline that is its address's, with its pin if that is for it and truly signed.

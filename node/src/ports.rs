@@ -21,7 +21,7 @@ use forgemesh_storage::{Batch, CommitError};
 
 use crate::artifacts::{Kept, Look, PieceScrub};
 use crate::job_file::JobFile;
-use crate::lacks::Lacks;
+use crate::lacks::{Lacks, Place};
 use crate::links::Spent;
 
 /// What comes from another node.
@@ -131,8 +131,8 @@ pub enum Work {
     /// Find what this node's agent has vouched for before this link of its chain and nothing needs any more; with `keep` the
     /// blobs stay all the same.
     Spent { unlogged: u64, keep: bool },
-    /// Look through the books from this entry of the ledger on for evidence that is not here.
-    Lacks { from: u64 },
+    /// Look through the books from this place on for evidence that is not here.
+    Lacks { from: Place },
 }
 
 impl Work {

@@ -175,11 +175,14 @@ pub const AGENTS: usize = 10_000;
 pub const HOLDINGS: usize = 4_096;
 /// Bytes of one message.
 pub const MESSAGE_BYTES: usize = ACCUMULATOR_BYTES + (1 << 20);
-/// How long a hub member rests between two looks for evidence that it lacks, and while jobs are open.
+/// How long a hub member rests between two looks for evidence that it lacks; and after one that has found something, while
+/// jobs are open.
 pub const EVIDENCE_MS: u64 = 1_000;
-pub const EVIDENCE_BUSY_MS: u64 = 5_000;
-/// After how long it looks through all of its books anew.
+pub const EVIDENCE_BUSY_MS: u64 = 100;
+/// After how long it looks through all of its books anew, if it has got all that it lacked.
 pub const EVIDENCE_AGAIN_MS: u64 = 3_600_000;
+/// And if not, at first; twice as long each time.
+pub const EVIDENCE_SOON_MS: u64 = 60_000;
 /// How often a slice of the blobs is read to see whether they have rotted.
 pub const SCRUB_MS: u64 = 60_000;
 /// Bytes of such a slice.

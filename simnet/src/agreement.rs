@@ -1,7 +1,8 @@
 //! What the hub has agreed on, told from its members' disks alone: an entry is agreed on once a majority has durably
 //! appended it while the durable vote of each was of the entry's own term, and with it all that stands before it. An
 //! entry of an earlier term that a later leader spreads does not count by itself (Ongaro and Ousterhout 2014, section
-//! 5.4.2 and figure 8).
+//! 5.4.2 and figure 8). While voters change, a majority of the old ones and one of the new ones are needed (section 6) until
+//! that they change is agreed on; then a majority of the new ones, which every later leader needs too, holds what it has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,7 +69,13 @@ impl Agreement {
         }
         let held = self.held.entry((index, last.term)).or_default();
         held.insert(machine);
-        if !voters.iter().all(|set| set.intersection(held).count() > set.len() / 2) {
+        let suffices = |set: &BTreeSet<usize>| set.intersection(held).count() > set.len() / 2;
+        // A leader that goes on to the new ones alone counts what came before by them, at once.
+        let is_agreed = match changed {
+            None => voters.last().is_some_and(suffices),
+            Some(_) => voters.iter().all(suffices),
+        };
+        if !is_agreed {
             return Ok(Vec::new());
         }
         let before = known.checked_sub(1).and_then(|last| Some((durable.entry(last)?, self.entry(last)?)));
@@ -92,7 +99,8 @@ impl Agreement {
 
 #[cfg(test)]
 mod tests {
-    use forgemesh_consensus::raft::{Ballot, Logged, Payload};
+    use forgemesh_consensus::raft::{Ballot, Logged, Members, Payload};
+    use forgemesh_protocol::hash::Hash;
     use forgemesh_storage::{Batch, MetaKey, Write};
 
     use super::*;
@@ -117,12 +125,16 @@ mod tests {
         }
 
         fn append(&mut self, members: &[usize], index: u64, term: u64) -> usize {
+            self.append_payload(members, index, term, &Payload::Blank)
+        }
+
+        fn append_payload(&mut self, members: &[usize], index: u64, term: u64, payload: &Payload) -> usize {
             let mut news = 0;
             for member in members {
                 let disk = self.disks.get_mut(member).expect("a member");
                 let mut batch = Batch::new();
                 batch.truncate_log(index);
-                batch.append_log(index, Logged { index, term, payload: Payload::Blank }.encode());
+                batch.append_log(index, Logged { index, term, payload: payload.clone() }.encode());
                 *disk = disk.after(&batch).expect("entries");
                 news += self.agreement.appended(*member - 1, disk).expect("whole logs").len();
             }
@@ -160,6 +172,25 @@ mod tests {
         assert_eq!(world.append(&[1, 2], 2, 4), 0);
         assert_eq!(world.append(&[3], 2, 4), 2);
         assert_eq!(world.agreement.entry(1).map(|kept| kept.term), Some(2));
+    }
+
+    /// Members 1 to 3 give way to 1, 4 and 5. As soon as a leader has gone on to the new ones alone, it counts by them what
+    /// stands before that, too (found by the simulator, seed 597).
+    #[test]
+    fn what_follows_an_agreed_change_needs_the_new_voters_alone() {
+        let nodes: Vec<NodeId> = (1..=5_u8).map(|i| NodeId(Hash::blob(&[i]))).collect();
+        let set = |members: &[usize]| members.iter().map(|member| nodes[*member - 1]).collect();
+        let voters = vec![set(&[1, 2, 3]), set(&[1, 4, 5])];
+        let mut world = World::of(5);
+        world.agreement = Agreement::among(&nodes, 3);
+        world.vote(&[1, 2, 3, 4, 5], 1);
+        assert_eq!(world.append(&[1, 2, 3], 0, 1), 1);
+        assert_eq!(world.append(&[4, 5], 0, 1), 0);
+        let change = Payload::Members(Members { voters, learners: BTreeSet::new() });
+        assert_eq!(world.append_payload(&[1, 4, 5], 1, 1, &change), 0, "the old ones are needed, too");
+        assert_eq!(world.append_payload(&[2], 1, 1, &change), 1);
+        assert_eq!(world.append(&[1, 2, 3], 2, 1), 0, "of the new ones one has it");
+        assert_eq!(world.append(&[4], 2, 1), 1);
     }
 
     /// A leader that was cut off goes on appending to its own end, while another one spreads what is older.

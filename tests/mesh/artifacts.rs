@@ -123,3 +123,27 @@ fn what_nothing_needs_goes_from_an_agent_s_disk() {
     assert!(digest.is_string());
     assert_eq!(cluster.job(5, &again)["result_hash"], digest);
 }
+
+/// A member that was away when a job ended asks the others for what the receipt stands on.
+#[test]
+fn a_member_that_was_away_has_the_evidence_afterwards() {
+    let mut cluster = Cluster::new();
+    let leader = cluster.leader().expect("all know it");
+    let away = (1..=3).find(|member| *member != leader).expect("three members");
+    cluster.kill(away);
+    let job = cluster.submit(4, &["mc@1/insurance.v1", "iterations=3000000"]);
+    until("it is final", || cluster.books(4).iter().any(|(id, _)| *id == job));
+    cluster.revive(away);
+    let bundle = cluster.folder(away).with_file_name("bundle.tar");
+    let bundle = bundle.to_str().expect("a path");
+    let pack = ["receipt", "bundle", &job, "--force", "--out", bundle];
+    until("it is all on its disk", || cluster.ask(away, &pack).code == 0);
+    // Of its own disk: there is nobody to ask.
+    cluster.stop();
+    cluster.alone(away, &["down"]);
+    until("it has stopped", || cluster.status(away).is_none());
+    let packed = cluster.alone(away, &pack);
+    assert_eq!(packed.code, 0, "{}{}", packed.text(), packed.stderr);
+    let verified = cluster.alone(away, &["verify", bundle]);
+    assert_eq!(verified.code, 0, "{}{}", verified.text(), verified.stderr);
+}

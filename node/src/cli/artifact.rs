@@ -81,7 +81,7 @@ pub enum ArtifactCommand {
     /// loses the blobs of no job, and an agent's what it has computed for jobs that are over, which it lets go itself while it
     /// runs. Never what a receipt stands on.
     Gc {
-        /// Only say what would go.
+        /// Only say what would go; of very much, what goes first.
         #[arg(long)]
         dry_run: bool,
     },

@@ -187,7 +187,8 @@ impl Fetcher {
     pub fn next_deadline(&self, up_ms: u64) -> u64 {
         let waited_for = |wanted: &&Wanted| wanted.asked && up_ms < wanted.due_ms;
         let full = self.wanted.values().filter(waited_for).count() >= UNDER_WAY;
-        let counts = self.wanted.values().filter(|wanted| !full || wanted.asked);
+        // Who is full asks nobody else before one of these is due, though others are.
+        let counts = self.wanted.values().filter(|wanted| !full || waited_for(wanted));
         let next = counts.map(|wanted| wanted.due_ms).min();
         next.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(up_ms))
     }
@@ -287,5 +288,26 @@ mod tests {
             assert_eq!(fetcher.next_deadline(up_ms), limits::RETRY_MS);
         }
         assert_eq!(fetcher.gone(&reach, ROUNDS as u64 * limits::RETRY_MS), [blob]);
+    }
+
+    #[test]
+    fn who_asks_as_much_as_it_may_waits_for_an_answer() {
+        let (mut fetcher, mut reach, job) = (Fetcher::default(), Reach::default(), JobId(Hash([9; 32])));
+        reach.met(&node(1));
+        let mut blobs: Vec<Hash> = (0..2 * UNDER_WAY as u64).map(|i| Hash::blob(&i.to_le_bytes())).collect();
+        blobs.sort_unstable();
+        blobs.iter().for_each(|blob| fetcher.want(job, *blob, vec![node(1)]));
+        let asked = |requests: Vec<(NodeId, Vec<Hash>)>| -> Vec<Hash> {
+            requests.into_iter().flat_map(|(_, blobs)| blobs).collect()
+        };
+        let first = asked(fetcher.requests(&reach, 0));
+        assert_eq!(first, blobs[..UNDER_WAY]);
+        first.iter().for_each(|blob| fetcher.refused(&reach, &node(1), blob, 0));
+        assert_eq!(asked(fetcher.requests(&reach, 0)), blobs[UNDER_WAY..]);
+        // Both halves are due again, and there is room for one.
+        let later_ms = limits::RETRY_MS.max(patience::wait_ms(1));
+        assert_eq!(asked(fetcher.requests(&reach, later_ms)), blobs[..UNDER_WAY]);
+        assert!(asked(fetcher.requests(&reach, later_ms)).is_empty());
+        assert!(fetcher.next_deadline(later_ms) > 0, "there is nothing to be done now");
     }
 }

@@ -418,7 +418,11 @@ impl HubRole {
                 self.fetcher.len() as u64,
                 state.open.len() as u64 * limits::STAGE_SHARDS,
             ),
-            Queue::new("hub: evidence wanted", self.evidence.fetcher.len() as u64, lacks::MOST as u64),
+            Queue::new(
+                "hub: evidence wanted",
+                self.evidence.fetcher.len() as u64,
+                (lacks::MOST + limits::BATCH_SHARDS) as u64,
+            ),
         ]
     }
 

@@ -142,6 +142,9 @@ fn nothing_is_fetched_for_a_client_while_the_disk_is_nearly_full() {
     assert_eq!(bench.nodes[1].replies, [here], "what is here is had");
     assert_eq!(bench.nodes[2].replies, [Reply::DiskLow]);
     assert_eq!(pieces_to(&bench, 2), 0);
+    let later_ms = bench.now_ms + 100;
+    bench.run(1_000, |bench| bench.now_ms >= later_ms && bench.queue_is_empty());
+    assert!(bench.next_deadline(2) > 0, "nobody waits for it any more");
     bench.nodes[2].replies.clear();
     bench.hand(2, Input::DiskLow(false));
     bench.ask(2, Request::Artifact { artifact, bytes: 0..u64::MAX });

@@ -298,7 +298,7 @@ impl Bench {
                 Some((node, input)) => self.step(node, input),
                 None => {
                     let up = (0..self.nodes.len()).filter(|i| self.nodes[*i].up);
-                    let wait_ms = up.clone().map(|i| self.nodes[i].core.next_deadline(self.now(i))).min();
+                    let wait_ms = up.clone().map(|i| self.next_deadline(i)).min();
                     self.now_ms += wait_ms.expect("a node is up").clamp(1, 1_000);
                     assert!(self.now_ms <= end_ms, "not done after {most_ms} ms");
                     let up: Vec<usize> = (0..self.nodes.len()).filter(|i| self.nodes[*i].up).collect();
@@ -311,6 +311,11 @@ impl Bench {
                 }
             }
         }
+    }
+
+    /// In how many milliseconds a node wants to be woken.
+    pub fn next_deadline(&self, node: usize) -> u64 {
+        self.nodes[node].core.next_deadline(self.now(node))
     }
 
     fn now(&self, node: usize) -> Now {

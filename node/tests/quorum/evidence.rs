@@ -1,7 +1,7 @@
 //! What receipts stand on is with every member in the end: with one that was away when a job ended, with one that sits since
 //! later on, and with one whose disk has lost something.
 
-use forgemesh_node::lacks;
+use forgemesh_node::lacks::{self, Place};
 use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::JobId;
@@ -11,6 +11,9 @@ use forgemesh_storage::Batch;
 use super::bench::Bench;
 use super::deliveries::NOOP;
 use super::work::INSURANCE;
+
+/// Paths of a shard of `diag@1/mix.v1`.
+const MIX_SHARD: usize = 156_256;
 
 /// All that a job's batches claim.
 pub fn evidence(bench: &Bench, member: usize, job: &JobId) -> Vec<Hash> {
@@ -53,7 +56,7 @@ fn a_member_that_was_away_gets_what_the_others_have() {
     bench.revive(2);
     bench.run(60_000, |bench| has_all(bench, 2, &all));
     assert!(has_all(&bench, 2, &all));
-    let lacks = lacks::lacks(&bench.nodes[2].storage, 0).expect("a disk");
+    let lacks = lacks::lacks(&bench.nodes[2].storage, Place::default()).expect("a disk");
     assert_eq!((lacks.job, lacks.blobs.len()), (None, 0));
 
     // Its disk loses some of it: that comes anew, an hour later at most.
@@ -79,4 +82,56 @@ fn what_nobody_has_keeps_nothing_else_waiting() {
     bench.revive(2);
     bench.run(600_000, |bench| has_all(bench, 2, &rest));
     assert!(has_all(&bench, 2, &rest) && !has_all(&bench, 2, &[lost]));
+}
+
+/// More than one look names, and nobody has it: the rest of the same job comes all the same.
+#[test]
+fn much_that_nobody_has_hides_nothing_of_its_job() {
+    let shards = lacks::MOST + 100;
+    let large = format!(
+        r#"{{"op":{{"name":"diag","version":1,"profile":"mix.v1"}},"args":{{"iterations":{}}}}}"#,
+        shards * MIX_SHARD
+    );
+    let (mut bench, jobs) = ended_without_one([&large, INSURANCE]);
+    let all = evidence(&bench, 0, &jobs[0]);
+    assert!(all.len() > shards, "{} shards", all.len());
+    let (lost, rest) = all.split_at(shards - 50);
+    let batches = bench.finished(0, &jobs[0]).expect("books").finished.record.batches;
+    let claims: Vec<Hash> = batches.iter().map(|batch| batch.attestation.body.members).collect();
+    for member in [0, 1] {
+        let mut batch = Batch::new();
+        lost.iter().filter(|blob| !claims.contains(blob)).for_each(|blob| {
+            batch.delete_blob(*blob);
+        });
+        bench.nodes[member].storage.commit(&batch).expect("a disk");
+    }
+    bench.revive(2);
+    let others = evidence(&bench, 0, &jobs[1]);
+    let wanted = [rest, &others].concat();
+    bench.run(600_000, |bench| has_all(bench, 2, &wanted));
+    assert!(has_all(&bench, 2, &wanted) && !has_all(&bench, 2, lost));
+}
+
+/// Whoever has it may be away for a moment: one asks again long before the next look for what has rotted.
+#[test]
+fn what_nobody_has_now_is_asked_for_again_soon() {
+    let (mut bench, jobs) = ended_without_one([INSURANCE, NOOP]);
+    let lost = evidence(&bench, 0, &jobs[0])[0];
+    let bytes = bench.nodes[0].storage.blob(&lost).expect("a disk").expect("it has it");
+    let mut deletion = Batch::new();
+    deletion.delete_blob(lost);
+    for member in [0, 1] {
+        bench.nodes[member].storage.commit(&deletion).expect("a disk");
+    }
+    bench.revive(2);
+    let rest = evidence(&bench, 0, &jobs[1]);
+    bench.run(120_000, |bench| has_all(bench, 2, &rest));
+    let given_up_ms = bench.now_ms + limits::EVIDENCE_SOON_MS / 2;
+    bench.run(120_000, |bench| bench.now_ms >= given_up_ms);
+    assert!(!has_all(&bench, 2, &[lost]));
+    let mut back = Batch::new();
+    back.put_blob(bytes);
+    bench.nodes[0].storage.commit(&back).expect("a disk");
+    bench.run(4 * limits::EVIDENCE_SOON_MS, |bench| has_all(bench, 2, &[lost]));
+    assert!(has_all(&bench, 2, &[lost]));
 }

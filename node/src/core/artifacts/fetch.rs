@@ -268,15 +268,13 @@ impl Fetch {
     /// When something is to be done about it.
     pub fn due_ms(&self) -> u64 {
         let end_ms = self.end_ms();
+        let waits_ms = if self.asks_others() { self.where_ms } else { u64::MAX };
         match &self.stage {
             Stage::Looking => u64::MAX,
-            Stage::Seeking => {
-                end_ms.min(self.where_ms).min(self.outline.map_or(u64::MAX, |(_, due_ms)| due_ms))
-            }
+            Stage::Seeking => end_ms.min(waits_ms).min(self.outline.map_or(u64::MAX, |(_, due_ms)| due_ms)),
             Stage::Coming(coming) => {
                 let asked = coming.asked.values().map(|asked| asked.due_ms).min().unwrap_or(u64::MAX);
-                let waits = if self.asks_others() { self.where_ms } else { u64::MAX };
-                end_ms.min(asked).min(waits)
+                end_ms.min(asked).min(waits_ms)
             }
         }
     }

@@ -3,16 +3,14 @@
 //!
 //! Must never keep an open job waiting: there is time for this.
 
-use std::collections::BTreeSet;
-
-use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
 
 use super::HubRole;
 use crate::core::fetcher::Fetcher;
 use crate::core::{AfterWork, Context, Now};
-use crate::lacks::Lacks;
+use crate::lacks::{Lacks, Place};
 use crate::ports::{Done, Work};
 
 /// How soon it is seen again whether a batch is on the disk.
@@ -21,17 +19,42 @@ const STORE_MS: u64 = 20;
 /// How far this member has looked through its books.
 #[derive(Default)]
 pub(super) struct Evidence {
-    /// The entry of the ledger to go on with.
-    from: u64,
+    /// Where to go on.
+    from: Place,
+    /// The entry whose job was found to lack something, on this way through it.
+    lacking: Option<u64>,
+    /// The last entry whose job was gone through again.
+    repeated: Option<u64>,
     looking: bool,
     due_ms: u64,
-    /// When to begin anew: what was there may have rotted.
-    again_ms: u64,
+    /// When to begin anew, since this is through: what was there may have rotted.
+    again_ms: Option<u64>,
+    /// Something was given up that nobody had; how often that was so when all was looked through, since it last was not.
+    in_vain: bool,
+    times_in_vain: u32,
     /// The newest batch with something that was lacking.
     stored: u64,
-    /// What the last look has named, of the job at `from`.
-    asked: BTreeSet<Hash>,
     pub fetcher: Fetcher,
+}
+
+impl Evidence {
+    /// All is looked through: says when to begin anew, and does, if it is time.
+    fn through(&mut self, up_ms: u64) {
+        match self.again_ms {
+            // What nobody had now somebody may have soon.
+            _ if std::mem::take(&mut self.in_vain) => {
+                let doubled = 1_u64 << self.times_in_vain.min(10);
+                let rest_ms = limits::EVIDENCE_SOON_MS.saturating_mul(doubled).min(limits::EVIDENCE_AGAIN_MS);
+                self.times_in_vain += 1;
+                self.again_ms = Some(self.again_ms.unwrap_or(u64::MAX).min(up_ms + rest_ms));
+            }
+            None => (self.again_ms, self.times_in_vain) = (Some(up_ms + limits::EVIDENCE_AGAIN_MS), 0),
+            Some(again_ms) if up_ms >= again_ms => {
+                (self.from, self.repeated, self.again_ms) = (Place::default(), None, None);
+            }
+            Some(_) => {}
+        }
+    }
 }
 
 impl HubRole {
@@ -41,12 +64,12 @@ impl HubRole {
             return;
         }
         let up_ms = cx.now.up_ms;
-        drop(self.evidence.fetcher.gone(cx.reach, up_ms));
+        self.evidence.in_vain |= !self.evidence.fetcher.gone(cx.reach, up_ms).is_empty();
         for (node, blobs) in self.evidence.fetcher.requests(cx.reach, up_ms) {
             cx.send(node, Message::Fetch { blobs });
         }
-        if self.is_through() && up_ms >= self.evidence.again_ms {
-            (self.evidence.from, self.evidence.again_ms) = (0, up_ms + limits::EVIDENCE_AGAIN_MS);
+        if self.is_through() && self.evidence.fetcher.len() == 0 {
+            self.evidence.through(up_ms);
         }
         if self.may_look() && up_ms >= self.evidence.due_ms {
             if !cx.tokens.is_stored(self.evidence.stored) {
@@ -64,14 +87,14 @@ impl HubRole {
         self.evidence.stored = cx.tokens.next;
     }
 
-    /// Is there nobody to ask?
+    /// Is there nobody to ask, and was there never? Who sits no longer still has what it had.
     fn is_sole(&self) -> bool {
-        self.machine.state().seating.seated.len() < 2
+        self.machine.charters().ever().count() < 2
     }
 
     /// Is all that is final looked through?
     fn is_through(&self) -> bool {
-        self.evidence.from >= self.machine.state().ledger_len
+        self.evidence.from.entry >= self.machine.state().ledger_len
     }
 
     fn may_look(&self) -> bool {
@@ -81,35 +104,34 @@ impl HubRole {
     /// A part of the books was looked through.
     pub fn looked_through(&mut self, cx: &mut Context<'_>, done: Done) {
         self.evidence.looking = false;
-        // Jobs that are open go before.
-        let is_busy = !self.machine.state().open.is_empty();
-        let rest_ms = if is_busy { limits::EVIDENCE_BUSY_MS } else { limits::EVIDENCE_MS };
-        self.evidence.due_ms = cx.now.up_ms + rest_ms;
+        self.evidence.due_ms = cx.now.up_ms + limits::EVIDENCE_MS;
         let Done::Lacks { lacks } = done else {
             // What cannot be read shows where it is needed.
-            self.evidence.from += 1;
+            self.evidence.from = Place { entry: self.evidence.from.entry + 1, batch: 0 };
             return;
         };
         let Lacks { next, job, blobs } = *lacks;
-        let asked = match self.evidence.from == next {
-            true => std::mem::take(&mut self.evidence.asked),
-            false => BTreeSet::new(),
-        };
-        self.evidence.from = next;
-        let Some(job) = job else { return };
-        if !is_busy {
-            self.evidence.due_ms = cx.now.up_ms;
+        if let Some(job) = job {
+            self.evidence.lacking = Some(if next.batch > 0 { next.entry } else { next.entry - 1 });
+            // Jobs that are open go before.
+            let is_busy = !self.machine.state().open.is_empty();
+            self.evidence.due_ms = cx.now.up_ms + if is_busy { limits::EVIDENCE_BUSY_MS } else { 0 };
+            let ever: Vec<NodeId> = self.machine.charters().ever().map(|member| member.key.id()).collect();
+            for (agent, blob) in blobs {
+                let mut sources = self.sources(cx, agent);
+                let others = ever.iter().filter(|node| **node != self.node && !sources.contains(node));
+                sources.extend(others.copied().collect::<Vec<_>>());
+                self.evidence.fetcher.want(job, blob, sources);
+            }
         }
-        self.evidence.asked = blobs.iter().map(|(_, blob)| *blob).collect();
-        let mut are_new = false;
-        for (agent, blob) in blobs.into_iter().filter(|(_, blob)| !asked.contains(blob)) {
-            let sources = self.sources(cx, agent);
-            self.evidence.fetcher.want(job, blob, sources);
-            are_new = true;
-        }
-        if !are_new {
-            // Nobody has the rest.
-            self.evidence.from += 1;
+        let Evidence { from, lacking, repeated, .. } = &mut self.evidence;
+        *from = next;
+        // A job that lacked something is gone through once more: what its claims name is known only when they are here.
+        // What is lacking even then nobody has.
+        if let Some(entry) = lacking.take_if(|entry| next.entry > *entry)
+            && repeated.replace(entry) != Some(entry)
+        {
+            *from = Place { entry, batch: 0 };
         }
     }
 
@@ -120,7 +142,7 @@ impl HubRole {
         }
         let look = match () {
             () if self.may_look() => self.evidence.due_ms,
-            () if self.is_through() => self.evidence.again_ms,
+            () if self.is_through() => self.evidence.again_ms.unwrap_or(u64::MAX),
             () => u64::MAX,
         };
         look.saturating_sub(now.up_ms).min(self.evidence.fetcher.next_deadline(now.up_ms))
