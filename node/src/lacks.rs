@@ -15,7 +15,7 @@ use crate::{artifacts, boot};
 const ENTRIES: u64 = 256;
 const CLAIMS: usize = 16_384;
 /// Blobs that are named at once, or a batch's more.
-pub const MOST: usize = 256;
+pub const MOST: usize = 64;
 
 /// How far the books are looked through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -19,8 +19,26 @@ pub struct Agreement {
     agreed: Vec<Kept>,
     /// In which term each of them was.
     terms: Vec<u64>,
-    /// Who has appended the entry of an index and a term in that term.
-    held: BTreeMap<(u64, u64), BTreeSet<usize>>,
+    /// Entries that are not agreed on, by index and term.
+    held: BTreeMap<(u64, u64), Held>,
+}
+
+/// An entry, and who has appended it in its own term.
+struct Held {
+    kept: Kept,
+    by: BTreeSet<usize>,
+}
+
+impl Held {
+    /// Do enough have it? `changing` as long as it is not agreed on that these are the voters.
+    fn is_agreed(&self, voters: &[BTreeSet<usize>], changing: bool) -> bool {
+        let suffices = |set: &BTreeSet<usize>| set.intersection(&self.by).count() > set.len() / 2;
+        match changing {
+            true => voters.iter().all(suffices),
+            // A leader that goes on to the new ones alone counts what came before by them, at once.
+            false => voters.last().is_some_and(suffices),
+        }
+    }
 }
 
 impl Agreement {
@@ -67,15 +85,10 @@ impl Agreement {
         if index < known || (!of_its_term && !alone) {
             return Ok(Vec::new());
         }
-        let held = self.held.entry((index, last.term)).or_default();
-        held.insert(machine);
-        let suffices = |set: &BTreeSet<usize>| set.intersection(held).count() > set.len() / 2;
-        // A leader that goes on to the new ones alone counts what came before by them, at once.
-        let is_agreed = match changed {
-            None => voters.last().is_some_and(suffices),
-            Some(_) => voters.iter().all(suffices),
-        };
-        if !is_agreed {
+        let new = Held { kept: last.clone(), by: BTreeSet::new() };
+        let held = self.held.entry((index, last.term)).or_insert(new);
+        held.by.insert(machine);
+        if !held.is_agreed(&voters, changed.is_some()) {
             return Ok(Vec::new());
         }
         let before = known.checked_sub(1).and_then(|last| Some((durable.entry(last)?, self.entry(last)?)));
@@ -83,11 +96,23 @@ impl Agreement {
             return Err(known - 1);
         }
         let news: Option<Vec<Kept>> = (known..=index).map(|index| durable.entry(index).cloned()).collect();
-        let news = news.ok_or(durable.first)?;
+        let mut news = news.ok_or(durable.first)?;
         self.agreed.extend(news.iter().cloned());
-        self.terms.resize(self.agreed.len(), last.term);
         self.voters = voters;
-        self.held = self.held.split_off(&(index + 1, 0));
+        // What follows may have waited only for its being agreed on that the voters change.
+        while let Some(held) = self.held.get(&(self.length(), last.term)) {
+            let changed = held.kept.voters.as_ref().map(|voters| self.numbers(voters));
+            let is_change = changed.is_some();
+            let voters = changed.unwrap_or_else(|| self.voters.clone());
+            if !held.is_agreed(&voters, is_change) {
+                break;
+            }
+            news.push(held.kept.clone());
+            self.agreed.push(held.kept.clone());
+            self.voters = voters;
+        }
+        self.terms.resize(self.agreed.len(), last.term);
+        self.held = self.held.split_off(&(self.length(), 0));
         Ok(news)
     }
 
@@ -191,6 +216,15 @@ mod tests {
         assert_eq!(world.append_payload(&[2], 1, 1, &change), 1);
         assert_eq!(world.append(&[1, 2, 3], 2, 1), 0, "of the new ones one has it");
         assert_eq!(world.append(&[4], 2, 1), 1);
+
+        // The same where the change itself is agreed on last.
+        let mut world = World::of(5);
+        world.agreement = Agreement::among(&nodes, 3);
+        world.vote(&[1, 2, 3, 4, 5], 1);
+        assert_eq!(world.append_payload(&[1, 4, 5], 0, 1, &change), 0);
+        assert_eq!(world.append(&[1, 4, 5], 1, 1), 0);
+        assert_eq!(world.append_payload(&[2], 0, 1, &change), 2);
+        assert_eq!(world.agreement.length(), 2);
     }
 
     /// A leader that was cut off goes on appending to its own end, while another one spreads what is older.
