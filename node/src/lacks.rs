@@ -35,12 +35,14 @@ pub struct Lacks {
     pub job: Option<JobId>,
     /// What it lacks, and whose attestation names it; of a batch whose claims are not here, the claims alone.
     pub blobs: Vec<(NodeId, Hash)>,
+    /// Are claims among that, so that there may be more?
+    pub claims: bool,
 }
 
 /// Looks at the ledger from a place on, up to the first job of which something is not here.
 pub fn lacks(storage: &Storage, from: Place) -> Result<Lacks, ReadError> {
-    let (mut at, mut claims) = (from, 0);
-    while at.entry < from.entry.saturating_add(ENTRIES) && claims < CLAIMS {
+    let (mut at, mut looked_at) = (from, 0);
+    while at.entry < from.entry.saturating_add(ENTRIES) && looked_at < CLAIMS {
         let entry = storage.ledger(at.entry)?;
         let entry =
             entry.and_then(|bytes| canon::from_bytes::<LedgerEntry>(&bytes, limits::COMMAND_BYTES).ok());
@@ -50,7 +52,7 @@ pub fn lacks(storage: &Storage, from: Place) -> Result<Lacks, ReadError> {
         };
         // What is not here at all is the archive's to fetch.
         let Some(record) = record else { break };
-        let mut blobs = Vec::new();
+        let mut found = Lacks::default();
         let after = Place { entry: at.entry + 1, batch: 0 };
         let Ok(file) = JobFile::decode(&record) else {
             at = after;
@@ -58,13 +60,13 @@ pub fn lacks(storage: &Storage, from: Place) -> Result<Lacks, ReadError> {
         };
         let record = &file.finished.record;
         let rest = match record.terms.artifacts.persist {
-            true => lacking(storage, &file, at.batch, &mut claims, &mut blobs)?,
+            true => lacking(storage, &file, at.batch, &mut looked_at, &mut found)?,
             false => None,
         };
         let is_continued = at.batch > 0;
         at = rest.map_or(after, |batch| Place { entry: at.entry, batch });
-        if !blobs.is_empty() {
-            return Ok(Lacks { next: at, job: Some(record.id), blobs });
+        if !found.blobs.is_empty() {
+            return Ok(Lacks { next: at, job: Some(record.id), ..found });
         }
         if is_continued {
             break;
@@ -79,9 +81,9 @@ fn lacking(
     file: &JobFile,
     from: u64,
     looked_at: &mut usize,
-    blobs: &mut Vec<(NodeId, Hash)>,
+    found: &mut Lacks,
 ) -> Result<Option<u64>, ReadError> {
-    let record = &file.finished.record;
+    let (record, blobs) = (&file.finished.record, &mut found.blobs);
     // Of what was set aside nothing counts, and perhaps nobody ever had it.
     for (batch, number) in record.batches.iter().zip(0..).skip(usize::try_from(from).unwrap_or(usize::MAX)) {
         if blobs.len() >= MOST || *looked_at >= CLAIMS {
@@ -90,6 +92,7 @@ fn lacking(
         let attestation = &batch.attestation.body;
         let Some(claims) = boot::claims_at(storage, &attestation.members)? else {
             blobs.push((attestation.agent, attestation.members));
+            found.claims = true;
             continue;
         };
         *looked_at += claims.len();

@@ -2,7 +2,8 @@
 //! appended it while the durable vote of each was of the entry's own term, and with it all that stands before it. An
 //! entry of an earlier term that a later leader spreads does not count by itself (Ongaro and Ousterhout 2014, section
 //! 5.4.2 and figure 8). While voters change, a majority of the old ones and one of the new ones are needed (section 6) until
-//! that they change is agreed on; then a majority of the new ones, which every later leader needs too, holds what it has.
+//! that they change is agreed on; then a majority of the new ones, which every later leader needs too, holds what it has. That
+//! is so as long as nobody goes back from a change to the old ones alone, which a hub's leader never does (`hub/seating.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,14 +86,15 @@ impl Agreement {
         if index < known || (!of_its_term && !alone) {
             return Ok(Vec::new());
         }
+        let before = known.checked_sub(1).and_then(|last| Some((durable.entry(last)?, self.entry(last)?)));
+        let is_other = before.is_some_and(|(own, agreed)| own != agreed);
         let new = Held { kept: last.clone(), by: BTreeSet::new() };
         let held = self.held.entry((index, last.term)).or_insert(new);
         held.by.insert(machine);
-        if !held.is_agreed(&voters, changed.is_some()) {
+        if !held.is_agreed(&voters, changed.is_some() || is_other) {
             return Ok(Vec::new());
         }
-        let before = known.checked_sub(1).and_then(|last| Some((durable.entry(last)?, self.entry(last)?)));
-        if before.is_some_and(|(own, agreed)| own != agreed) {
+        if is_other {
             return Err(known - 1);
         }
         let news: Option<Vec<Kept>> = (known..=index).map(|index| durable.entry(index).cloned()).collect();
@@ -214,8 +216,9 @@ mod tests {
         let change = Payload::Members(Members { voters, learners: BTreeSet::new() });
         assert_eq!(world.append_payload(&[1, 4, 5], 1, 1, &change), 0, "the old ones are needed, too");
         assert_eq!(world.append_payload(&[2], 1, 1, &change), 1);
-        assert_eq!(world.append(&[1, 2, 3], 2, 1), 0, "of the new ones one has it");
-        assert_eq!(world.append(&[4], 2, 1), 1);
+        assert_eq!(world.append(&[1, 2], 2, 1), 0, "of the new ones one has it");
+        assert_eq!(world.append(&[4], 2, 1), 1, "of the old ones two, and of the new ones");
+        assert_eq!(world.append(&[1, 4], 3, 1), 1, "of the old ones one");
 
         // The same where the change itself is agreed on last.
         let mut world = World::of(5);

@@ -31,19 +31,21 @@ impl Cluster {
         cluster
     }
 
-    /// Starts the nodes of the folder, and waits until they know who leads.
+    /// Starts the nodes of the folder, and waits until the cluster says that they run: until then none of them may end, and
+    /// all are stopped if one does.
     pub fn start(&mut self) {
         let dir = self.dir();
         let (dir, count) = (dir.to_str().expect("a path"), self.count.to_string());
         let mut command = self.node.command(&["dev", "cluster", "--nodes", &count, "--dir", dir]);
-        let said = self.node.path("cluster.log");
-        let log = std::fs::File::create(&said).expect("a file");
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        let (told, said) = (self.node.path("cluster.out"), self.node.path("cluster.log"));
+        let [out, log] = [&told, &said].map(|path| std::fs::File::create(path).expect("a file"));
+        let process = command.stdin(Stdio::null()).stdout(out).stderr(log).spawn();
         self.process = Some(process.expect("it starts"));
         until("all nodes know who leads", || {
             let ended = self.process.as_mut().map(|process| process.try_wait().expect("it was started"));
             assert_eq!(ended, Some(None), "{}", std::fs::read_to_string(&said).expect("its own"));
-            (1..=self.count).all(|node| self.leader_of(node).is_some())
+            let told = std::fs::read_to_string(&told).expect("its own");
+            told.contains("nodes run in") && (1..=self.count).all(|node| self.leader_of(node).is_some())
         });
     }
 

@@ -3,6 +3,8 @@
 //!
 //! Must never keep an open job waiting: there is time for this.
 
+use std::collections::BTreeSet;
+
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
@@ -21,7 +23,7 @@ const STORE_MS: u64 = 20;
 pub(super) struct Evidence {
     /// Where to go on.
     from: Place,
-    /// The entry whose job was found to lack something, on this way through it.
+    /// The entry whose job was found to lack claims, on this way through it.
     lacking: Option<u64>,
     /// The last entry whose job was gone through again.
     repeated: Option<u64>,
@@ -89,7 +91,7 @@ impl HubRole {
 
     /// Is there nobody to ask, and was there never? Who sits no longer still has what it had.
     fn is_sole(&self) -> bool {
-        self.machine.charters().ever().count() < 2
+        self.machine.charters().ever().all(|member| member.key.id() == self.node)
     }
 
     /// Is all that is final looked through?
@@ -110,24 +112,27 @@ impl HubRole {
             self.evidence.from = Place { entry: self.evidence.from.entry + 1, batch: 0 };
             return;
         };
-        let Lacks { next, job, blobs } = *lacks;
-        if let Some(job) = job {
+        let Lacks { next, job, blobs, claims } = *lacks;
+        if claims {
             self.evidence.lacking = Some(if next.batch > 0 { next.entry } else { next.entry - 1 });
+        }
+        if let Some(job) = job {
             // Jobs that are open go before.
             let is_busy = !self.machine.state().open.is_empty();
             self.evidence.due_ms = cx.now.up_ms + if is_busy { limits::EVIDENCE_BUSY_MS } else { 0 };
-            let ever: Vec<NodeId> = self.machine.charters().ever().map(|member| member.key.id()).collect();
+            let ever: BTreeSet<NodeId> =
+                self.machine.charters().ever().map(|member| member.key.id()).collect();
             for (agent, blob) in blobs {
                 let mut sources = self.sources(cx, agent);
                 let others = ever.iter().filter(|node| **node != self.node && !sources.contains(node));
-                sources.extend(others.copied().collect::<Vec<_>>());
+                let others: Vec<NodeId> = others.copied().collect();
+                sources.extend(others);
                 self.evidence.fetcher.want(job, blob, sources);
             }
         }
         let Evidence { from, lacking, repeated, .. } = &mut self.evidence;
         *from = next;
-        // A job that lacked something is gone through once more: what its claims name is known only when they are here.
-        // What is lacking even then nobody has.
+        // A job that lacked claims is gone through once more: what they name is known only when they are here.
         if let Some(entry) = lacking.take_if(|entry| next.entry > *entry)
             && repeated.replace(entry) != Some(entry)
         {
@@ -142,7 +147,9 @@ impl HubRole {
         }
         let look = match () {
             () if self.may_look() => self.evidence.due_ms,
-            () if self.is_through() => self.evidence.again_ms.unwrap_or(u64::MAX),
+            () if self.is_through() && self.evidence.fetcher.len() == 0 => {
+                self.evidence.again_ms.unwrap_or(u64::MAX)
+            }
             () => u64::MAX,
         };
         look.saturating_sub(now.up_ms).min(self.evidence.fetcher.next_deadline(now.up_ms))
