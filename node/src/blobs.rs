@@ -52,6 +52,8 @@ pub trait Shelf: Blobs {
     fn outlined(&self, artifact: &Hash) -> Option<Outlined>;
     /// A piece of an artifact.
     fn piece(&self, artifact: &Hash, index: u64) -> Option<Vec<u8>>;
+    /// All of an artifact, if it is here and not damaged.
+    fn bytes(&self, artifact: &Hash) -> Option<Vec<u8>>;
     /// Reads a slice of the pieces of one artifact, from this one on.
     fn scrub_pieces(&self, from: Option<(Hash, u64)>) -> Option<PieceScrub>;
     /// Artifacts that nothing needs.
@@ -115,6 +117,10 @@ impl Shelf for Storage {
 
     fn piece(&self, artifact: &Hash, index: u64) -> Option<Vec<u8>> {
         artifacts::piece(self, artifact, index).ok().flatten()
+    }
+
+    fn bytes(&self, artifact: &Hash) -> Option<Vec<u8>> {
+        artifacts::bytes(self, artifact).ok().flatten()
     }
 
     fn scrub_pieces(&self, from: Option<(Hash, u64)>) -> Option<PieceScrub> {

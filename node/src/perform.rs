@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use forgemesh_kernel::backend::Isa;
 use forgemesh_kernel::fpenv;
 use forgemesh_kernel::job::{Job, ShardRun};
-use forgemesh_protocol::artifact::{Pin, pieces};
+use forgemesh_protocol::artifact::Pin;
 use forgemesh_protocol::attestation::Claim;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::challenge::{LeafRef, Mismatch};
@@ -220,10 +220,8 @@ fn load(asked: &[Hash], blobs: &impl Shelf) -> Done {
 
 /// All pieces of an artifact that fits into a message.
 fn joined(artifact: &Hash, blobs: &impl Shelf) -> Option<Vec<u8>> {
-    let whole = blobs.look(artifact)?.whole();
-    let length = whole.filter(|length| *length <= limits::ACCUMULATOR_BYTES as u64)?;
-    let pieces: Option<Vec<_>> = (0..pieces(length)).map(|index| blobs.piece(artifact, index)).collect();
-    pieces.map(|pieces| pieces.concat())
+    let length = blobs.look(artifact)?.whole()?;
+    if length <= limits::ACCUMULATOR_BYTES as u64 { blobs.bytes(artifact) } else { None }
 }
 
 /// An outline that is its address's, with its pin if that is for it and truly signed.

@@ -456,10 +456,15 @@ impl HubRole {
     }
 
     /// Who may have the blobs of a batch of `agent`'s, this node aside.
-    fn sources(&self, cx: &Context<'_>, agent: NodeId) -> Vec<NodeId> {
+    fn sources(
+        &self,
+        cx: &Context<'_>,
+        agent: NodeId,
+        others: impl IntoIterator<Item = NodeId>,
+    ) -> Vec<NodeId> {
         let mut sources: Vec<NodeId> = Vec::new();
         let members = cx.members.iter().copied();
-        for node in cx.leader.into_iter().chain([agent]).chain(members) {
+        for node in cx.leader.into_iter().chain([agent]).chain(members).chain(others) {
             if node != cx.identity.node && !sources.contains(&node) {
                 sources.push(node);
             }

@@ -73,7 +73,7 @@ impl HubRole {
         match found {
             Some(bytes) => self.claims_here(cx, batch, bytes),
             None => {
-                let (members, sources) = (copying.members, self.sources(cx, copying.agent));
+                let (members, sources) = (copying.members, self.sources(cx, copying.agent, []));
                 if let Some(job) = self.job_of(&batch) {
                     self.fetcher.want(job, members, sources);
                 }
@@ -99,7 +99,7 @@ impl HubRole {
     pub fn looked_up(&mut self, cx: &mut Context<'_>, batch: Hash, done: Done) {
         let Some(copying) = self.copying.remove(&batch) else { return };
         if let (Done::LookedUp { missing }, Some(job)) = (done, self.job_of(&batch)) {
-            let sources = self.sources(cx, copying.agent);
+            let sources = self.sources(cx, copying.agent, []);
             missing.into_iter().for_each(|blob| self.fetcher.want(job, blob, sources.clone()));
         }
     }

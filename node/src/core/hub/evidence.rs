@@ -123,10 +123,7 @@ impl HubRole {
             let ever: BTreeSet<NodeId> =
                 self.machine.charters().ever().map(|member| member.key.id()).collect();
             for (agent, blob) in blobs {
-                let mut sources = self.sources(cx, agent);
-                let others = ever.iter().filter(|node| **node != self.node && !sources.contains(node));
-                let others: Vec<NodeId> = others.copied().collect();
-                sources.extend(others);
+                let sources = self.sources(cx, agent, ever.iter().copied());
                 self.evidence.fetcher.want(job, blob, sources);
             }
         }

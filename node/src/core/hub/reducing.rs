@@ -181,7 +181,8 @@ impl HubRole {
         let of_batch = |digest: &Hash| record.batches.iter().find(|batch| batch.digest == *digest);
         let agents: Option<Vec<_>> =
             batches.iter().map(|digest| Some(of_batch(digest)?.attestation.body.agent)).collect();
-        let sources = agents.as_ref().and_then(|agents| agents.first()).map(|&agent| self.sources(cx, agent));
+        let sources =
+            agents.as_ref().and_then(|agents| agents.first()).map(|&agent| self.sources(cx, agent, []));
         let Some(sources) = sources.filter(|sources| !sources.is_empty() && !blobs.is_empty()) else {
             return self.lost(cx, job, &batches, detail);
         };
