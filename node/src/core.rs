@@ -527,8 +527,8 @@ impl Core {
             while let Some(settled) = cx.replies.pop_front() {
                 gateway.settled(&mut cx, settled);
             }
-            let signed = hub.as_ref().map_or(u64::MAX, hub::HubRole::first_unsigned);
-            agent.advance(&mut cx, archive.entries().min(signed));
+            let signed = || hub.as_ref().map_or(u64::MAX, hub::HubRole::first_unsigned);
+            agent.advance(&mut cx, || archive.entries().min(signed()));
             checker.advance(&mut cx);
             if vouching.is_out(now) {
                 gateway.turned_away(&mut cx);

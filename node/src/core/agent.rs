@@ -247,9 +247,9 @@ impl AgentRole {
         }
     }
 
-    /// Starts what can be started, attests what is done, says again what nobody has answered. `books`: how far
+    /// Starts what can be started, attests what is done, says again what nobody has answered. `books` says how far
     /// they go, receipts and all.
-    pub fn advance(&mut self, cx: &mut Context<'_>, books: u64) {
+    pub fn advance(&mut self, cx: &mut Context<'_>, books: impl Fn() -> u64) {
         // Fewer threads than there are: the executor would give all of its own to what it is fed.
         let fed = if self.capacity < self.threads { 1 } else { FED_PER_THREAD };
         while self.running < self.capacity * fed
@@ -272,11 +272,12 @@ impl AgentRole {
         }
         // A node that executes nothing is no agent.
         let wanted = self.capacity > 0 || cx.candidacy.is_some();
-        if cx.candidacy.is_some() && books > self.said.0 {
+        if cx.candidacy.is_some() && !cx.sits() && books() > self.said.0 {
             // Its seat may wait for this.
             self.hello_ms = self.hello_ms.min(self.said.1 + limits::HELLO_BUSY_MS);
         }
         if wanted && now_ms >= self.hello_ms {
+            let books = books();
             let hello = Hello { seating: cx.seating, candidacy: cx.candidacy.clone(), books, ..self.hello() };
             self.said = (books, now_ms);
             let busy = !hello.holds.is_empty();

@@ -1,14 +1,13 @@
 //! Small batches come to every member with all that they claim, so that nobody asks for it; who missed that asks.
 
 use forgemesh_node::core::{Reply, Request};
-use forgemesh_protocol::attestation::decode_claims;
 use forgemesh_protocol::canon::Bytes;
-use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::JobId;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
 
 use super::bench::Bench;
+use super::evidence;
 
 pub const NOOP: &str = r#"{"op":{"name":"diag","version":1,"profile":"noop.v1"},"args":{"shards":40}}"#;
 
@@ -23,13 +22,7 @@ fn fetches(bench: &Bench, node: usize) -> usize {
 /// All three members have the job in their books, and on their disks what its batches claim.
 fn has_all(bench: &Bench, job: &JobId) {
     for member in 0..3 {
-        let record = bench.finished(member, job).expect("books").finished.record;
-        let storage = &bench.nodes[member].storage;
-        let blob = |address: &Hash| storage.blob(address).expect("a disk").expect("here");
-        for batch in &record.batches {
-            let claims = decode_claims(&blob(&batch.attestation.body.members)).expect("claims");
-            claims.iter().for_each(|claim| drop(blob(&claim.blob)));
-        }
+        assert!(evidence::has_all(bench, member, &evidence::evidence(bench, member, job)), "member {member}");
     }
 }
 
@@ -62,6 +55,21 @@ fn an_agent_lets_go_what_it_has_vouched_for() {
     let job = bench.submit(0, NOOP);
     bench.run(60_000, |bench| (0..5).all(|node| bench.finished(node, &job).is_some()));
     has_all(&bench, &job);
+}
+
+/// A member may lose its seat: there is no record then by which it would let go what receipts stand on.
+#[test]
+fn a_member_keeps_what_it_has_vouched_for() {
+    let mut bench = Bench::new(3, 1, 1);
+    bench.elect(0);
+    let job = bench.submit(0, NOOP);
+    bench.run(60_000, |bench| (0..4).all(|node| bench.finished(node, &job).is_some()));
+    let storage = |node: usize| &bench.nodes[node].storage;
+    let links = |node| storage(node).kv_list("forgemesh link", None, 100).expect("a disk").len();
+    let outbox = |node| storage(node).outbox(0, 100).expect("a disk").len();
+    assert!((0..4).all(|node| outbox(node) > 0), "all have executed something");
+    assert_eq!([0, 1, 2].map(links), [0; 3]);
+    assert!(links(3) > 0, "an agent notes it");
 }
 
 #[test]

@@ -89,7 +89,7 @@ impl AgentRole {
         }
         let members = canon::to_bytes(&claims);
         let address = Hash::blob(&members);
-        self.letting_go.note(&mut batch, &job, head.seq + 1, &claims, address);
+        self.letting_go.note(cx, &mut batch, (&job, head.seq + 1), &claims, address);
         let attestation = Attestation {
             agent: cx.identity.node,
             seq: head.seq + 1,

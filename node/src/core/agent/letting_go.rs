@@ -40,10 +40,19 @@ impl Default for LettingGo {
 }
 
 impl LettingGo {
-    /// A link of the chain vouches for these.
-    pub fn note(&mut self, batch: &mut Batch, job: &JobId, seq: u64, claims: &[Claim], members: Hash) {
-        links::note(batch, job, seq, &members);
-        self.some = true;
+    /// A link of the chain vouches for these. Who sits keeps all of it, for its receipts stand on it.
+    pub fn note(
+        &mut self,
+        cx: &Context<'_>,
+        batch: &mut Batch,
+        (job, seq): (&JobId, u64),
+        claims: &[Claim],
+        members: Hash,
+    ) {
+        if !cx.sits() {
+            links::note(batch, job, seq, &members);
+            self.some = true;
+        }
         if let Some(look) = &mut self.look {
             look.since.extend(claims.iter().map(|claim| claim.blob).chain([members]));
         }
@@ -72,7 +81,7 @@ impl LettingGo {
         if spent.is_cut {
             (self.some, self.due_ms) = (true, cx.now.up_ms);
         }
-        // Who has come to sit meanwhile keeps all of it, for its receipts stand on it.
+        // Who has come to sit meanwhile keeps all of it, too.
         spent.blobs.retain(|blob| !look.since.contains(blob) && !cx.sits());
         if !spent.rows.is_empty() {
             cx.store(spent.removal(), AfterStore::Nothing);
