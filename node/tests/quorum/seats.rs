@@ -8,6 +8,7 @@ use forgemesh_protocol::charter::Charter;
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{Signable, Signed};
 use forgemesh_protocol::limits;
+use forgemesh_protocol::wire::Message;
 
 use super::bench::{Bench, candidacy};
 use super::evidence::{evidence, has_all};
@@ -253,6 +254,63 @@ fn who_lacks_the_books_gets_no_seat_and_stands_in_nobodys_way() {
     let last = bench.submit(4, INSURANCE);
     in_all_books(&mut bench, last);
     [1, 3, 4].into_iter().for_each(|node| holds(&bench, node, &before, 0));
+}
+
+/// A member makes what is final now from its log, while older entries are missing in its books: those that come then were
+/// signed under an older charter, and count all the same.
+#[test]
+fn a_gap_in_the_books_is_filled_across_a_change_of_charter() {
+    let mut bench = Bench::with_candidates(3, 0, 2, 1);
+    bench.elect(0);
+    bench.kill(2);
+    let first = bench.submit(4, INSURANCE);
+    in_all_books(&mut bench, first);
+    let next = charter(&bench, 3, &[0, 1, 2, 3]);
+    wanted(&mut bench, &next, &[0, 1]);
+    bench.run(30_000, |bench| bench.nodes[0].core.seating().0.current().version == 1);
+    let second = bench.submit(4, INSURANCE);
+    in_all_books(&mut bench, second);
+    bench.cut = [0, 1, 3, 4].map(|node| (node, 2)).to_vec();
+    bench.revive(2);
+    let third = bench.submit(4, INSURANCE);
+    bench.run(30_000, |bench| bench.queue_is_empty() && bench.finished(4, &third).is_some());
+    assert!([first, second, third].iter().all(|job| bench.finished(2, job).is_none()), "there is a gap");
+    bench.cut.clear();
+    for (job, charter) in [(first, 0), (second, 1), (third, 1)] {
+        in_all_books(&mut bench, job);
+        holds(&bench, 2, &job, charter);
+    }
+}
+
+/// It gets further now and then, as slowly as would keep the others waiting for ever: they sit without it.
+#[test]
+fn who_comes_by_the_books_slowly_keeps_nobody_from_their_seat() {
+    let mut bench = Bench::with_candidates(1, 0, 4, 3);
+    bench.elect(0);
+    (1..4).for_each(|node| bench.kill(node));
+    for _ in 0..9 {
+        let job = bench.submit(4, INSURANCE);
+        in_all_books(&mut bench, job);
+    }
+    (1..4).for_each(|node| bench.revive(node));
+    bench.cut = vec![(0, 1)];
+    let next = charter(&bench, 3, &[0, 1, 2, 3]);
+    wanted(&mut bench, &next, &[0]);
+    bench.run(60_000, |bench| bench.replicas.contains(&1));
+    let seats = ids(&bench, &[0, 2, 3]);
+    for books in 1..9 {
+        let hellos = bench.sent.iter().rev().filter_map(|(from, _, message)| match message {
+            Message::Hello(hello) if *from == 1 => Some(hello.clone()),
+            _ => None,
+        });
+        let mut hello = hellos.take(1).next().expect("it says hello");
+        hello.books = books;
+        let (from, message) = (bench.id(1), Message::Hello(hello));
+        bench.hand(0, Input::Message { from, message });
+        let end_ms = bench.now_ms + limits::SEAT_LOST_MS / 2;
+        bench.run(limits::SEAT_LOST_MS, |bench| bench.now_ms >= end_ms);
+    }
+    assert_eq!(seated(&bench, 0), seats);
 }
 
 /// A member that was away finds nobody in the hub who has the books: any node that has them gives them to it.

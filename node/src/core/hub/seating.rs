@@ -40,8 +40,8 @@ enum Step {
     Unsettled,
     /// Newcomers are brought up to date: then these are to sit.
     Preparing { charter: Hash, seated: Vec<NodeId> },
-    /// They follow the log, and come by so many entries of the books. They had so many, all together, at this time.
-    Reading { charter: Hash, seated: Vec<NodeId>, books: u64, have: u64, since_ms: u64 },
+    /// They follow the log, and come by so many entries of the books.
+    Reading { charter: Hash, seated: Vec<NodeId>, books: u64, since_ms: u64 },
     /// That they sit is proposed.
     Proposed { since_ms: u64 },
 }
@@ -80,7 +80,7 @@ impl HubRole {
                 if wanted.as_ref() == Some(&(charter, seated.clone())) =>
             {
                 let (books, since_ms) = (self.machine.state().ledger_len, cx.now.up_ms);
-                lead.reseating.step = Step::Reading { charter, seated, books, have: 0, since_ms };
+                lead.reseating.step = Step::Reading { charter, seated, books, since_ms };
             }
             // Who sits cannot be made to vote: perhaps another can sit instead.
             (Step::Settling, false) => {
@@ -126,11 +126,11 @@ impl HubRole {
     }
 
     /// Newcomers follow the log: they sit once their books have what was final by then. More that becomes final they make
-    /// from the log themselves. Who gets no further is passed over until it has what it lacked.
+    /// from the log themselves. Who needs longer is passed over until it has what it lacked, and keeps nobody from their seat.
     fn read(&mut self, cx: &mut Context<'_>) {
         let (wanted, up_ms) = (self.wanted(cx), cx.now.up_ms);
         let Some(lead) = &mut self.lead else { return };
-        let Step::Reading { charter, seated, books, have, since_ms } = &mut lead.reseating.step else {
+        let Step::Reading { charter, seated, books, since_ms } = &mut lead.reseating.step else {
             return;
         };
         let (charter, books) = (*charter, *books);
@@ -140,21 +140,17 @@ impl HubRole {
             return;
         }
         let newcomers = seated.iter().filter(|node| !self.machine.seated().contains(node));
-        let said = |node: &NodeId| self.scheduler.agent(node).map_or(0, |agent| agent.books.min(books));
-        let had: Vec<(NodeId, u64)> = newcomers.map(|node| (*node, said(node))).collect();
-        let sum = had.iter().map(|(_, books)| *books).sum();
-        if had.iter().all(|(_, had)| *had == books) {
+        let has_books = |node: &NodeId| self.scheduler.agent(node).is_some_and(|agent| agent.books >= books);
+        let slow: Vec<NodeId> = newcomers.copied().filter(|node| !has_books(node)).collect();
+        if slow.is_empty() {
             let seated = std::mem::take(seated);
             lead.reseating.step = Step::Proposed { since_ms: up_ms };
             self.propose(cx, Command::Seat { charter, seated });
-        } else if sum > *have {
-            (*have, *since_ms) = (sum, up_ms);
         } else if up_ms >= *since_ms + limits::SEAT_LOST_MS {
             if lead.reseating.behind.len() >= limits::RAFT_MEMBERS {
                 lead.reseating.behind.clear();
             }
-            let slow = had.iter().filter(|(_, had)| *had < books).map(|(node, _)| (*node, books));
-            lead.reseating.behind.extend(slow);
+            lead.reseating.behind.extend(slow.into_iter().map(|node| (node, books)));
             (lead.reseating.step, lead.reseating.due_ms) = (Step::Settle, 0);
         }
     }
