@@ -30,7 +30,8 @@ pub struct LedgerEnd {
 
 /// A question for a page of the books.
 struct Asked {
-    node: NodeId,
+    /// Nobody once it gave what is not true.
+    node: Option<NodeId>,
     /// When another one is asked.
     until_ms: u64,
     from: u64,
@@ -154,17 +155,35 @@ impl ArchiveRole {
 
     /// A final job's record arrived: of a member, or of whom it was asked.
     pub fn arrived(&mut self, cx: &mut Context<'_>, from: NodeId, bytes: &Bytes) {
-        let was_asked = self.asked.as_ref().is_some_and(|asked| asked.node == from);
-        if !was_asked && !cx.members.contains(&from) {
+        let is_member = cx.members.contains(&from);
+        if is_member {
+            let Ok(file) = JobFile::decode(&bytes.0) else { return };
+            if self.goes_on(&file) {
+                self.vain = 0;
+                self.take(cx, file, bytes.0.len());
+            }
             return;
         }
-        let Ok(file) = JobFile::decode(&bytes.0) else { return };
+        if self.asked.as_ref().and_then(|asked| asked.node) != Some(from) {
+            return;
+        }
+        match JobFile::decode_lent(&bytes.0).ok().filter(|file| self.goes_on(file)) {
+            Some(file) => self.take(cx, file, bytes.0.len()),
+            // It is listened to no longer.
+            None => self.asked.iter_mut().for_each(|asked| asked.node = None),
+        }
+    }
+
+    /// Is this the next entry, and is it true?
+    fn goes_on(&self, file: &JobFile) -> bool {
         let entry = &file.finished.entry;
         let follows = entry.seq == self.end.entries && entry.prev == self.end.head;
-        let older = file.finished.charter < self.charter;
-        if !follows || older || !self.is_true(&file) {
-            return;
-        }
+        follows && file.finished.charter >= self.charter && self.is_true(file)
+    }
+
+    /// Enters a record that goes on from the last one here, and what has waited for it.
+    fn take(&mut self, cx: &mut Context<'_>, file: JobFile, length: usize) {
+        let entry = &file.finished.entry;
         self.charter = file.finished.charter;
         self.end = LedgerEnd { entries: entry.seq + 1, head: entry.hash() };
         self.waiting.remove(&entry.seq);
@@ -172,7 +191,7 @@ impl ArchiveRole {
         let rest = self.next_in_order();
         rest.into_iter().for_each(|(batch, after)| cx.store(batch, after));
         if let Some(asked) = &mut self.asked {
-            asked.bytes += bytes.0.len();
+            asked.bytes += length;
             // A full page has come: the next one is asked for at once.
             let is_full = entry.seq + 1 >= asked.from.saturating_add(BOOKS) || asked.bytes >= BOOKS_BYTES;
             if is_full && self.end.entries < self.known {
@@ -204,7 +223,8 @@ impl ArchiveRole {
         signers.len() >= charter.quorum()
     }
 
-    /// Asks for what is missing, one member after the other; a member asks the agents too once none of the others had it.
+    /// Asks for what is missing, one member after the other; a member asks an agent too after each round of the others, once none
+    /// of them had it.
     pub fn advance(&mut self, cx: &mut Context<'_>, hub: Option<&HubRole>) {
         if self.end.entries >= self.known {
             if self.asked.take().is_some() {
@@ -223,8 +243,10 @@ impl ArchiveRole {
         let own = cx.identity.node;
         let mut asked: Vec<NodeId> = cx.members.iter().copied().filter(|member| *member != own).collect();
         if let Some(hub) = hub.filter(|_| cx.sits() && self.vain >= asked.len()) {
-            let agents = hub.agents_heard(cx.now.up_ms);
-            asked.extend(agents.into_iter().filter(|agent| !cx.members.contains(agent)));
+            let mut agents = hub.agents_heard(cx.now.up_ms);
+            agents.retain(|agent| !cx.members.contains(agent));
+            let round = self.turn / (asked.len() + 1);
+            asked.extend(agents.iter().nth(round % agents.len().max(1)));
         }
         if asked.is_empty() {
             self.asked = None;
@@ -234,7 +256,7 @@ impl ArchiveRole {
         let rounds = 1 + (self.vain / asked.len()) as u64;
         let until_ms = cx.now.up_ms + (rounds * limits::RETRY_MS).min(limits::RETRY_MOST_MS);
         let (node, from) = (asked[self.turn % asked.len()], self.end.entries);
-        self.asked = Some(Asked { node, until_ms, from, bytes: 0 });
+        self.asked = Some(Asked { node: Some(node), until_ms, from, bytes: 0 });
         cx.send(node, Message::Books { from });
     }
 
