@@ -59,7 +59,7 @@ pub trait Shelf: Blobs {
     /// Artifacts that nothing needs.
     fn garbage(&self, now_ms: u64) -> Option<Vec<(Hash, Kept)>>;
     /// What this node's agent has vouched for before this link of its chain and nothing needs.
-    fn spent(&self, unlogged: u64, keep: bool) -> Option<Spent>;
+    fn spent(&self, unlogged: u64) -> Option<Spent>;
     /// What is not here of the evidence that the books name from this place on.
     fn lacks(&self, from: Place) -> Option<Lacks>;
     /// A page of the artifacts that are kept for the mesh.
@@ -131,8 +131,8 @@ impl Shelf for Storage {
         garbage::artifacts(self, now_ms).ok()
     }
 
-    fn spent(&self, unlogged: u64, keep: bool) -> Option<Spent> {
-        links::spent(self, unlogged, keep).ok()
+    fn spent(&self, unlogged: u64) -> Option<Spent> {
+        links::spent(self, unlogged).ok()
     }
 
     fn lacks(&self, from: Place) -> Option<Lacks> {

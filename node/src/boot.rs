@@ -112,9 +112,6 @@ where
             let (hub, compacted, unrecorded) = replay(storage, node, genesis.clone())?;
             record(storage, &hub, &identity.secret, unrecorded)?;
             sweep(storage, &hub, &outbox)?;
-            if seating.seated.contains(&node) {
-                links::forget_final(storage)?;
-            }
             let members = claims(storage, &hub)?;
             let unsigned = unsigned(storage)?;
             if hub.state().seating.number > seating.number {
@@ -124,6 +121,10 @@ where
         }
         None => None,
     };
+    if charters.member(&identity.secret.public()).is_some() {
+        // It lets nothing go from now on.
+        links::forget(storage)?;
+    }
     // The voters of a log that is empty: who is not among them waits to be made a member.
     // Once others have sat, a log of its own would be another mesh's.
     let founding = seating.number == 0;

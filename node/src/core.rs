@@ -13,6 +13,7 @@ pub mod beacon;
 pub(crate) mod books;
 pub mod checker;
 mod client;
+mod context;
 mod deliver;
 mod fetcher;
 pub mod gateway;
@@ -34,24 +35,23 @@ mod seating;
 pub mod status;
 mod vouching;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use forgemesh_consensus::command::Command;
 use forgemesh_consensus::machine::Hub;
 pub use forgemesh_consensus::machine::Rejected;
-use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_protocol::charter::{Charters, Seating};
 use forgemesh_protocol::genesis::HubMember;
-use forgemesh_protocol::id::{JobId, MeshId, NodeId};
+use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::keys::SecretKey;
 use forgemesh_protocol::wire::{Attested, Message};
 use forgemesh_storage::Batch;
 
-use crate::job_file::JobFile;
 use crate::ports::Work;
 use after::{AfterStore, AfterWork};
 use availability::Availability;
+pub(crate) use context::{Context, Entered, Reduction, Tokens};
 use deliver::{deliver, stored, worked};
 use leader::Leader;
 use reach::Reach;
@@ -132,6 +132,9 @@ pub struct Recovered {
 /// Batches that may be on their way to the disk at once; a bound that only a fault of this program can reach.
 const STORES: u64 = 65_536;
 
+/// How often a node may answer itself within one step; likewise.
+const STEP_ROUNDS: u32 = 1_000;
+
 /// The node.
 pub struct Core {
     identity: Identity,
@@ -150,112 +153,6 @@ pub struct Core {
     vouching: vouching::VouchingRole,
     artifacts: artifacts::ArtifactsRole,
     tokens: Tokens,
-}
-
-/// What a role works with: who it is, what time it is, and where its outputs go.
-pub(crate) struct Context<'a> {
-    pub identity: &'a Identity,
-    /// The hub's members, and how often they have changed.
-    pub members: Arc<[NodeId]>,
-    pub seating: u64,
-    /// This node's key and beacon chain, if it could be a member and is not.
-    pub candidacy: Option<HubMember>,
-    /// Who leads them, as far as is known.
-    pub leader: Option<NodeId>,
-    /// Who is gone.
-    pub reach: &'a Reach,
-    pub now: Now,
-    pub tokens: &'a mut Tokens,
-    pub out: &'a mut Vec<Output>,
-    /// Messages to this node itself.
-    pub inbox: &'a mut VecDeque<Message>,
-    /// Final jobs of this node's own log, for the archive.
-    pub finished: &'a mut Vec<Entered>,
-    /// Entries that were applied, for the roles that wait for one.
-    pub replies: &'a mut VecDeque<gateway::Settled>,
-}
-
-/// On its way into the books.
-#[derive(Debug)]
-pub(crate) enum Entered {
-    /// A final job.
-    Final { finished: Box<FinishedJob>, batch: Batch, after: AfterStore },
-    /// A record whose receipt has the signatures that it needs.
-    Signed { file: Box<JobFile>, progress: Box<Progress> },
-}
-
-/// Numbers batches and pieces of work, and remembers what waits for each.
-#[derive(Default)]
-pub(crate) struct Tokens {
-    next: u64,
-    stores: BTreeMap<u64, AfterStore>,
-    works: BTreeMap<u64, AfterWork>,
-}
-
-/// A reduction under way, and what it is made from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Reduction {
-    pub job: JobId,
-    pub stage: u64,
-    pub set_aside: u64,
-    pub seating: u64,
-}
-
-impl Tokens {
-    /// Is everything durable up to this batch? They become so in their order.
-    fn is_stored(&self, batch: u64) -> bool {
-        self.stores.first_key_value().is_none_or(|(first, _)| *first > batch)
-    }
-}
-
-impl Context<'_> {
-    /// Does this node sit in the hub?
-    pub fn sits(&self) -> bool {
-        self.members.contains(&self.identity.node)
-    }
-
-    /// Sends a message to the hub's leader; lost, if nobody is known to lead.
-    pub fn send_leader(&mut self, message: Message) {
-        if let Some(leader) = self.leader {
-            self.send(leader, message);
-        }
-    }
-
-    /// Sends a message, to another node or to this one.
-    pub fn send(&mut self, to: NodeId, message: Message) {
-        if to == self.identity.node {
-            self.inbox.push_back(message);
-        } else {
-            self.out.push(Output::Send { to, message });
-        }
-    }
-
-    /// Submits a batch; `after` goes on when it is durable, or when nothing that follows leaves the node before it is.
-    pub fn store(&mut self, batch: Batch, after: AfterStore) {
-        let urgent = after.is_urgent();
-        self.submit(batch, after, urgent);
-    }
-
-    /// Submits a batch that nobody waits for, but for who asks whether it is stored.
-    pub fn store_later(&mut self, batch: Batch) -> u64 {
-        self.submit(batch, AfterStore::Nothing, false)
-    }
-
-    fn submit(&mut self, batch: Batch, after: AfterStore, urgent: bool) -> u64 {
-        self.tokens.next += 1;
-        let token = self.tokens.next;
-        self.tokens.stores.insert(token, after);
-        self.out.push(Output::Store { token, batch, urgent });
-        token
-    }
-
-    /// Starts a piece of work; `after` goes on when it ended.
-    pub fn work(&mut self, work: Work, after: AfterWork) {
-        self.tokens.next += 1;
-        let ticket = self.tokens.next;
-        self.tokens.works.insert(ticket, after);
-        self.out.push(Output::Work { ticket, work });
-    }
 }
 
 impl Core {
@@ -308,6 +205,7 @@ impl Core {
             identity,
             members: seating.members(),
             seating: seating.seating().number,
+            keeps: seating.keeps(),
             candidacy: seating.candidacy().cloned(),
             leader: now_led,
             reach,
@@ -506,10 +404,10 @@ impl Core {
             archive.follow(seating.charters());
             hub.iter_mut().for_each(|hub| hub.know(seating.charters()));
             (cx.members, cx.seating) = (seating.members(), seating.seating().number);
+            cx.keeps = seating.keeps();
             cx.candidacy = seating.candidacy().cloned();
         }
-        for round in 0..=1_000_u32 {
-            debug_assert!(round < 1_000, "a node goes on talking to itself");
+        for round in 1.. {
             while let Some(message) = cx.inbox.pop_front() {
                 if let Some(message) = artifacts.message(&mut cx, node, message) {
                     deliver(&mut cx, hub.as_mut(), agent, checker, reads, node, message);
@@ -547,6 +445,10 @@ impl Core {
             vouching.advance(&mut cx, hub.as_ref());
             if cx.inbox.is_empty() && cx.replies.is_empty() && cx.finished.is_empty() {
                 break;
+            }
+            if round == STEP_ROUNDS {
+                debug_assert!(false, "a node goes on talking to itself");
+                return cx.out.push(Output::Halt(hub::Halted::Endless));
             }
         }
     }

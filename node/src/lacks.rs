@@ -59,7 +59,9 @@ pub fn lacks(storage: &Storage, from: Place) -> Result<Lacks, ReadError> {
             continue;
         };
         let record = &file.finished.record;
-        let rest = match record.terms.artifacts.persist {
+        // A job without a result ended without votes: nothing stands on its batches, and perhaps nobody ever had them.
+        let stands = record.terms.artifacts.persist && file.finished.result.is_some();
+        let rest = match stands {
             true => lacking(storage, &file, at.batch, &mut looked_at, &mut found)?,
             false => None,
         };

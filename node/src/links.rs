@@ -53,8 +53,8 @@ impl Spent {
 }
 
 /// The links before `unlogged` of jobs that are in the books, and what nothing needs that they claim: neither another link,
-/// nor a job that names it as an artifact, nor a pin. With `keep` all blobs stay.
-pub fn spent(storage: &Storage, unlogged: u64, keep: bool) -> Result<Spent, ReadError> {
+/// nor a job that names it as an artifact, nor a pin.
+pub fn spent(storage: &Storage, unlogged: u64) -> Result<Spent, ReadError> {
     let (mut spent, mut blobs, mut open) = (Spent::default(), BTreeSet::new(), Vec::new());
     let (mut after, mut are_final) = (None, BTreeMap::new());
     loop {
@@ -77,9 +77,7 @@ pub fn spent(storage: &Storage, unlogged: u64, keep: bool) -> Result<Spent, Read
                 spent.is_cut = true;
             } else {
                 spent.rows.push(row);
-                if !keep {
-                    blobs.extend(claimed(storage, &members)?.unwrap_or_default());
-                }
+                blobs.extend(claimed(storage, &members)?.unwrap_or_default());
             }
         }
     }
@@ -104,13 +102,13 @@ pub fn spent(storage: &Storage, unlogged: u64, keep: bool) -> Result<Spent, Read
     Ok(spent)
 }
 
-/// Forgets the links of jobs that are in the books, of a node on which nothing runs and where all blobs stay. What cannot be
-/// read stays, too.
-pub fn forget_final(storage: &Storage) -> Result<(), CommitError> {
-    while let Ok(spent) = spent(storage, u64::MAX, true)
-        && !spent.rows.is_empty()
+/// Forgets all links, on a node that lets nothing go and on which nothing runs.
+pub fn forget(storage: &Storage) -> Result<(), CommitError> {
+    while let Ok(page) = storage.kv_list(NAMESPACE, None, PAGE)
+        && !page.is_empty()
     {
-        storage.commit(&spent.removal())?;
+        let rows = page.into_iter().map(|(row, _)| row).collect();
+        storage.commit(&Spent { rows, ..Spent::default() }.removal())?;
     }
     Ok(())
 }
@@ -185,7 +183,7 @@ mod tests {
         let second = link(&storage, 2, 2, &[11, 20]);
         let third = link(&storage, 1, 3, &[15, 16]);
         assert_eq!(
-            spent(&storage, 4, false).unwrap(),
+            spent(&storage, 4).unwrap(),
             Spent { is_rest: true, ..Spent::default() },
             "nothing is final"
         );
@@ -195,30 +193,32 @@ mod tests {
         artifacts::name(&mut batch, &Hash::blob(&accumulator(12)), &job(9));
         artifacts::Kept::nothing(4, None).put(&mut batch, &Hash::blob(&accumulator(13)));
         storage.commit(&batch).unwrap();
-        let found = spent(&storage, 3, false).unwrap();
+        let found = spent(&storage, 3).unwrap();
         assert_eq!((found.rows.len(), found.is_rest, found.is_cut), (1, true, false));
         storage.commit(&found.removal()).unwrap();
         assert_eq!(here(&storage, 10..=20), [11, 12, 13, 15, 16, 20]);
         assert!(!storage.has_blob(&first).unwrap() && storage.has_blob(&second).unwrap());
         // It is logged, and the other job is final.
         is_final(&storage, 2);
-        let found = spent(&storage, 4, false).unwrap();
+        let found = spent(&storage, 4).unwrap();
         assert_eq!((found.rows.len(), found.is_rest), (2, false));
         storage.commit(&found.removal()).unwrap();
         assert_eq!(here(&storage, 10..=20), [12, 13]);
         assert!(!storage.has_blob(&second).unwrap() && !storage.has_blob(&third).unwrap());
-        assert_eq!(spent(&storage, 4, false).unwrap(), Spent::default());
+        assert_eq!(spent(&storage, 4).unwrap(), Spent::default());
     }
 
     #[test]
-    fn a_hub_member_forgets_links_and_keeps_blobs() {
+    fn who_lets_nothing_go_forgets_links_and_keeps_blobs() {
         let (_folder, storage) = storage();
-        link(&storage, 1, 1, &[10]);
-        link(&storage, 2, 2, &[20]);
+        let numbers: Vec<u32> = (0..PAGE as u32 + 2).collect();
+        for (seq, number) in (1..).zip(&numbers) {
+            link(&storage, (seq % 2) as u8, seq, &[*number]);
+        }
         is_final(&storage, 1);
-        forget_final(&storage).unwrap();
-        assert_eq!(here(&storage, [10, 20]), [10, 20]);
-        assert_eq!(spent(&storage, 3, true).unwrap(), Spent { is_rest: true, ..Spent::default() });
+        forget(&storage).unwrap();
+        assert_eq!(here(&storage, numbers.clone()), numbers);
+        assert_eq!(spent(&storage, u64::MAX).unwrap(), Spent::default());
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
         let mut batch = Batch::new();
         batch.delete_blob(members);
         storage.commit(&batch).unwrap();
-        assert_eq!(spent(&storage, 3, false).unwrap(), Spent { is_rest: true, ..Spent::default() });
+        assert_eq!(spent(&storage, 3).unwrap(), Spent { is_rest: true, ..Spent::default() });
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
         is_final(&storage, 1);
         let mut rounds = Vec::new();
         loop {
-            let found = spent(&storage, u64::MAX, false).unwrap();
+            let found = spent(&storage, u64::MAX).unwrap();
             storage.commit(&found.removal()).unwrap();
             rounds.push(found.blobs.len());
             if !found.is_cut {

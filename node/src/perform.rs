@@ -116,7 +116,7 @@ impl Performer {
                 Some(garbage) => Ok(Done::Garbage { garbage }),
                 None => Err("the disk cannot be read".to_owned()),
             },
-            Work::Spent { unlogged, keep } => match blobs.spent(unlogged, keep) {
+            Work::Spent { unlogged } => match blobs.spent(unlogged) {
                 Some(spent) => Ok(Done::Spent { spent: Box::new(spent) }),
                 None => Err("the disk cannot be read".to_owned()),
             },

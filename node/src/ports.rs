@@ -130,7 +130,7 @@ pub enum Work {
     Garbage { now_ms: u64 },
     /// Find what this node's agent has vouched for before this link of its chain and nothing needs any more; with `keep` the
     /// blobs stay all the same.
-    Spent { unlogged: u64, keep: bool },
+    Spent { unlogged: u64 },
     /// Look through the books from this place on for evidence that is not here.
     Lacks { from: Place },
 }

@@ -307,12 +307,12 @@ fn what_is_vouched_for_meanwhile_stays() {
     };
     // The hub has not said that it has logged them.
     let found = looks(&mut rig);
-    assert!(matches!(found[..], [(_, Work::Spent { unlogged: 1, keep: false })]), "{found:?}");
+    assert!(matches!(found[..], [(_, Work::Spent { unlogged: 1 })]), "{found:?}");
     let done = Done::Spent { spent: Box::new(Spent { is_rest: true, ..Spent::default() }) };
     rig.hand(Input::Worked { ticket: found[0].0, done });
     rig.by_hub(logged(last.seq, last.digest()));
     let found = looks(&mut rig);
-    assert!(matches!(found[..], [(_, Work::Spent { unlogged, .. })] if unlogged == last.seq + 1));
+    assert!(matches!(found[..], [(_, Work::Spent { unlogged })] if unlogged == last.seq + 1));
     // Another input of the stage: other shards, which come to the same bytes.
     let lease = rig.lease(2, 2);
     rig.by_hub(lease);

@@ -132,7 +132,7 @@ pub fn work_digest(work: &Work) -> (&'static str, Hash) {
         }
         Work::ScrubPieces { from } => ("scrub pieces", digest(from)),
         Work::Garbage { now_ms } => ("garbage", digest(now_ms)),
-        Work::Spent { unlogged, keep } => ("vouched", digest(&(unlogged, keep))),
+        Work::Spent { unlogged } => ("vouched", digest(unlogged)),
         Work::Lacks { from } => ("lacks", digest(from)),
         Work::Keeping { after, now_ms } => ("keeping", digest(&(after, now_ms))),
     }

@@ -511,11 +511,14 @@ fn collect_here(home: &Home, dry: bool) -> Result<Value, CliError> {
         }
         home.storage.commit(&garbage::removal(&garbage))?;
     }
-    // As far as this folder knows; who once sat in a hub of several has nothing here that it could judge.
+    // As far as this folder knows; who was ever admitted to a hub of several has nothing here that it could judge.
     let seated = boot::seating(&home.storage)?.map(|seating| seating.seated).unwrap_or_default();
-    let own = home.secret.public().id();
-    let (blobs, of_blobs) = match seated.contains(&own) {
-        true if seated.len() == 1 => collect_of_hub(home, dry)?,
+    let own = home.secret.public();
+    let genesis = boot::genesis(&home.storage)?;
+    let charters = genesis.map(|genesis| boot::charters(&home.storage, genesis)).transpose()?;
+    let keeps = charters.is_some_and(|charters| charters.member(&own).is_some());
+    let (blobs, of_blobs) = match keeps {
+        true if seated == [own.id()] => collect_of_hub(home, dry)?,
         true => (0, 0),
         false => collect_of_agent(home, dry)?,
     };
@@ -542,7 +545,7 @@ fn collect_of_agent(home: &Home, dry: bool) -> Result<(usize, u64), CliError> {
     let unlogged = home.storage.outbox(0, 1)?.first().map_or(u64::MAX, |(seq, _)| *seq);
     let (mut blobs, mut bytes) = (0, 0);
     loop {
-        let spent = links::spent(&home.storage, unlogged, false)?;
+        let spent = links::spent(&home.storage, unlogged)?;
         blobs += spent.blobs.len();
         for blob in &spent.blobs {
             bytes += home.storage.blob_len(blob)?.unwrap_or(0) as u64;

@@ -88,6 +88,9 @@ pub fn status(common: &Common) -> Result<(), CliError> {
                 hub["agents"]
             ),
         );
+        if let Some(told) = evidence(hub) {
+            row("evidence", told);
+        }
     }
     let network = &value["network"];
     if network.is_object() {
@@ -120,6 +123,18 @@ pub fn status(common: &Common) -> Result<(), CliError> {
         row("network", "none: the node is alone".to_owned());
     }
     Ok(())
+}
+
+/// How far a hub member has what its receipts stand on; nothing in a hub that was never of several.
+fn evidence(hub: &Value) -> Option<String> {
+    let (jobs, all) = (hub["evidence"]["jobs"].as_u64()?, hub["ledger"].as_u64()?);
+    Some(match (jobs < all, hub["evidence"]["missing"].as_bool() == Some(true)) {
+        (true, _) => format!("here for {jobs} of {all} jobs so far; until all is here, lose no other member"),
+        (false, true) => {
+            "some was nowhere to be had, and is asked for again: start the members that are off".to_owned()
+        }
+        (false, false) => "all here".to_owned(),
+    })
 }
 
 /// How many sit, and how many of them may be lost: nobody is counted on whose vote the log does not count yet, or with whom
@@ -156,6 +171,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn evidence_is_told_of_where_there_are_several() {
+        for (evidence, told) in [
+            (Value::Null, None),
+            (json!({ "jobs": 3, "missing": true }), Some("here for 3 of 7 jobs so far;")),
+            (json!({ "jobs": 7, "missing": true }), Some("some was nowhere to be had")),
+            (json!({ "jobs": 7, "missing": false }), Some("all here")),
+        ] {
+            let found = super::evidence(&json!({ "ledger": 7, "evidence": evidence }));
+            assert_eq!(found.is_some(), told.is_some());
+            assert!(
+                told.is_none_or(|told| found.as_ref().is_some_and(|found| found.starts_with(told))),
+                "{found:?}"
+            );
+        }
+    }
 
     #[test]
     fn a_seat_whose_vote_does_not_count_is_not_called_a_safety() {

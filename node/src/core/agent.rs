@@ -272,12 +272,12 @@ impl AgentRole {
         }
         // A node that executes nothing is no agent.
         let wanted = self.capacity > 0 || cx.candidacy.is_some();
-        if cx.candidacy.is_some() && !cx.sits() && books() > self.said.0 {
+        if cx.candidacy.is_some() && books() > self.said.0 {
             // Its seat may wait for this.
             self.hello_ms = self.hello_ms.min(self.said.1 + limits::HELLO_BUSY_MS);
         }
         if wanted && now_ms >= self.hello_ms {
-            let books = books();
+            let books = cx.candidacy.as_ref().map_or(0, |_| books());
             let hello = Hello { seating: cx.seating, candidacy: cx.candidacy.clone(), books, ..self.hello() };
             self.said = (books, now_ms);
             let busy = !hello.holds.is_empty();

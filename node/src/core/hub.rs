@@ -68,6 +68,8 @@ pub enum Halted {
     Snapshot(#[from] RestoreError),
     #[error("{0}; start the node again: it reads its log anew, and says so if it is damaged")]
     Gap(#[from] Gap),
+    #[error("the node went on talking to itself, which is a fault of this program; start the node again")]
+    Endless,
 }
 
 /// A member of the hub.

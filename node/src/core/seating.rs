@@ -20,9 +20,10 @@ pub(crate) struct SeatingRole {
     charters: Charters,
     seating: Seating,
     members: Arc<[NodeId]>,
-    /// This node's key and beacon chain, if it may sit, and whether it does.
+    /// This node's key and beacon chain, if it may sit, whether it does, and whether it was ever admitted.
     own: Option<HubMember>,
     sits: bool,
+    keeps: bool,
     /// When the leader was last heard, and when others were last asked who sits.
     heard_ms: u64,
     asked_ms: u64,
@@ -35,8 +36,9 @@ impl SeatingRole {
     pub fn new(charters: Charters, seating: Seating, own: Option<HubMember>) -> SeatingRole {
         let members = seating.seated.as_slice().into();
         let sits = own.as_ref().is_some_and(|own| seating.seated.contains(&own.key.id()));
+        let keeps = own.as_ref().is_some_and(|own| charters.member(&own.key).is_some());
         let answered = BTreeMap::new();
-        SeatingRole { members, charters, seating, own, sits, heard_ms: 0, asked_ms: 0, answered }
+        SeatingRole { members, charters, seating, own, sits, keeps, heard_ms: 0, asked_ms: 0, answered }
     }
 
     /// Who sits.
@@ -57,6 +59,11 @@ impl SeatingRole {
     /// What a hello says of a node that would sit and does not.
     pub fn candidacy(&self) -> Option<&HubMember> {
         self.own.as_ref().filter(|_| !self.sits)
+    }
+
+    /// Was this node ever admitted, so that it keeps what receipts stand on?
+    pub fn keeps(&self) -> bool {
+        self.keeps
     }
 
     /// May this node take part in the hub's log? Who sits, whoever is admitted now, and whom a quorum wants to be. Not who was

@@ -66,6 +66,9 @@ pub struct HubStatus {
     pub log: u64,
     /// Jobs in the ledger.
     pub ledger: u64,
+    /// For how many of them this member has looked whether it has what their receipts stand on, and whether something of
+    /// that was nowhere to be had; none in a hub that was never of several.
+    pub evidence: Option<(u64, bool)>,
     /// Log time, milliseconds since 1970.
     pub log_ms: u64,
     /// To which this member's node belongs.

@@ -191,6 +191,7 @@ mod tests {
             identity: &Identity { secret, node, mesh: MeshId(Hash::ZERO) },
             members: [HUB].into(),
             seating: 0,
+            keeps: false,
             candidacy: None,
             leader: Some(HUB),
             reach: &Reach::default(),

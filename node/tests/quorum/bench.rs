@@ -94,6 +94,11 @@ fn beacon(member: usize) -> BeaconChain {
     BeaconChain::new(Hash([0x40 + member as u8; 32]), LINKS)
 }
 
+/// Who submits all jobs.
+pub fn client() -> SecretKey {
+    SecretKey::from_bytes(&[0xcc; 32])
+}
+
 fn secret(node: usize) -> SecretKey {
     SecretKey::from_bytes(&[node as u8 + 1; 32])
 }
@@ -271,8 +276,7 @@ impl Bench {
             nonce: Bytes(vec![self.nonce; 16]),
             expires_ms: self.now_ms + 3_600_000,
         };
-        let client = SecretKey::from_bytes(&[0xcc; 32]);
-        let submission = Signed::new(submission, self.genesis.mesh_id(), &client);
+        let submission = Signed::new(submission, self.genesis.mesh_id(), &client());
         let id = submission.job_id(self.genesis.mesh_id());
         self.queue
             .push_back((node, Input::Request { token: 1, request: Request::Submit(Box::new(submission)) }));

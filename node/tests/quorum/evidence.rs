@@ -1,14 +1,20 @@
 //! What receipts stand on is with every member in the end: with one that was away when a job ended, with one that sits since
 //! later on, and with one whose disk has lost something.
 
+use forgemesh_consensus::command::Command;
+use forgemesh_node::bundle;
+use forgemesh_node::core::{Input, Request};
+use forgemesh_node::evidence::Report;
 use forgemesh_node::lacks::{self, Place};
 use forgemesh_protocol::attestation::decode_claims;
+use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::JobId;
+use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
 use forgemesh_storage::Batch;
 
-use super::bench::Bench;
+use super::bench::{Bench, client};
 use super::deliveries::NOOP;
 use super::work::INSURANCE;
 
@@ -69,6 +75,55 @@ fn a_member_that_was_away_gets_what_the_others_have() {
     assert!(!has_all(&bench, 2, &all));
     bench.run(limits::EVIDENCE_AGAIN_MS + 60_000, |bench| has_all(bench, 2, &all));
     assert!(has_all(&bench, 2, &all));
+}
+
+/// It would run full, and a member without room is none.
+#[test]
+fn a_nearly_full_disk_gets_none_of_it() {
+    let (mut bench, jobs) = ended_without_one([NOOP, INSURANCE]);
+    let all: Vec<Hash> = jobs.iter().flat_map(|job| evidence(&bench, 1, job)).collect();
+    bench.revive(2);
+    bench.hand(2, Input::DiskLow(true));
+    let end_ms = bench.now_ms + 60_000;
+    bench.run(120_000, |bench| bench.queue_is_empty() && bench.now_ms >= end_ms);
+    assert!(all.iter().all(|blob| !has_all(&bench, 2, &[*blob])));
+    assert!(bench.next_deadline(2) > 0, "it waits");
+    bench.hand(2, Input::DiskLow(false));
+    bench.run(60_000, |bench| has_all(bench, 2, &all));
+}
+
+/// Nobody has voted for it: its batches count for nothing, and its bundle has what is there.
+#[test]
+fn of_a_job_without_a_result_nothing_is_asked_for() {
+    let mut bench = Bench::new(3, 0, 2);
+    bench.elect(0);
+    bench.kill(2);
+    let large = format!(
+        r#"{{"op":{{"name":"diag","version":1,"profile":"mix.v1"}},"args":{{"iterations":{}}}}}"#,
+        40 * MIX_SHARD
+    );
+    let job = bench.submit(3, &large);
+    let is_attested = |command: &Command| matches!(command, Command::Attest { .. });
+    bench.run(60_000, |bench| bench.logged(is_attested) > 0);
+    let cancellation = Signed::new(Cancellation { job }, bench.genesis.mesh_id(), &client());
+    bench.ask(3, Request::Cancel(Box::new(cancellation)));
+    bench.run(60_000, |bench| {
+        (0..5).filter(|node| *node != 2).all(|node| bench.finished(node, &job).is_some())
+    });
+    let file = bench.finished(0, &job).expect("books");
+    let claimed = evidence(&bench, 0, &job);
+    assert!(file.finished.result.is_none() && !claimed.is_empty());
+    let mut batch = Batch::new();
+    claimed.iter().for_each(|blob| {
+        batch.delete_blob(*blob);
+    });
+    bench.nodes[0].storage.commit(&batch).expect("a disk");
+    let lacks = lacks::lacks(&bench.nodes[0].storage, Place::default()).expect("a disk");
+    assert_eq!((lacks.next.entry, lacks.blobs.len()), (1, 0));
+    let bundle = bundle::pack(&bench.nodes[0].storage, &file).expect("a bundle");
+    let mut report = Report::default();
+    bundle::check(&bundle, Some(bench.genesis.mesh_id()), &mut report);
+    assert!(report.is_ok(), "{}", report.failures());
 }
 
 #[test]

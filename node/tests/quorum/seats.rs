@@ -11,6 +11,7 @@ use forgemesh_protocol::limits;
 use forgemesh_protocol::wire::Message;
 
 use super::bench::{Bench, candidacy};
+use super::deliveries::NOOP;
 use super::evidence::{evidence, has_all};
 use super::work::INSURANCE;
 
@@ -254,6 +255,67 @@ fn who_lacks_the_books_gets_no_seat_and_stands_in_nobodys_way() {
     let last = bench.submit(4, INSURANCE);
     in_all_books(&mut bench, last);
     [1, 3, 4].into_iter().for_each(|node| holds(&bench, node, &before, 0));
+}
+
+/// It lets nothing go that it has voted for, also what it computes again as an agent and what it had computed before it sat.
+#[test]
+fn who_sat_once_keeps_what_receipts_stand_on() {
+    let mut bench = Bench::with_candidates(1, 0, 3, 2);
+    bench.elect(0);
+    let long = NOOP.replace("40", "400");
+    let begun = bench.submit(3, &long);
+    bench.run(60_000, |bench| !bench.nodes[1].storage.outbox(0, 1).expect("a disk").is_empty());
+    let next = charter(&bench, 3, &[0, 1, 2]);
+    wanted(&mut bench, &next, &[0]);
+    sit(&mut bench, 60_000, &[0, 1, 2]);
+    let job = bench.submit(3, NOOP);
+    [begun, job].into_iter().for_each(|job| in_all_books(&mut bench, job));
+    let old = [evidence(&bench, 0, &begun), evidence(&bench, 0, &job)].concat();
+    bench.run(120_000, |bench| (1..3).all(|member| has_all(bench, member, &old)));
+    let admitted = vec![candidacy(0, &bench.nodes[0].secret)];
+    let last = Charter { version: 2, previous: next.digest(), seats: 1, admitted };
+    wanted(&mut bench, &last, &[0, 1]);
+    sit(&mut bench, 60_000, &[0]);
+    let again = bench.submit(3, NOOP);
+    in_all_books(&mut bench, again);
+    let attested =
+        |bench: &Bench, node: usize| bench.nodes[node].storage.outbox(0, 100).expect("a disk").len();
+    assert!((1..4).all(|node| attested(&bench, node) > 0), "all have executed something");
+    let end_ms = bench.now_ms + 3 * limits::SCRUB_MS;
+    bench.run(4 * limits::SCRUB_MS, |bench| bench.now_ms >= end_ms);
+    assert!((0..3).all(|member| has_all(&bench, member, &old)));
+    assert!(bench.nodes[3].storage.blobs(None, 1).expect("a disk").is_empty(), "an agent lets all of it go");
+}
+
+/// Whoever says to be an agent may be many, and none of them has the books: a member that has them gets its turn all the same.
+#[test]
+fn many_agents_keep_no_member_from_its_turn() {
+    let mut bench = Bench::new(3, 0, 8);
+    bench.elect(0);
+    bench.kill(2);
+    let job = bench.submit(3, INSURANCE);
+    in_all_books(&mut bench, job);
+    bench.cut = (0..11).filter(|node| *node != 2).map(|node| (node, 2)).collect();
+    bench.revive(2);
+    let from = bench.sent.len();
+    // They have said hello, and say nothing else.
+    for agent in 3..11 {
+        let hello = bench.sent.iter().rev().find_map(|(from, _, message)| match message {
+            Message::Hello(hello) if *from == agent => Some(hello.clone()),
+            _ => None,
+        });
+        let message = Message::Hello(hello.expect("it says hello"));
+        bench.hand(2, Input::Message { from: bench.id(agent), message });
+    }
+    let end_ms = bench.now_ms + limits::SILENCE_MS;
+    bench.run(120_000, |bench| bench.now_ms >= end_ms);
+    let asked = |members: bool| {
+        let asks = |(from, to, message): &&(usize, usize, Message)| {
+            *from == 2 && (*to < 3) == members && matches!(message, Message::Books { .. })
+        };
+        bench.sent[from..].iter().filter(asks).count()
+    };
+    assert!(asked(true) >= asked(false) && asked(false) > 0, "{} of {}", asked(true), asked(false));
 }
 
 /// A member makes what is final now from its log, while older entries are missing in its books: those that come then were

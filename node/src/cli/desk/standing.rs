@@ -75,6 +75,7 @@ impl Desk {
                 "term": hub.term, "log": hub.log, "ledger": hub.ledger, "log_ms": hub.log_ms,
                 "agents": hub.agents.len(), "live_agents": hub.agents.iter().filter(|agent| agent.live).count(),
                 "jobs": hub.jobs.len(),
+                "evidence": hub.evidence.map(|(jobs, missing)| json!({ "jobs": jobs, "missing": missing })),
             })
         });
         let own = &status.own;

@@ -1,5 +1,6 @@
 //! What an agent has vouched for, claims and accumulators: kept for the hub until the job is in this node's books, then let
-//! go. By then a majority of the hub's members have it, and the others get it from them.
+//! go. By then a majority of the hub's members have it, and the others get it from them. Who was ever admitted to the hub lets
+//! nothing go: it has voted, or may have to.
 //!
 //! Must never let go what a job needs that is not final: another may have come to the same bytes.
 
@@ -40,7 +41,7 @@ impl Default for LettingGo {
 }
 
 impl LettingGo {
-    /// A link of the chain vouches for these. Who sits keeps all of it, for its receipts stand on it.
+    /// A link of the chain vouches for these.
     pub fn note(
         &mut self,
         cx: &Context<'_>,
@@ -49,10 +50,11 @@ impl LettingGo {
         claims: &[Claim],
         members: Hash,
     ) {
-        if !cx.sits() {
-            links::note(batch, job, seq, &members);
-            self.some = true;
+        if cx.keeps {
+            return;
         }
+        links::note(batch, job, seq, &members);
+        self.some = true;
         if let Some(look) = &mut self.look {
             look.since.extend(claims.iter().map(|claim| claim.blob).chain([members]));
         }
@@ -60,6 +62,10 @@ impl LettingGo {
 
     /// Looks when it is time; from link `unlogged` on the hub may still have to fetch what is claimed.
     pub fn advance(&mut self, cx: &mut Context<'_>, unlogged: u64) {
+        if cx.keeps {
+            // Records from before stay, and are forgotten at the next start.
+            self.some = false;
+        }
         if self.some && self.look.is_none() && cx.now.up_ms >= self.due_ms {
             self.look = Some(Look { after: cx.tokens.next, begun: false, since: BTreeSet::new() });
         }
@@ -68,7 +74,7 @@ impl LettingGo {
             && cx.tokens.is_stored(look.after)
         {
             look.begun = true;
-            cx.work(Work::Spent { unlogged, keep: cx.sits() }, AfterWork::Spent);
+            cx.work(Work::Spent { unlogged }, AfterWork::Spent);
         }
     }
 
@@ -81,8 +87,11 @@ impl LettingGo {
         if spent.is_cut {
             (self.some, self.due_ms) = (true, cx.now.up_ms);
         }
-        // Who has come to sit meanwhile keeps all of it, too.
-        spent.blobs.retain(|blob| !look.since.contains(blob) && !cx.sits());
+        if cx.keeps {
+            // It was admitted meanwhile.
+            return;
+        }
+        spent.blobs.retain(|blob| !look.since.contains(blob));
         if !spent.rows.is_empty() {
             cx.store(spent.removal(), AfterStore::Nothing);
         }

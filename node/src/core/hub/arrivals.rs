@@ -101,7 +101,8 @@ impl HubRole {
             if wanted {
                 self.copied(cx, &blob, &bytes);
             }
-            let evidence = self.evidence.fetcher.arrived(from, &blob, cx.now.up_ms);
+            // What comes while there is no room for it is asked for again.
+            let evidence = !self.disk_low && self.evidence.fetcher.arrived(from, &blob, cx.now.up_ms);
             if claimed || wanted || evidence {
                 (awaited, completes) = (awaited | wanted, completes | evidence);
                 arrived.push(blob);

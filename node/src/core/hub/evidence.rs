@@ -1,7 +1,7 @@
 //! How a member gets what it lacks of the evidence of final jobs: it was away when they ended, sits since later on, or its
 //! disk has rotted. Agents keep it no longer than until a job is in their books.
 //!
-//! Must never keep an open job waiting: there is time for this.
+//! Must never keep an open job waiting, nor fill the disk: there is time for this, and a member without room is none.
 
 use std::collections::BTreeSet;
 
@@ -62,7 +62,7 @@ impl Evidence {
 impl HubRole {
     /// Looks for what is lacking, and asks for it.
     pub(super) fn complete(&mut self, cx: &mut Context<'_>) {
-        if self.is_sole() {
+        if self.is_sole() || self.disk_low {
             return;
         }
         let up_ms = cx.now.up_ms;
@@ -137,9 +137,18 @@ impl HubRole {
         }
     }
 
+    /// The jobs that are looked through and have nothing on its way, and whether something was nowhere to be had.
+    pub(super) fn evidence_standing(&self) -> Option<(u64, bool)> {
+        let Evidence { from, fetcher, in_vain, times_in_vain, .. } = &self.evidence;
+        // What is on its way is of the job before.
+        let coming = u64::from(fetcher.len() > 0 && from.batch == 0);
+        let is_missing = *in_vain || *times_in_vain > 0;
+        (!self.is_sole()).then_some((from.entry.saturating_sub(coming), is_missing))
+    }
+
     /// In how many milliseconds something of this is due.
     pub(super) fn evidence_deadline(&self, now: Now) -> u64 {
-        if self.is_sole() {
+        if self.is_sole() || self.disk_low {
             return u64::MAX;
         }
         let look = match () {

@@ -126,7 +126,7 @@ impl HubRole {
     }
 
     /// Newcomers follow the log: they sit once their books have what was final by then. More that becomes final they make
-    /// from the log themselves. Who needs longer is passed over until it has what it lacked, and keeps nobody from their seat.
+    /// from the log themselves. Who needs longer is passed over until it has what it lacked, as long as others can fill the seats.
     fn read(&mut self, cx: &mut Context<'_>) {
         let (wanted, up_ms) = (self.wanted(cx), cx.now.up_ms);
         let Some(lead) = &mut self.lead else { return };

@@ -43,6 +43,7 @@ impl HubRole {
             leads: self.leads(),
             log: state.next,
             ledger: state.ledger_len,
+            evidence: self.evidence_standing(),
             log_ms: state.now_ms,
             organization: self.machine.organization(&self.node).cloned(),
             disk_low: self.disk_low,
