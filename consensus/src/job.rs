@@ -110,6 +110,14 @@ impl JobRecord {
         canon::from_kept(bytes, limits::SNAPSHOT_BYTES)
     }
 
+    /// Has somebody voted for what follows from this batch, so that its blobs are evidence? Not if the job ended before: then
+    /// it counts for nothing, and perhaps nobody but its agent ever had them.
+    pub fn stands_on(&self, batch: &Batch, has_result: bool) -> bool {
+        let stage = batch.attestation.body.stage;
+        let is_voted_on = self.votes.iter().any(|vote| vote.body.stage == stage);
+        has_result || is_voted_on || stage < self.run().number
+    }
+
     /// The current stage.
     pub fn run(&self) -> &StageRun {
         self.runs.last().expect("invariant: a job is planned in the step that makes its record")

@@ -20,7 +20,7 @@ use forgemesh_protocol::state::State;
 use forgemesh_protocol::vote::FinalResult;
 use serde::{Deserialize, Serialize};
 
-use crate::job::JobRecord;
+use crate::job::{Batch, JobRecord};
 
 /// A final job: its record as evidence, its outcome, its place in the books.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,11 @@ impl FinishedJob {
     /// Strictly.
     pub fn decode(bytes: &[u8]) -> Result<FinishedJob, CanonError> {
         canon::from_kept(bytes, limits::SNAPSHOT_BYTES)
+    }
+
+    /// Are this batch's blobs evidence of it?
+    pub fn stands_on(&self, batch: &Batch) -> bool {
+        self.record.stands_on(batch, self.result.is_some())
     }
 
     /// The receipt's statement: the same bytes whoever computes it, whenever.

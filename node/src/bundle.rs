@@ -70,21 +70,21 @@ pub fn pack(storage: &Storage, file: &JobFile) -> Result<Vec<u8>, BundleError> {
     }
     let record = &file.finished.record;
     let packed: Vec<_> = entries.values().map(|bytes| Hash::blob(bytes)).collect();
-    let mut pack = |hash, needed: bool| {
+    let (needed, rest): (Vec<_>, Vec<_>) =
+        record.batches.iter().partition(|batch| file.finished.stands_on(batch));
+    for hash in boot::batch_blobs(storage, needed.into_iter())? {
         if !packed.contains(&hash) {
-            match storage.blob(&hash)? {
-                Some(bytes) => drop(entries.insert(format!("{BLOBS}{hash}"), bytes)),
-                None if needed => return Err(gone(hash)),
-                None => {}
-            }
+            let bytes = storage.blob(&hash)?.ok_or_else(|| gone(hash))?;
+            entries.insert(format!("{BLOBS}{hash}"), bytes);
         }
-        Ok(())
-    };
-    // What was set aside counts for nothing, nor does anything of a job without a result; perhaps nobody ever had it.
-    let counts = file.finished.result.is_some();
-    boot::batch_blobs(storage, record.batches.iter())?.into_iter().try_for_each(|hash| pack(hash, counts))?;
-    let set_aside = record.set_aside.iter().map(|aside| &aside.batch);
-    boot::batch_blobs(storage, set_aside)?.into_iter().try_for_each(|hash| pack(hash, false))?;
+    }
+    // What was set aside counts for nothing, nor does anything on which nobody voted; perhaps nobody ever had it.
+    let rest = rest.into_iter().chain(record.set_aside.iter().map(|aside| &aside.batch));
+    for hash in boot::batch_blobs(storage, rest)? {
+        if let Some(bytes) = boot::whole(storage, &hash)?.filter(|_| !packed.contains(&hash)) {
+            entries.insert(format!("{BLOBS}{hash}"), bytes);
+        }
+    }
     Ok(tar_of(&entries))
 }
 
@@ -273,10 +273,12 @@ fn check_signed(
             .map(|lease| &lease.body)
             .filter(|lease| (lease.job, lease.stage, lease.input) == (record.id, body.stage, input));
         let covered = batch.credited.iter().all(|shard| of_stage.clone().any(|lease| lease.covers(*shard)));
-        let claims = Contents(entries).blob(&body.members).ok();
-        let claims = claims.map(|bytes| decode_claims(&bytes).unwrap_or_default());
         let fit = |claims: Vec<Claim>| claims.iter().map(|claim| claim.shard).eq(body.shards.iter().copied());
-        let claimed = claims.map_or(examined.statement.predicate.result.is_none(), fit);
+        let needed = record.stands_on(batch, examined.statement.predicate.result.is_some());
+        let claimed = match Contents(entries).blob(&body.members) {
+            Ok(bytes) => decode_claims(&bytes).is_ok_and(fit),
+            Err(_) => !needed,
+        };
         let own = batch.attestation.key.id() == body.agent
             && body.digest() == batch.digest
             && body.job == record.id

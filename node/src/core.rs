@@ -132,8 +132,9 @@ pub struct Recovered {
 /// Batches that may be on their way to the disk at once; a bound that only a fault of this program can reach.
 const STORES: u64 = 65_536;
 
-/// How often a node may answer itself within one step; likewise.
-const STEP_ROUNDS: u32 = 1_000;
+/// What a node may do within one step: messages to itself, and rounds, of which each counts as many; likewise.
+const STEP: u32 = 1 << 20;
+const ROUND: u32 = 1 << 10;
 
 /// The node.
 pub struct Core {
@@ -407,8 +408,10 @@ impl Core {
             cx.keeps = seating.keeps();
             cx.candidacy = seating.candidacy().cloned();
         }
-        for round in 1.. {
-            while let Some(message) = cx.inbox.pop_front() {
+        let mut left = STEP;
+        loop {
+            while let Some(message) = cx.inbox.pop_front().filter(|_| left > 0) {
+                left -= 1;
                 if let Some(message) = artifacts.message(&mut cx, node, message) {
                     deliver(&mut cx, hub.as_mut(), agent, checker, reads, node, message);
                 }
@@ -446,7 +449,8 @@ impl Core {
             if cx.inbox.is_empty() && cx.replies.is_empty() && cx.finished.is_empty() {
                 break;
             }
-            if round == STEP_ROUNDS {
+            left = left.saturating_sub(ROUND);
+            if left == 0 {
                 debug_assert!(false, "a node goes on talking to itself");
                 return cx.out.push(Output::Halt(hub::Halted::Endless));
             }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use forgemesh_consensus::job::Batch as Attested;
 use forgemesh_consensus::machine::Hub;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_storage::{Batch, ReadError, Storage};
@@ -71,7 +72,9 @@ fn needed(storage: &Storage, now_ms: u64) -> Result<Option<BTreeSet<Hash>>, Boot
     let mut needed: BTreeSet<Hash> = boot::outbox(storage)?.iter().flat_map(boot::vouched_for).collect();
     let mut is_certain = true;
     boot::each_file(storage, |file| {
-        for batch in &file.finished.record.batches {
+        let persist = file.finished.record.terms.artifacts.persist;
+        let evidence = |batch: &&Attested| persist && file.finished.stands_on(batch);
+        for batch in file.finished.record.batches.iter().filter(evidence) {
             is_certain = is_certain && boot::whole(storage, &batch.attestation.body.members)?.is_some();
         }
         needed.extend(boot::blobs_of(storage, &file)?);

@@ -59,9 +59,7 @@ pub fn lacks(storage: &Storage, from: Place) -> Result<Lacks, ReadError> {
             continue;
         };
         let record = &file.finished.record;
-        // A job without a result ended without votes: nothing stands on its batches, and perhaps nobody ever had them.
-        let stands = record.terms.artifacts.persist && file.finished.result.is_some();
-        let rest = match stands {
+        let rest = match record.terms.artifacts.persist {
             true => lacking(storage, &file, at.batch, &mut looked_at, &mut found)?,
             false => None,
         };
@@ -90,6 +88,9 @@ fn lacking(
     for (batch, number) in record.batches.iter().zip(0..).skip(usize::try_from(from).unwrap_or(usize::MAX)) {
         if blobs.len() >= MOST || *looked_at >= CLAIMS {
             return Ok(Some(number));
+        }
+        if !file.finished.stands_on(batch) {
+            continue;
         }
         let attestation = &batch.attestation.body;
         let Some(claims) = boot::claims_at(storage, &attestation.members)? else {

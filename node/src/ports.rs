@@ -128,8 +128,7 @@ pub enum Work {
     ScrubPieces { from: Option<(Hash, u64)> },
     /// Find artifacts that nothing needs at this time.
     Garbage { now_ms: u64 },
-    /// Find what this node's agent has vouched for before this link of its chain and nothing needs any more; with `keep` the
-    /// blobs stay all the same.
+    /// Find what this node's agent has vouched for before this link of its chain and nothing needs any more.
     Spent { unlogged: u64 },
     /// Look through the books from this place on for evidence that is not here.
     Lacks { from: Place },

@@ -511,7 +511,7 @@ fn collect_here(home: &Home, dry: bool) -> Result<Value, CliError> {
         }
         home.storage.commit(&garbage::removal(&garbage))?;
     }
-    // As far as this folder knows; who was ever admitted to a hub of several has nothing here that it could judge.
+    // As far as this folder knows; who was ever admitted to the hub has nothing here that it could judge while others sit.
     let seated = boot::seating(&home.storage)?.map(|seating| seating.seated).unwrap_or_default();
     let own = home.secret.public();
     let genesis = boot::genesis(&home.storage)?;

@@ -129,7 +129,10 @@ pub fn status(common: &Common) -> Result<(), CliError> {
 fn evidence(hub: &Value) -> Option<String> {
     let (jobs, all) = (hub["evidence"]["jobs"].as_u64()?, hub["ledger"].as_u64()?);
     Some(match (jobs < all, hub["evidence"]["missing"].as_bool() == Some(true)) {
-        (true, _) => format!("here for {jobs} of {all} jobs so far; until all is here, lose no other member"),
+        (true, missing) => {
+            let missing = if missing { ", and some was nowhere to be had" } else { "" };
+            format!("{jobs} of {all} jobs are looked through for what this member lacks{missing}")
+        }
         (false, true) => {
             "some was nowhere to be had, and is asked for again: start the members that are off".to_owned()
         }
@@ -176,7 +179,8 @@ mod tests {
     fn evidence_is_told_of_where_there_are_several() {
         for (evidence, told) in [
             (Value::Null, None),
-            (json!({ "jobs": 3, "missing": true }), Some("here for 3 of 7 jobs so far;")),
+            (json!({ "jobs": 3, "missing": false }), Some("3 of 7 jobs are looked through")),
+            (json!({ "jobs": 3, "missing": true }), Some("3 of 7 jobs are looked through")),
             (json!({ "jobs": 7, "missing": true }), Some("some was nowhere to be had")),
             (json!({ "jobs": 7, "missing": false }), Some("all here")),
         ] {

@@ -35,8 +35,9 @@ struct Asked {
     /// When another one is asked.
     until_ms: u64,
     from: u64,
-    /// What has come of it.
+    /// What has come of it, and of what is here already.
     bytes: usize,
+    late: usize,
 }
 
 /// An entry of this member's own.
@@ -167,10 +168,16 @@ impl ArchiveRole {
         if self.asked.as_ref().and_then(|asked| asked.node) != Some(from) {
             return;
         }
-        match JobFile::decode_lent(&bytes.0).ok().filter(|file| self.goes_on(file)) {
+        let file = JobFile::decode_lent(&bytes.0).ok();
+        let old = file.as_ref().is_some_and(|file| file.finished.entry.seq < self.end.entries);
+        match file.filter(|file| self.goes_on(file)) {
             Some(file) => self.take(cx, file, bytes.0.len()),
-            // It is listened to no longer.
-            None => self.asked.iter_mut().for_each(|asked| asked.node = None),
+            None => {
+                let Some(asked) = &mut self.asked else { return };
+                // A page that was late: others have given some of it meanwhile. Who gives anything else is listened to no longer.
+                asked.late += bytes.0.len();
+                asked.node = asked.node.filter(|_| old && asked.late <= BOOKS_BYTES);
+            }
         }
     }
 
@@ -256,7 +263,7 @@ impl ArchiveRole {
         let rounds = 1 + (self.vain / asked.len()) as u64;
         let until_ms = cx.now.up_ms + (rounds * limits::RETRY_MS).min(limits::RETRY_MOST_MS);
         let (node, from) = (asked[self.turn % asked.len()], self.end.entries);
-        self.asked = Some(Asked { node: Some(node), until_ms, from, bytes: 0 });
+        self.asked = Some(Asked { node: Some(node), until_ms, from, bytes: 0, late: 0 });
         cx.send(node, Message::Books { from });
     }
 

@@ -66,8 +66,8 @@ pub struct HubStatus {
     pub log: u64,
     /// Jobs in the ledger.
     pub ledger: u64,
-    /// For how many of them this member has looked whether it has what their receipts stand on, and whether something of
-    /// that was nowhere to be had; none in a hub that was never of several.
+    /// How many of them this member has looked through for what their receipts stand on, since its start, and whether
+    /// something of that was nowhere to be had; none in a hub that was never of several.
     pub evidence: Option<(u64, bool)>,
     /// Log time, milliseconds since 1970.
     pub log_ms: u64,

@@ -92,9 +92,9 @@ fn a_nearly_full_disk_gets_none_of_it() {
     bench.run(60_000, |bench| has_all(bench, 2, &all));
 }
 
-/// Nobody has voted for it: its batches count for nothing, and its bundle has what is there.
+/// It ended before: its batches count for nothing, and its bundle has what is there.
 #[test]
-fn of_a_job_without_a_result_nothing_is_asked_for() {
+fn on_what_nobody_has_voted_nothing_is_asked_for() {
     let mut bench = Bench::new(3, 0, 2);
     bench.elect(0);
     bench.kill(2);

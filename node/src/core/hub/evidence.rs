@@ -23,6 +23,8 @@ const STORE_MS: u64 = 20;
 pub(super) struct Evidence {
     /// Where to go on.
     from: Place,
+    /// How many jobs were looked through and have nothing on its way, the furthest since the start.
+    furthest: u64,
     /// The entry whose job was found to lack claims, on this way through it.
     lacking: Option<u64>,
     /// The last entry whose job was gone through again.
@@ -70,8 +72,11 @@ impl HubRole {
         for (node, blobs) in self.evidence.fetcher.requests(cx.reach, up_ms) {
             cx.send(node, Message::Fetch { blobs });
         }
-        if self.is_through() && self.evidence.fetcher.len() == 0 {
-            self.evidence.through(up_ms);
+        if self.evidence.fetcher.len() == 0 {
+            self.evidence.furthest = self.evidence.furthest.max(self.evidence.from.entry);
+            if self.is_through() {
+                self.evidence.through(up_ms);
+            }
         }
         if self.may_look() && up_ms >= self.evidence.due_ms {
             if !cx.tokens.is_stored(self.evidence.stored) {
@@ -139,11 +144,8 @@ impl HubRole {
 
     /// The jobs that are looked through and have nothing on its way, and whether something was nowhere to be had.
     pub(super) fn evidence_standing(&self) -> Option<(u64, bool)> {
-        let Evidence { from, fetcher, in_vain, times_in_vain, .. } = &self.evidence;
-        // What is on its way is of the job before.
-        let coming = u64::from(fetcher.len() > 0 && from.batch == 0);
-        let is_missing = *in_vain || *times_in_vain > 0;
-        (!self.is_sole()).then_some((from.entry.saturating_sub(coming), is_missing))
+        let Evidence { furthest, in_vain, times_in_vain, .. } = &self.evidence;
+        (!self.is_sole()).then_some((*furthest, *in_vain || *times_in_vain > 0))
     }
 
     /// In how many milliseconds something of this is due.
