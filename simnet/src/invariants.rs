@@ -3,6 +3,7 @@
 
 pub mod acknowledged_kept;
 pub mod chain_unforked;
+pub mod evidence_kept;
 pub mod failed_for_cause;
 pub mod fresh_reads;
 pub mod honest_unblamed;
@@ -65,6 +66,8 @@ pub enum Moment<'a> {
     Opened { machine: usize, lost: Option<String> },
     /// A member has come to life with this state; what it should be, given its length.
     Booted { machine: usize, hub: &'a Hub, expected: Option<&'a Hub> },
+    /// A machine's node removes a blob, durably.
+    LetGo { machine: usize, blob: Hash },
     /// A machine's disk is lost, and all that was on it.
     Replaced { machine: usize },
     /// What waits inside one machine.
@@ -121,6 +124,8 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(progress::Progress),
         Box::new(queues_bounded::QueuesBounded),
         Box::new(replay_matches::ReplayMatches),
+        // After what looks at the same evidence more closely.
+        Box::new(evidence_kept::EvidenceKept),
         Box::new(result_correct::ResultCorrect),
         Box::new(valid_accepted::ValidAccepted),
     ]

@@ -10,6 +10,9 @@ pub const EXECUTOR_QUEUE: usize = 4_096;
 pub const BEACON_LINKS: u64 = 2_048;
 /// Virtual time in which a healed world must end every job.
 pub const PROGRESS_MS: u64 = 2 * 3_600_000;
+/// Virtual time after that in which every member that sits must have the evidence: what nobody had when it was asked for is
+/// asked for again after minutes.
+pub const EVIDENCE_MS: u64 = 1_800_000;
 /// Results of the kernel that a thread keeps, in bytes.
 pub const MEMO_BYTES: usize = 192 << 20;
 /// Leaves whose check a thread keeps.

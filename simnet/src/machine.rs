@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use forgemesh_consensus::raft::{Failure, StartError};
 use forgemesh_node::boot::{BootError, Membership, Parts, boot};
@@ -84,6 +84,8 @@ struct Inner {
     held: Watched<u32>,
     /// How to reach the living node, and which of its lives this is.
     life: Watched<(u64, Option<Handle>)>,
+    /// What the living node keeps.
+    storage: RefCell<Weak<Storage>>,
     counts: Cell<LifeCounts>,
     ills: Ills,
 }
@@ -126,6 +128,7 @@ impl Machine {
             way: Cell::new(Unsynced::Kept),
             held: Watched::new(0),
             life: Watched::new((0, None)),
+            storage: RefCell::default(),
             counts: Cell::default(),
         })))
     }
@@ -229,6 +232,7 @@ impl Machine {
             return of_read(error, &storage);
         }
         trace.step("booted", life, Hash::ZERO);
+        self.0.storage.replace(Arc::downgrade(&storage));
         self.0.life.change(|alive| *alive = (life, Some(driver.handle())));
         let (clock, started) = (Rc::clone(&self.0.clock_ms), ground.trace.clone());
         let wall_ms = move || (EPOCH_MS + started.elapsed_ms()).saturating_add_signed(clock.get());
@@ -428,6 +432,11 @@ impl Machine {
             handle.clone().filter(|_| *number > last).map(|handle| (*number, handle))
         };
         self.0.life.wait_for(newer).await
+    }
+
+    /// What its living node keeps.
+    pub fn storage(&self) -> Option<Arc<Storage>> {
+        self.0.storage.borrow().upgrade()
     }
 
     /// What waits inside it.

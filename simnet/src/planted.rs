@@ -12,7 +12,9 @@ pub mod false_accuser;
 pub mod forgotten_artifact;
 pub mod forgotten_link;
 pub mod greedy_books;
+pub mod hasty_agent;
 pub mod hunt;
+pub mod incurious_member;
 pub mod lost_vote;
 pub mod lying_disk;
 pub mod mute_store;
@@ -104,6 +106,8 @@ pub enum Bug {
     ForgottenArtifact,
     ForgottenLink,
     GreedyBooks,
+    HastyAgent,
+    IncuriousMember,
     LostVote,
     LyingDisk,
     MuteStore,
@@ -118,7 +122,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, with their names and the invariants that must catch them.
-    pub const ALL: [(Bug, &'static str, &'static str); 21] = [
+    pub const ALL: [(Bug, &'static str, &'static str); 23] = [
         (Bug::AlteredEntry, "altered_entry", "log_safety"),
         (Bug::BlindChecker, "blind_checker", "result_correct"),
         (Bug::BoastfulExecutor, "boastful_executor", "queues_bounded"),
@@ -130,6 +134,8 @@ impl Bug {
         (Bug::ForgottenArtifact, "forgotten_artifact", "replay_matches"),
         (Bug::ForgottenLink, "forgotten_link", "chain_unforked"),
         (Bug::GreedyBooks, "greedy_books", "ledger_chains"),
+        (Bug::HastyAgent, "hasty_agent", "evidence_kept"),
+        (Bug::IncuriousMember, "incurious_member", "evidence_kept"),
         (Bug::LostVote, "lost_vote", "acknowledged_kept"),
         (Bug::LyingDisk, "lying_disk", "acknowledged_kept"),
         (Bug::MuteStore, "mute_store", "progress"),
@@ -144,7 +150,19 @@ impl Bug {
 
     /// Does it do harm among several members of the hub alone?
     pub fn needs_quorum(self) -> bool {
-        matches!(self, Bug::AlteredEntry | Bug::DoubleCount | Bug::StaleLeader | Bug::StaleRead)
+        matches!(
+            self,
+            Bug::AlteredEntry
+                | Bug::DoubleCount
+                | Bug::IncuriousMember
+                | Bug::StaleLeader
+                | Bug::StaleRead
+        )
+    }
+
+    /// Is it one of those that are no members of the hub?
+    pub fn is_of_agents(self) -> bool {
+        matches!(self, Bug::HastyAgent)
     }
 }
 
@@ -163,6 +181,8 @@ pub fn bugs(bug: Option<Bug>, node: NodeId, mesh: MeshId, draws: Draws) -> Bugs 
         Some(Bug::ForgottenArtifact) => Box::new(forgotten_artifact::ForgottenArtifact(draws)),
         Some(Bug::ForgottenLink) => Box::new(forgotten_link::ForgottenLink),
         Some(Bug::GreedyBooks) => Box::new(greedy_books::GreedyBooks(draws)),
+        Some(Bug::HastyAgent) => Box::new(hasty_agent::HastyAgent::default()),
+        Some(Bug::IncuriousMember) => Box::new(incurious_member::IncuriousMember),
         Some(Bug::LostVote) => Box::new(lost_vote::LostVote),
         Some(Bug::LyingDisk) => Box::new(lying_disk::LyingDisk),
         Some(Bug::MuteStore) => Box::new(mute_store::MuteStore(draws)),

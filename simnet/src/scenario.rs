@@ -2,6 +2,7 @@
 //! follows from the seed, and all of it is a list that can be shortened.
 
 use forgemesh_kernel::job::Job;
+use forgemesh_protocol::limits;
 
 use crate::adversary::Misdeed;
 use crate::disk::Unsynced;
@@ -98,6 +99,11 @@ impl Scenario {
     fn provoke(&mut self) {
         match self.bug {
             Some(Bug::BoastfulExecutor) => self.jobs.insert(0, workload::many_shards()),
+            // Agents look a minute after their start.
+            Some(Bug::HastyAgent) => {
+                self.jobs.push(Arrival { at_ms: limits::SCRUB_MS - 1_500, ..workload::many_shards() });
+                self.jobs.sort_by_key(|job| job.at_ms);
+            }
             // It dies soon after it has said what it attests.
             Some(Bug::ForgottenLink) => {
                 let times = self.jobs.iter().flat_map(|job| (1..8).map(|n| job.at_ms + n * 700));

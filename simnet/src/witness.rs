@@ -28,7 +28,7 @@ use tokio::sync::Notify;
 use crate::agreement::Agreement;
 use crate::durable::{Durable, Kept, Unreadable};
 use crate::faults::Class;
-use crate::invariants::{self, Invariant, Moment, View};
+use crate::invariants::{self, Invariant, Moment, View, evidence_kept};
 use crate::known::{Floor, Known};
 use crate::witness::deliveries::Deliveries;
 
@@ -173,6 +173,7 @@ impl Witness {
             Write::PutOutbox { attestation, .. } => self.attested(attestation),
             Write::QuarantineBlob { .. } => self.seen.borrow_mut().count("quarantines"),
             Write::PutBlob { blob } => self.stored(machine, blob.hash()),
+            Write::DeleteBlob { hash } => self.look(Moment::LetGo { machine, blob: *hash }),
             _ => {}
         }
         let mut seen = self.seen.borrow_mut();
@@ -402,6 +403,12 @@ impl Witness {
     pub fn sound(&self) -> Vec<usize> {
         let seen = self.seen.borrow();
         seen.disks.iter().filter(|(_, disk)| disk.is_sound()).map(|(machine, _)| *machine).collect()
+    }
+
+    /// What a member that sits lacks of the evidence that it will still get, given what the sound members have now.
+    pub fn missing_evidence(&self, storages: &[(usize, &Storage)]) -> Result<Option<String>, ReadError> {
+        let seen = self.seen.borrow();
+        evidence_kept::missing(storages, &seen.nodes, seen.mirror.seated(), &seen.known)
     }
 
     /// Faults that struck, by class.

@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use forgemesh_consensus::raft::{self, Failure};
 use forgemesh_consensus::settle;
@@ -41,6 +42,8 @@ use crate::witness::{Violation, Witness};
 pub const EPOCH_MS: u64 = 1_767_225_600_000;
 /// Between two questions about a node's queues.
 const PROBE: Duration = Duration::from_secs(10);
+/// Between two looks for the evidence that is still on its way.
+const LOOK: Duration = Duration::from_secs(1);
 /// Who looks at what the hub's members know.
 const READERS: usize = 2;
 /// Clients with keys of their own.
@@ -142,6 +145,10 @@ async fn simulate(scenario: &Scenario) -> Result<Report, Broken> {
             })
             .await?;
     }
+    let deadline = Instant::now() + Duration::from_millis(limits::EVIDENCE_MS);
+    while world.is_done() && Instant::now() < deadline && !world.has_evidence()? {
+        world.until(sleep_until(Instant::now() + LOOK)).await?;
+    }
     world.finish(scenario).await
 }
 
@@ -163,7 +170,7 @@ impl World {
             let misdeed =
                 scenario.liars.iter().find(|(liar, _)| *liar == number).map(|(_, misdeed)| *misdeed);
             let is_member = ground.genesis.member(&secret.public()).is_some();
-            let bug = scenario.bug.filter(|_| is_member);
+            let bug = scenario.bug.filter(|bug| bug.is_of_agents() != is_member);
             let stands = number >= scenario.hubs && number < scenario.hubs + scenario.standbys;
             let stand = stands.then_some(limits::BEACON_LINKS);
             let is_member = is_member || stands;
@@ -243,6 +250,17 @@ impl World {
 
     fn is_done(&self) -> bool {
         self.clients.is_empty() && self.ground.witness.unfinished().is_empty()
+    }
+
+    /// Do the members in good order that sit have what their receipts stand on?
+    fn has_evidence(&self) -> Result<bool, Broken> {
+        let sound = self.ground.witness.sound();
+        let alive: Option<Vec<(usize, Arc<Storage>)>> =
+            sound.into_iter().map(|number| Some((number, self.machines[number].storage()?))).collect();
+        let Some(alive) = alive else { return Ok(false) };
+        let storages: Vec<(usize, &Storage)> =
+            alive.iter().map(|(number, storage)| (*number, &**storage)).collect();
+        Ok(self.ground.witness.missing_evidence(&storages)?.is_none())
     }
 
     async fn finish(mut self, scenario: &Scenario) -> Result<Report, Broken> {

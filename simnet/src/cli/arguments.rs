@@ -39,7 +39,7 @@ pub struct Arguments {
     /// Classes of fault, comma-separated; `none` for none; without it the seed decides
     #[arg(long, value_delimiter = ',', value_parser = class)]
     pub faults: Option<Vec<String>>,
-    /// Plants this bug in the hub, to see what a failure looks like
+    /// Plants this bug where it does harm, in the hub or in the agents, to see what a failure looks like
     #[arg(long, value_parser = bug)]
     pub bug: Option<Bug>,
     /// The faults with these numbers alone, comma-separated; empty for none
