@@ -7,6 +7,7 @@ mod artifact;
 mod cancel;
 mod checks;
 mod client;
+mod count;
 mod desk;
 mod dev;
 mod doctor;

@@ -152,11 +152,7 @@ impl Bug {
     pub fn needs_quorum(self) -> bool {
         matches!(
             self,
-            Bug::AlteredEntry
-                | Bug::DoubleCount
-                | Bug::IncuriousMember
-                | Bug::StaleLeader
-                | Bug::StaleRead
+            Bug::AlteredEntry | Bug::DoubleCount | Bug::IncuriousMember | Bug::StaleLeader | Bug::StaleRead
         )
     }
 

@@ -27,7 +27,7 @@ use super::embedded::now_ms;
 use super::error::CliError;
 use super::home::Home;
 use super::source::Source;
-use super::{Common, hint, overwrite, print, print_json, say};
+use super::{Common, count, hint, overwrite, print, print_json, say};
 use crate::artifacts::{self, Kept};
 use crate::boot;
 use crate::garbage;
@@ -472,9 +472,9 @@ fn list(common: &Common, source: Source) -> Result<(), CliError> {
         let part = if here < bytes { format!(", {here} of them here") } else { String::new() };
         let jobs = row["jobs"].as_array().map_or(0, Vec::len);
         let why = match (row["kept_until_ms"].as_u64(), jobs) {
-            (_, 1..) => format!("kept for {jobs} {}", if jobs == 1 { "job" } else { "jobs" }),
+            (_, 1..) => format!("kept for {}", count::of(jobs as u64, "job")),
             (Some(until_ms), _) if until_ms > now_ms() => {
-                format!("kept for {} days", (until_ms - now_ms()).div_ceil(DAY_MS))
+                format!("kept for {}", count::of((until_ms - now_ms()).div_ceil(DAY_MS), "day"))
             }
             _ => "kept for nobody".to_owned(),
         };

@@ -34,7 +34,8 @@ impl Client {
                 let path = if named.is_dir() { named.join(SOCKET_FILE_NAME) } else { named.clone() };
                 match Client::connect(&path)? {
                     Some(client) => Ok(Some(client)),
-                    None => Err(CliError::NoNode { folder: named.clone() }),
+                    None if named.exists() => Err(CliError::NoNode { folder: named.clone() }),
+                    None => Err(CliError::NoNodeNorMesh { folder: named.clone() }),
                 }
             }
             None => Client::connect(&home::folder(common)?.join(SOCKET_FILE_NAME)),

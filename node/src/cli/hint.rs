@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::{Common, print};
+use crate::real::control::SOCKET_FILE_NAME;
 
 /// Between back quotes, the beginning of a command.
 const MARK: &str = "`forgemesh ";
@@ -30,7 +31,8 @@ impl Flags {
     fn of(common: &Common) -> Flags {
         match (&common.node, &common.home) {
             (Some(node), _) => {
-                let folder = if node.is_dir() { Some(node.as_path()) } else { node.parent() };
+                let is_socket = node.ends_with(SOCKET_FILE_NAME) || (node.exists() && !node.is_dir());
+                let folder = if is_socket { node.parent() } else { Some(node.as_path()) };
                 let start = folder.map(|folder| format!("--home {} ", quoted(folder)));
                 Flags { ask: format!("--node {} ", quoted(node)), start: start.unwrap_or_default() }
             }

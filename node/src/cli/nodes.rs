@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::error::CliError;
 use super::submit::print_reasons;
-use super::{Common, hint, home, print, print_json};
+use super::{Common, count, hint, home, print, print_json};
 use crate::real::control::request::Request;
 
 /// What to do with nodes.
@@ -105,9 +105,9 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
         NodeCommand::Ls => list(&value),
         NodeCommand::Limits { .. } => {
             print(&format!(
-                "{} of {} threads, {}",
+                "{} of {}, {}",
                 value["capacity"],
-                value["threads"],
+                count::told(&value["threads"], "thread"),
                 list_or(&value["ops"], "all operations")
             ));
             caps(&value);
@@ -116,7 +116,10 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
         NodeCommand::WhyIdle => {
             let (held, executing) = (&value["held"], &value["executing"]);
             if value["idle"] == json!(false) {
-                print(&format!("it is not idle: {held} shards are held, {executing} are being executed"));
+                print(&format!(
+                    "it is not idle: {} held, {executing} being executed",
+                    count::told(held, "shard")
+                ));
             } else if value["reasons"].as_array().is_none_or(Vec::is_empty) {
                 print("it is ready: nothing was lent to it yet");
             } else {
@@ -149,9 +152,9 @@ pub fn node(common: &Common, command: &NodeCommand) -> Result<(), CliError> {
             }
         }
         _ => print(&format!(
-            "{}; {} shards are held",
+            "{}; {} held",
             value["mode"].as_str().unwrap_or_default(),
-            value["held"]
+            count::told(&value["held"], "shard")
         )),
     }
     Ok(())

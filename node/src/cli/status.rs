@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::error::CliError;
 use super::span::span;
-use super::{Common, hint, print_json};
+use super::{Common, count, hint, print_json};
 use crate::core::EXPELLED;
 use crate::real::control::request::Request;
 
@@ -49,18 +49,17 @@ pub fn status(common: &Common) -> Result<(), CliError> {
     row(
         "work",
         format!(
-            "{}: {} of {} threads, {}; {} shards held, {} being executed, {} executed since the start",
+            "{}: {} of {}, {}; {} held, {} being executed, {} executed since the start",
             text(&value["mode"]),
             value["capacity"],
-            value["threads"],
+            count::told(&value["threads"], "thread"),
             text(&value["backend"]),
-            value["held"],
+            count::told(&value["held"], "shard"),
             value["executing"],
             value["executed"]
         ),
     );
-    let books = value["books"].as_u64().unwrap_or(0);
-    row("books", format!("{books} final {}", if books == 1 { "job" } else { "jobs" }));
+    row("books", count::told(&value["books"], "final job"));
     if value["disk_low"].as_bool() == Some(true) {
         row("disk", "too little room for new work: free some space".to_owned());
     }
@@ -78,14 +77,14 @@ pub fn status(common: &Common) -> Result<(), CliError> {
         row(
             "hub",
             format!(
-                "{}; term {}, {} log entries, {} jobs in the ledger, {} open, {} of {} agents live",
+                "{}; term {}, {} log entries, {} in the ledger, {} open, {} of {} live",
                 seats(value["seats"].as_u64().unwrap_or(0), hub),
                 hub["term"],
                 hub["log"],
-                hub["ledger"],
+                count::told(&hub["ledger"], "job"),
                 hub["jobs"],
                 hub["live_agents"],
-                hub["agents"]
+                count::told(&hub["agents"], "agent")
             ),
         );
         if let Some(told) = evidence(hub) {
@@ -110,10 +109,7 @@ pub fn status(common: &Common) -> Result<(), CliError> {
             Some(false) => "not reachable from outside",
             None => "reachability unknown",
         };
-        let peers = match network["peers"].as_u64().unwrap_or(0) {
-            1 => "1 peer".to_owned(),
-            peers => format!("{peers} peers"),
-        };
+        let peers = count::told(&network["peers"], "peer");
         let relayed = match network["relayed"].as_u64().unwrap_or(0) {
             0 => String::new(),
             relayed => format!(", {relayed} of them through a relay alone"),
@@ -131,12 +127,13 @@ fn evidence(hub: &Value) -> Option<String> {
     Some(match (jobs < all, hub["evidence"]["missing"].as_bool() == Some(true)) {
         (true, missing) => {
             let missing = if missing { ", and some was nowhere to be had" } else { "" };
-            format!("{jobs} of {all} jobs are looked through for what this member lacks{missing}")
+            let all = count::of(all, "job");
+            format!("{jobs} of {all} looked through for claims and accumulators that this member lacks{missing}")
         }
         (false, true) => {
-            "some was nowhere to be had, and is asked for again: start the members that are off".to_owned()
+            "claims or accumulators of some jobs were nowhere to be had, and are asked for again: start the members that are off".to_owned()
         }
-        (false, false) => "all here".to_owned(),
+        (false, false) => format!("here for all of {}", count::of(all, "job")),
     })
 }
 
@@ -179,10 +176,13 @@ mod tests {
     fn evidence_is_told_of_where_there_are_several() {
         for (evidence, told) in [
             (Value::Null, None),
-            (json!({ "jobs": 3, "missing": false }), Some("3 of 7 jobs are looked through")),
-            (json!({ "jobs": 3, "missing": true }), Some("3 of 7 jobs are looked through")),
-            (json!({ "jobs": 7, "missing": true }), Some("some was nowhere to be had")),
-            (json!({ "jobs": 7, "missing": false }), Some("all here")),
+            (json!({ "jobs": 3, "missing": false }), Some("3 of 7 jobs looked through")),
+            (json!({ "jobs": 3, "missing": true }), Some("3 of 7 jobs looked through")),
+            (
+                json!({ "jobs": 7, "missing": true }),
+                Some("claims or accumulators of some jobs were nowhere to be had"),
+            ),
+            (json!({ "jobs": 7, "missing": false }), Some("here for all of 7 jobs")),
         ] {
             let found = super::evidence(&json!({ "ledger": 7, "evidence": evidence }));
             assert_eq!(found.is_some(), told.is_some());

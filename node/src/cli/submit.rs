@@ -14,7 +14,7 @@ use super::interrupt::Interrupt;
 use super::progress::{Display, ProgressMode};
 use super::source::{Found, Source};
 use super::view::JobView;
-use super::{Common, hint, print, print_json, render};
+use super::{Common, hint, home, print, print_json, render};
 use crate::bundle::RECEIPT;
 use crate::core::Progress;
 use crate::real::control::request::Request;
@@ -159,9 +159,13 @@ pub fn show(common: &Common, view: &JobView, wanted: &Wanted) -> Result<(), CliE
 
 /// Follows a job of the running node to its end.
 pub fn watch(common: &Common, job: &str, progress: ProgressMode) -> Result<(), CliError> {
-    let mut client = Client::require(common)?;
-    let interrupt = Interrupt::ending(&client)?;
-    let value = interrupt.or_left(job, follow(common, &mut client, job, progress))?;
+    let value = match Client::find(common)? {
+        Some(mut client) => {
+            let interrupt = Interrupt::ending(&client)?;
+            interrupt.or_left(job, follow(common, &mut client, job, progress))?
+        }
+        None => ended(common, job)?,
+    };
     if common.json {
         print_json(&value);
     } else {
@@ -169,6 +173,19 @@ pub fn watch(common: &Common, job: &str, progress: ProgressMode) -> Result<(), C
         print(&format!("job {} is {}", text("job_id"), text("state")));
     }
     Ok(())
+}
+
+/// A final job of a data folder on which no node runs; nothing happens to any other there.
+fn ended(common: &Common, job: &str) -> Result<Value, CliError> {
+    let folder = home::folder(common)?;
+    if !home::may_have_mesh(&folder) {
+        return Err(CliError::NoNodeNorMesh { folder });
+    }
+    match Source::open(common)?.find(job)? {
+        Found::Final(view) => Ok(json!({ "job_id": view.id(), "state": view.file.finished.record.state })),
+        Found::Open(_) => Err(CliError::NoNode { folder }),
+        Found::Refused(_) => Err(CliError::NoJob(job.to_owned())),
+    }
 }
 
 /// Says what a job waits for.

@@ -47,10 +47,16 @@ impl Invariant for EvidenceKept {
 fn still_needed(machine: usize, blob: &Hash, view: &View<'_>) -> Result<bool, String> {
     let agent = view.nodes[machine];
     for job in view.mirror.state().open.values() {
-        let mut own = job.batches.iter().map(|batch| &batch.attestation.body).filter(|own| own.agent == agent);
+        let mut own =
+            job.batches.iter().map(|batch| &batch.attestation.body).filter(|own| own.agent == agent);
         let claims = |digest: &Hash| view.known.claims.get(digest);
-        if own.any(|body| body.members == *blob || claims(&body.digest()).is_some_and(|all| all.contains(blob))) {
-            return Err(format!("machine {machine} lets go {blob}, with which it vouches for open job {}", job.id));
+        if own
+            .any(|body| body.members == *blob || claims(&body.digest()).is_some_and(|all| all.contains(blob)))
+        {
+            return Err(format!(
+                "machine {machine} lets go {blob}, with which it vouches for open job {}",
+                job.id
+            ));
         }
     }
     Ok(true)
@@ -77,7 +83,8 @@ pub fn missing(
             }
             let may_be_gone = !known.rotten.is_empty() || known.lost.iter().any(|(_, lost)| *lost == blob);
             if elsewhere.is_some() || !may_be_gone {
-                let told = elsewhere.map_or("no member has it".to_owned(), |at| format!("machine {at} has it"));
+                let told =
+                    elsewhere.map_or("no member has it".to_owned(), |at| format!("machine {at} has it"));
                 return Ok(Some(format!("machine {machine} lacks {blob} of final job {job}; {told}")));
             }
         }
