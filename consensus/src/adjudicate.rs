@@ -110,7 +110,7 @@ fn check_shape(
     known: bool,
 ) -> Result<(), AttestationRefused> {
     let shards = &attestation.shards;
-    let ascending = shards.windows(2).all(|pair| pair[0] < pair[1]);
+    let ascending = shards.iter().is_sorted_by(|before, after| before < after);
     if shards.is_empty() || shards.len() > limits::BATCH_SHARDS || !ascending {
         return Err(AttestationRefused::ShardList);
     }

@@ -10,6 +10,7 @@ use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::plan::{Plan, StageRun};
+use forgemesh_protocol::shard_list::ShardList;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
 use forgemesh_protocol::vote::ReductionVote;
@@ -78,13 +79,14 @@ pub struct Batch {
     /// Index of its log entry.
     pub logged: u64,
     /// Its shards that count: the first valid attestation of a shard wins, later ones are superseded.
-    pub credited: Vec<u64>,
+    pub credited: ShardList,
+    // In boxes what the shortest batches do not have: a record may have very many of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reveal: Option<Reveal>,
+    pub reveal: Option<Box<Reveal>>,
     /// Checkers that failed to check it.
     pub unable: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<Signed<Verdict>>,
+    pub verdict: Option<Box<Signed<Verdict>>>,
 }
 
 /// The beacon's link from which a batch's leaves are drawn.
@@ -107,7 +109,7 @@ impl JobRecord {
 
     /// Strictly.
     pub fn decode(bytes: &[u8]) -> Result<JobRecord, CanonError> {
-        canon::from_kept(bytes, limits::SNAPSHOT_BYTES)
+        canon::from_bytes(bytes, limits::SNAPSHOT_BYTES)
     }
 
     /// Has somebody voted for what follows from this batch, so that its blobs are evidence? Not if the job ended before: then
@@ -162,10 +164,10 @@ impl JobRecord {
 
     /// The leaves of a batch that are to be executed again; empty before its beacon is revealed.
     pub fn challenged(&self, batch: &Batch, spotcheck_ppm: u64) -> Vec<LeafRef> {
-        let (Some(reveal), Some(run)) = (batch.reveal, self.stage_run(batch.attestation.body.stage)) else {
+        let (Some(reveal), Some(run)) = (&batch.reveal, self.stage_run(batch.attestation.body.stage)) else {
             return Vec::new();
         };
-        let shard = |&shard: &u64| {
+        let shard = |shard: u64| {
             let leaves = run.stage.shard_leaves(shard);
             (shard, leaves.start, leaves.end - leaves.start)
         };
@@ -197,7 +199,7 @@ impl JobRecord {
         self.votes.retain(|vote| vote.body.stage < stage);
         self.attested = ShardSet::default();
         for batch in self.batches.iter().filter(|batch| batch.attestation.body.stage == stage) {
-            batch.credited.iter().for_each(|&shard| {
+            batch.credited.iter().for_each(|shard| {
                 self.attested.insert(shard);
             });
         }

@@ -231,7 +231,7 @@ impl Hub {
 
     /// The state a snapshot holds.
     pub fn restore(genesis: Genesis, snapshot: &[u8]) -> Result<Hub, RestoreError> {
-        let state: HubState = canon::from_kept(snapshot, limits::SNAPSHOT_BYTES)?;
+        let state: HubState = canon::from_bytes(snapshot, limits::SNAPSHOT_BYTES)?;
         Ok(Hub { mesh: genesis.mesh_id(), charters: state.seating.charters(genesis)?, state })
     }
 
@@ -410,7 +410,7 @@ impl Hub {
         let mut credited = Vec::new();
         if let Some(job) = self.state.open.get_mut(&attestation.job) {
             let leases = adjudicate::valid_leases(attestation, job, charters, now_ms);
-            for &shard in &attestation.shards {
+            for shard in attestation.shards.iter() {
                 if adjudicate::check_shard(attestation, shard, job, &leases).is_ok() {
                     credited.push(shard);
                 }
@@ -426,7 +426,7 @@ impl Hub {
                     attestation: signed.clone(),
                     digest,
                     logged: index,
-                    credited: credited.clone(),
+                    credited: credited.iter().copied().collect(),
                     reveal: None,
                     unable: 0,
                     verdict: None,
@@ -455,7 +455,7 @@ impl Hub {
             let detail = format!("{} attempts to check a batch checked nothing", limits::CHECK_ATTEMPTS);
             return Ok(self.finish(verdict.job, Err(Failure::new(FailureCode::CheckUnable, detail))));
         }
-        job.batches[at].verdict = Some(signed.clone());
+        job.batches[at].verdict = Some(Box::new(signed.clone()));
         let agent = job.batches[at].attestation.body.agent;
         match verdict.outcome {
             CheckOutcome::Agreed | CheckOutcome::Unable => {

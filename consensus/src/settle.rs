@@ -60,7 +60,7 @@ impl FinishedJob {
 
     /// Strictly.
     pub fn decode(bytes: &[u8]) -> Result<FinishedJob, CanonError> {
-        canon::from_kept(bytes, limits::SNAPSHOT_BYTES)
+        canon::from_bytes(bytes, limits::SNAPSHOT_BYTES)
     }
 
     /// Are this batch's blobs evidence of it?
@@ -114,7 +114,7 @@ fn providers(record: &JobRecord) -> Vec<Provider> {
     let mut paths: BTreeMap<NodeId, u64> = BTreeMap::new();
     for batch in &record.batches {
         let Some(run) = record.stage_run(batch.attestation.body.stage) else { continue };
-        let of_shard = |&shard: &u64| {
+        let of_shard = |shard: u64| {
             let leaves = run.stage.shard_leaves(shard);
             record.plan.leaf_range(leaves.end - 1).end - record.plan.leaf_range(leaves.start).start
         };
@@ -132,7 +132,7 @@ pub fn verification(record: &JobRecord) -> Verification {
     let mut independence = Independence::SameOperator;
     for batch in counted {
         if let Some(run) = record.stage_run(batch.attestation.body.stage) {
-            let of_shard = |&shard: &u64| {
+            let of_shard = |shard: u64| {
                 let range = run.stage.shard_leaves(shard);
                 range.end - range.start
             };

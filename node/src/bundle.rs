@@ -239,9 +239,9 @@ fn foreign(record: &JobRecord, job: &Job) -> Option<&'static str> {
     }
     let known = record.batches.iter().all(|batch| {
         let run = record.stage_run(batch.attestation.body.stage);
-        let shards = &batch.attestation.body.shards;
+        let shards: BTreeSet<u64> = batch.attestation.body.shards.iter().collect();
         run.is_some_and(|run| {
-            batch.credited.iter().all(|shard| *shard < run.stage.shards() && shards.contains(shard))
+            batch.credited.iter().all(|shard| shard < run.stage.shards() && shards.contains(&shard))
         })
     });
     if known { None } else { Some("a batch of the record has shards that no stage has") }
@@ -272,8 +272,8 @@ fn check_signed(
             .iter()
             .map(|lease| &lease.body)
             .filter(|lease| (lease.job, lease.stage, lease.input) == (record.id, body.stage, input));
-        let covered = batch.credited.iter().all(|shard| of_stage.clone().any(|lease| lease.covers(*shard)));
-        let fit = |claims: Vec<Claim>| claims.iter().map(|claim| claim.shard).eq(body.shards.iter().copied());
+        let covered = batch.credited.iter().all(|shard| of_stage.clone().any(|lease| lease.covers(shard)));
+        let fit = |claims: Vec<Claim>| claims.iter().map(|claim| claim.shard).eq(body.shards.iter());
         let needed = record.stands_on(batch, examined.statement.predicate.result.is_some());
         let claimed = match Contents(entries).blob(&body.members) {
             Ok(bytes) => decode_claims(&bytes).is_ok_and(fit),
@@ -335,14 +335,14 @@ fn check_draws(examined: &Examined, record: &JobRecord, report: &mut Report) {
     let ppm = examined.charters.genesis().parameters.spotcheck_ppm;
     let (mut checked, mut links) = (0, BTreeMap::new());
     let as_drawn = record.batches.iter().filter(|batch| !batch.credited.is_empty()).all(|batch| {
-        let after = batch.reveal.is_none_or(|reveal| batch.logged < reveal.logged);
+        let after = batch.reveal.as_ref().is_none_or(|reveal| batch.logged < reveal.logged);
         let Some(verdict) = &batch.verdict else { return after && record.state == State::Failed };
         let drawn = record.challenged(batch, ppm);
         checked += drawn.len();
         after && batch.reveal.is_some() && verdict.body.drawn == drawn_digest(&drawn)
     });
     let set_aside = record.set_aside.iter().map(|set_aside| &set_aside.batch);
-    let reveals = record.batches.iter().chain(set_aside).filter_map(|batch| batch.reveal);
+    let reveals = record.batches.iter().chain(set_aside).filter_map(|batch| batch.reveal.as_deref().copied());
     // One place in the log, one place in the chain, one value; later in the log is further from the anchor.
     let one_each = reveals
         .clone()

@@ -47,7 +47,7 @@ pub fn contradiction(record: &JobRecord, charters: &Charters) -> Option<&'static
 
 /// Is there a hub member's verdict of this outcome, on leaves drawn after the batch was committed to?
 fn is_shown(record: &JobRecord, batch: &Batch, outcome: CheckOutcome, charters: &Charters) -> bool {
-    let (Some(verdict), Some(reveal)) = (&batch.verdict, batch.reveal) else { return false };
+    let (Some(verdict), Some(reveal)) = (&batch.verdict, &batch.reveal) else { return false };
     let body: &Verdict = &verdict.body;
     let signed = verdict.verify(charters.mesh()).is_ok()
         && charters.member(&verdict.key).is_some()

@@ -24,12 +24,7 @@ impl JobFile {
 
     /// Strictly.
     pub fn decode(bytes: &[u8]) -> Result<JobFile, CanonError> {
-        canon::from_kept(bytes, limits::SNAPSHOT_BYTES)
-    }
-
-    /// The same from a node that need not be a member: long ones may take no more memory than the longest honest ones.
-    pub fn decode_lent(bytes: &[u8]) -> Result<JobFile, CanonError> {
-        canon::from_lent(bytes, limits::SNAPSHOT_BYTES)
+        canon::from_bytes(bytes, limits::SNAPSHOT_BYTES)
     }
 }
 

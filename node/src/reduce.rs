@@ -3,7 +3,7 @@
 //! Every hub member runs this on the same record and must get the same bytes: nothing here may depend on the member,
 //! the clock, or the order in which blobs were found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forgemesh_consensus::job::{JobRecord, SetAside};
 use forgemesh_consensus::settle;
@@ -207,7 +207,8 @@ fn executions(record: &JobRecord, storage: &impl Blobs) -> Result<Vec<Execution>
                 continue;
             }
         };
-        for claim in claims.into_iter().filter(|claim| batch.credited.contains(&claim.shard)) {
+        let credited: BTreeSet<u64> = batch.credited.iter().collect();
+        for claim in claims.into_iter().filter(|claim| credited.contains(&claim.shard)) {
             let (agent, backend) = (attestation.agent, attestation.backend.clone());
             out.push(Execution { batch: batch.digest, claim, agent, backend, stage: attestation.stage });
         }
@@ -297,7 +298,7 @@ fn verification_json(record: &JobRecord) -> Value {
             "seq": batch.attestation.body.seq,
             "stage": batch.attestation.body.stage,
             "shards": batch.credited,
-            "beacon": batch.reveal.map(|reveal| reveal.value),
+            "beacon": batch.reveal.as_ref().map(|reveal| reveal.value),
             "checker": batch.verdict.as_ref().map(|verdict| verdict.body.checker),
             "checked_leaves": batch.verdict.as_ref().map(|verdict| verdict.body.checked),
             "mismatches": batch.verdict.as_ref().map(|verdict| &verdict.body.mismatches),

@@ -390,10 +390,11 @@ fn only_the_hub_is_obeyed_and_only_for_what_the_agent_did() {
         run: rig.run(1),
         leaves: vec![LeafRef { shard, leaf: 0 }],
     };
-    let (good, outside) = (challenge(&own, own.attestation.body.shards[0]), challenge(&own, 77));
+    let first = own.attestation.body.shards.iter().next().expect("one");
+    let (good, outside) = (challenge(&own, first), challenge(&own, 77));
     let body = Attestation { backend: "another".to_owned(), ..own.attestation.body.clone() };
     let forged = Attested { attestation: Signed::new(body, MESH, &hub()), members: own.members.clone() };
-    let forged = challenge(&forged, own.attestation.body.shards[0]);
+    let forged = challenge(&forged, first);
     let open = |challenge: &Challenge| Message::Open(Box::new(challenge.clone()));
     rig.hand(Input::Message { from: stranger, message: open(&good) });
     rig.by_hub(open(&outside));

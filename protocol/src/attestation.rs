@@ -9,6 +9,7 @@ use crate::id::{JobId, NodeId};
 use crate::keys::{Signable, Signed};
 use crate::lease::Lease;
 use crate::limits;
+use crate::shard_list::ShardList;
 
 /// What enters the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub struct Attestation {
     /// The stage's number in the job.
     pub stage: u64,
     /// Ascending, each once.
-    pub shards: Vec<u64>,
+    pub shards: ShardList,
     /// Address of the batch's [`Claim`]s, one for each shard in the same order: the batch root.
     pub members: Hash,
     /// The leases under which the shards were executed.

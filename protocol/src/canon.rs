@@ -10,8 +10,6 @@ mod encoder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::limits;
-
 /// Why bytes were not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CanonError {
@@ -44,37 +42,14 @@ pub fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 }
 
 /// Decodes at most `limit` bytes and accepts them only if they are their own canonical form. Takes at most
-/// [`limits::DECODED_FACTOR`] bytes of memory for each of them, and
-/// [`limits::DECODED_BYTES`] besides.
+/// [`crate::limits::DECODED_FACTOR`] bytes of memory for each of them, and
+/// [`crate::limits::DECODED_BYTES`] besides.
 pub fn from_bytes<T: Serialize + DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CanonError> {
-    decoded(bytes, limit, limits::DECODED_FACTOR)
-}
-
-/// The same for what the hub's members have made of what they let in: states and records, which may have very many short
-/// parts. It takes at most [`limits::KEPT_FACTOR`] bytes for each.
-pub fn from_kept<T: Serialize + DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CanonError> {
-    decoded(bytes, limit, limits::KEPT_FACTOR)
-}
-
-/// The same from whom nobody vouches for: it takes at most [`limits::LENT_BYTES`] all together, or
-/// [`limits::DECODED_FACTOR`] bytes for each.
-pub fn from_lent<T: Serialize + DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CanonError> {
-    decoded(bytes, limit, lent_factor(bytes.len()))
-}
-
-fn lent_factor(length: usize) -> usize {
-    (limits::LENT_BYTES / length.max(1)).clamp(limits::DECODED_FACTOR, limits::KEPT_FACTOR)
-}
-
-fn decoded<T>(bytes: &[u8], limit: usize, factor: usize) -> Result<T, CanonError>
-where
-    T: Serialize + DeserializeOwned,
-{
     if bytes.len() > limit {
         return Err(CanonError::TooLong { length: bytes.len(), limit });
     }
-    let value: T = decoder::decode(bytes, factor)
-        .map_err(|error| CanonError::Malformed { reason: error.to_string() })?;
+    let value: T =
+        decoder::decode(bytes).map_err(|error| CanonError::Malformed { reason: error.to_string() })?;
     if encoder::is_seen_to_be(bytes, &value) {
         return Ok(value);
     }
@@ -177,17 +152,6 @@ mod tests {
     use ciborium::Value;
 
     use super::*;
-
-    #[test]
-    fn the_longer_a_strangers_record_the_less_each_byte_may_take() {
-        let mib = [0, 1, 8, 16, 32, 64, 256].map(|mib| lent_factor(mib << 20));
-        assert_eq!(mib, [32, 32, 32, 16, 8, 4, 4]);
-        // A list of small numbers takes eight bytes for each: a short one may.
-        let list = to_bytes(&vec![1_u64; 1 << 18]);
-        let limit = list.len();
-        assert!(from_lent::<Vec<u64>>(&list, limit).is_ok() && from_kept::<Vec<u64>>(&list, limit).is_ok());
-        assert!(from_bytes::<Vec<u64>>(&list, limit).is_err());
-    }
 
     /// The same by another way: a tree whose maps are sorted by the lengths and the bytes of their keys, and ciborium's
     /// writer.

@@ -40,7 +40,7 @@ impl Json {
     /// Parses a result of at most [`limits::ARTIFACT_BYTES`] as serde's own tree.
     pub fn parse_value(bytes: &[u8]) -> Result<Value, Problems> {
         // It has very many short numbers, and the hub has made it: more of them, the more paths there were.
-        let allowance = Allowance::times(limits::KEPT_FACTOR, bytes.len());
+        let allowance = Allowance::times(limits::RESULT_FACTOR, bytes.len());
         Json::parse_within(bytes, limits::ARTIFACT_BYTES, allowance, Made::Value).map(Json::into_value)
     }
 

@@ -30,6 +30,7 @@ pub mod problem;
 pub mod receipt;
 pub mod region;
 pub mod schema;
+pub mod shard_list;
 pub mod state;
 pub mod submission;
 pub mod ticket;

@@ -7,10 +7,8 @@ pub const PROTOCOL_VERSION: u64 = 1;
 
 /// Bytes of memory that decoding may take for each byte that came from outside ...
 pub const DECODED_FACTOR: usize = 4;
-/// The same for states and records of the hub, whose members have let in every part of them.
-pub const KEPT_FACTOR: usize = 32;
-/// What a record of theirs may take all together that comes from anybody else: the same as theirs up to 8 MiB of it.
-pub const LENT_BYTES: usize = 256 << 20;
+/// The same for a result that somebody has chosen to read: a number in a list takes more than its digits.
+pub const RESULT_FACTOR: usize = 32;
 /// ... and besides.
 pub const DECODED_BYTES: usize = 1 << 20;
 /// Items of a list for which there is room before any of them is decoded.

@@ -134,7 +134,7 @@ fn lines() -> Vec<String> {
         prev: Hash([9; 32]),
         job: JOB,
         stage: 1,
-        shards: vec![3, 4],
+        shards: vec![3, 4].into(),
         members: Hash([10; 32]),
         leases: vec![Signed::new(lease(agent), MESH, &secret())],
         paths: 16_384,

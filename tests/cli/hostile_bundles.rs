@@ -92,7 +92,7 @@ fn a_record_of_another_contract_or_plan_is_refused_before_anything_is_derived_fr
         |record| record.runs[0].stage.first_leaf = u64::MAX,
         |record| record.runs[0].stage.leaves = 1 << 60,
         |record| record.runs.clear(),
-        |record| record.batches[0].credited.push(1 << 50),
+        |record| record.batches[0].credited = vec![0, 1 << 50].into(),
     ];
     for (i, change) in changes.into_iter().enumerate() {
         assert_eq!(with_record(change), ["evidence.record"], "change {i}");

@@ -7,7 +7,7 @@ use forgemesh_protocol::receipt::Receipt;
 
 use crate::damage::Form;
 use crate::examples::ended;
-use crate::trial::{Examples, try_all, try_dressed, try_kept};
+use crate::trial::{Examples, try_all, try_dressed, try_results};
 
 #[test]
 fn envelopes_of_jobs() {
@@ -55,5 +55,5 @@ fn results_beside_a_receipt() {
         if report.is_ok() { Ok(()) } else { Err(report) }
     };
     // The hub's members have made it, and a list of short numbers takes more in memory than it has digits.
-    try_kept(&examples, check, |()| None);
+    try_results(&examples, check, |()| None);
 }

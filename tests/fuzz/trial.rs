@@ -36,8 +36,8 @@ pub struct Bound {
 /// What everything is held to.
 const BOUND: Bound = Bound { factor: limits::DECODED_FACTOR, bytes: limits::DECODED_BYTES };
 
-/// And what the hub's members have made of what they let in.
-const KEPT: Bound = Bound { factor: limits::KEPT_FACTOR, bytes: limits::DECODED_BYTES };
+/// And a result that somebody has chosen to read.
+const RESULT: Bound = Bound { factor: limits::RESULT_FACTOR, bytes: limits::DECODED_BYTES };
 
 /// Damages the examples and gives them to `decode`, which must not panic, nor take more memory than the bound; what it lets
 /// in, `encode` writes as it was, where there is one spelling. The examples themselves are let in.
@@ -49,13 +49,13 @@ pub fn try_all<T, E: Debug>(
     try_within(BOUND, examples, <[u8]>::to_vec, decode, encode);
 }
 
-/// The same for what the hub's members have made.
-pub fn try_kept<T, E: Debug>(
+/// The same for results.
+pub fn try_results<T, E: Debug>(
     examples: &Examples,
     decode: impl Fn(&[u8]) -> Result<T, E>,
     encode: impl Fn(&T) -> Option<Vec<u8>>,
 ) {
-    try_within(KEPT, examples, <[u8]>::to_vec, decode, encode);
+    try_within(RESULT, examples, <[u8]>::to_vec, decode, encode);
 }
 
 /// The same, where something stands around what was damaged that is as it should be: a checksum, a length, a signature.

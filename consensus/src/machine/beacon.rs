@@ -44,7 +44,7 @@ impl Hub {
         for job in self.state.open.values_mut() {
             let verify = job.terms.policy.verify != Verify::None;
             for batch in job.batches.iter_mut().filter(|batch| verify && batch.reveal.is_none()) {
-                batch.reveal = Some(reveal);
+                batch.reveal = Some(Box::new(reveal));
                 batches += 1;
             }
         }

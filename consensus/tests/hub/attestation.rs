@@ -93,7 +93,7 @@ fn lists_are_bounded_and_shards_ascend() {
     let good = bench.attestation(&id, vec![0]);
     let shards = [vec![], vec![1, 0], vec![1, 1], (0..=limits::BATCH_SHARDS as u64).collect()];
     for shards in shards {
-        let bad = Attestation { shards, ..good.clone() };
+        let bad = Attestation { shards: shards.into(), ..good.clone() };
         assert_eq!(refusal(&mut bench, bad), AttestationRefused::ShardList);
     }
     for leases in [Vec::new(), vec![good.leases[0].clone(); limits::BATCH_LEASES + 1]] {
@@ -167,7 +167,7 @@ fn the_first_valid_attestation_of_a_shard_wins() {
     let (credited, digest) = bench.attest(attestation);
     assert_eq!(credited, 1);
     let batch = bench.job(&id).batches.iter().find(|batch| batch.digest == digest).unwrap();
-    assert_eq!(batch.credited, [2], "shard 1 is superseded");
+    assert_eq!(batch.credited, vec![2].into(), "shard 1 is superseded");
     let attestation = bench.attestation(&id, vec![0, 1, 2]);
     assert_eq!(bench.attest(attestation).0, 0);
     assert_eq!(bench.job(&id).batches.len(), 2, "a batch of which nothing counts is not kept");

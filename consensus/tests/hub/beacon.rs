@@ -80,14 +80,14 @@ fn one_link_serves_every_batch_logged_before_it() {
     let attestation = bench.attestation(&one, vec![1]);
     bench.attest(attestation);
     let batches = &bench.job(&one).batches;
-    let reveal = batches[0].reveal.expect("revealed");
-    assert_eq!(Some(reveal), bench.job(&other).batches[0].reveal);
+    let reveal = batches[0].reveal.as_ref().expect("revealed");
+    assert_eq!(Some(reveal), bench.job(&other).batches[0].reveal.as_ref());
     assert!(
         batches[0].logged < reveal.logged && batches[1].reveal.is_none(),
         "a later batch waits for the next"
     );
     assert_eq!(bench.accept(bench.reveal()), Event::Revealed { batches: 1 });
-    assert_eq!(bench.job(&one).batches[1].reveal.expect("revealed").ordinal, 1);
+    assert_eq!(bench.job(&one).batches[1].reveal.as_ref().expect("revealed").ordinal, 1);
 }
 
 #[test]

@@ -194,7 +194,7 @@ impl Bench {
             job: *id,
             stage: self.job(id).run().number,
             members: Hash::blob(format!("claims of {shards:?}").as_bytes()),
-            shards,
+            shards: shards.into(),
             leases: vec![self.sign_lease(self.lease(id))],
             paths: 1,
             backend: "cpu/test".to_owned(),

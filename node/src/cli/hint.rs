@@ -31,7 +31,8 @@ impl Flags {
     fn of(common: &Common) -> Flags {
         match (&common.node, &common.home) {
             (Some(node), _) => {
-                let is_socket = node.ends_with(SOCKET_FILE_NAME) || (node.exists() && !node.is_dir());
+                let is_named_so = node.extension() == Path::new(SOCKET_FILE_NAME).extension();
+                let is_socket = !node.is_dir() && (is_named_so || node.exists());
                 let folder = if is_socket { node.parent() } else { Some(node.as_path()) };
                 let start = folder.map(|folder| format!("--home {} ", quoted(folder)));
                 Flags { ask: format!("--node {} ", quoted(node)), start: start.unwrap_or_default() }
@@ -125,6 +126,8 @@ mod tests {
         let node = given(Some("a"), Some("c d/it's.sock")).whole(text);
         assert!(node.starts_with("`forgemesh --node 'c d/it'\\''s.sock' job ls`"), "{node}");
         assert!(node.contains("`forgemesh --home 'c d' up`"), "{node}");
+        let folder = given(None, Some("nowhere")).whole(text);
+        assert!(folder.contains("`forgemesh --home nowhere up`"), "{folder}");
         let key = "one line `forgemesh node key v1 <64 hex digits>`";
         assert_eq!(given(Some("a"), None).whole(key), key);
     }

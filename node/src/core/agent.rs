@@ -311,7 +311,7 @@ impl AgentRole {
         for attested in &self.unlogged {
             let body = &attested.attestation.body;
             let set = sets.entry(((body.job, body.stage), body.input())).or_default();
-            body.shards.iter().for_each(|&shard| {
+            body.shards.iter().for_each(|shard| {
                 set.insert(shard);
             });
         }
@@ -426,8 +426,9 @@ impl AgentRole {
         let Challenge { attestation, contract, run, leaves, .. } = challenge;
         let (job, digest) = (attestation.body.job, attestation.body.digest());
         let own = attestation.body.agent == cx.identity.node && attestation.key.id() == cx.identity.node;
+        let shards: BTreeSet<u64> = attestation.body.shards.iter().collect();
         let within = leaves.len() <= limits::BATCH_SHARDS * limits::SHARD_LEAVES as usize
-            && leaves.iter().all(|at| attestation.body.shards.contains(&at.shard));
+            && leaves.iter().all(|at| shards.contains(&at.shard));
         if !own || !within || attestation.verify(cx.identity.mesh).is_err() {
             return;
         }

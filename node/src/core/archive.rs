@@ -168,7 +168,7 @@ impl ArchiveRole {
         if self.asked.as_ref().and_then(|asked| asked.node) != Some(from) {
             return;
         }
-        let file = JobFile::decode_lent(&bytes.0).ok();
+        let file = JobFile::decode(&bytes.0).ok();
         let old = file.as_ref().is_some_and(|file| file.finished.entry.seq < self.end.entries);
         match file.filter(|file| self.goes_on(file)) {
             Some(file) => self.take(cx, file, bytes.0.len()),

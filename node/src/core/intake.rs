@@ -78,7 +78,7 @@ impl Intake {
             return None;
         }
         let claims = decode_claims(&attested.members.0).ok()?;
-        if !claims.iter().map(|claim| claim.shard).eq(body.shards.iter().copied()) {
+        if !claims.iter().map(|claim| claim.shard).eq(body.shards.iter()) {
             return None;
         }
         let missing = match own {

@@ -168,7 +168,8 @@ impl Scheduler {
         if !lent.is_of(attestation.stage, input) {
             return Vec::new();
         }
-        let others = lent.settled(&attestation.agent, &attestation.shards, up_ms);
+        let shards: Vec<u64> = attestation.shards.iter().collect();
+        let others = lent.settled(&attestation.agent, &shards, up_ms);
         let (job, stage) = (attestation.job, attestation.stage);
         let recall = |(agent, shards): (NodeId, ShardSet)| {
             let holding = Holding { job, stage, input, shards: shards.ranges().to_vec() };
@@ -215,7 +216,7 @@ impl Scheduler {
         });
         let of_agent: Vec<_> = of_agent.map(|aside| (&aside.batch.credited, is_left(aside))).collect();
         let batches = of_agent.iter().filter(|(_, is_left)| *is_left).count();
-        let shards: Vec<u64> = of_agent.iter().flat_map(|(credited, _)| credited.iter().copied()).collect();
+        let shards: Vec<u64> = of_agent.iter().flat_map(|(credited, _)| credited.iter()).collect();
         // Who was gone has not failed at them, and may have them again.
         let absence = self.roster.get(&agent).and_then(|agent| agent.absence(up_ms));
         if !job.convicted.contains(&agent)

@@ -65,7 +65,13 @@ fn links_that_come_out_of_order_are_logged_in_order() {
         bench.from(&agent, Message::Blob { bytes: Bytes(blobs[0].clone()) });
     }
     assert_eq!(bench.logged(attests), 3);
-    let credited: Vec<_> = bench.job(&id).expect("open").batches.iter().map(|b| b.credited[0]).collect();
+    let credited: Vec<_> = bench
+        .job(&id)
+        .expect("open")
+        .batches
+        .iter()
+        .map(|b| b.credited.iter().next().expect("one"))
+        .collect();
     assert_eq!(credited, [0, 1, 2]);
     // A repetition is answered, not logged.
     bench.sent.clear();

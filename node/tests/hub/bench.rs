@@ -154,7 +154,7 @@ impl Agent {
             prev: self.prev,
             job: body.job,
             stage: body.stage,
-            shards: shards.to_vec(),
+            shards: shards.to_vec().into(),
             members: Hash::blob(&members),
             leases: vec![offer.lease.clone()],
             paths: 1,

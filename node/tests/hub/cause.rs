@@ -37,7 +37,7 @@ fn judge_again(bench: &Bench, record: &mut JobRecord, change: impl FnOnce(&mut V
     let verdict = record.set_aside[at].batch.verdict.as_mut().expect("a verdict");
     let mut body = verdict.body.clone();
     change(&mut body);
-    *verdict = Signed::new(body, bench.genesis.mesh_id(), &bench.hub);
+    **verdict = Signed::new(body, bench.genesis.mesh_id(), &bench.hub);
 }
 
 #[test]

@@ -40,10 +40,10 @@ fn a_silent_agents_shards_go_to_another() {
     // The lost one comes back and attests what it has done: the first counts, whoever it is.
     let offer = gone.leases[0].clone();
     bench.attest(&mut gone, &offer, &[0]);
-    assert_eq!(bench.job(&id).expect("open").batches[0].credited, [0]);
+    assert_eq!(bench.job(&id).expect("open").batches[0].credited, vec![0].into());
     let offer = other.leases[0].clone();
     bench.attest(&mut other, &offer, &[0, 1]);
-    assert_eq!(bench.job(&id).expect("open").batches[1].credited, [1]);
+    assert_eq!(bench.job(&id).expect("open").batches[1].credited, vec![1].into());
 }
 
 /// It has its shards again as soon as it is back; but who goes again and again comes after all others in the end.
@@ -90,7 +90,7 @@ fn a_restarted_hub_lets_agents_keep_what_they_hold() {
     let held: Vec<u64> = shards(std::slice::from_ref(&offer)).into_iter().collect();
     bench.attest(&mut two, &offer, &held);
     let batches = &bench.job(&id).expect("open").batches;
-    assert_eq!(batches[1].credited, held, "leases of before the restart hold");
+    assert_eq!(batches[1].credited, held.into(), "leases of before the restart hold");
 }
 
 #[test]
@@ -135,5 +135,5 @@ fn a_hello_with_nonsense_in_it_changes_nothing() {
     // What the first holds stays its own.
     let offer = one.leases[0].clone();
     bench.attest(&mut one, &offer, &[0, 1, 2, 3]);
-    assert_eq!(bench.job(&id).expect("open").batches[0].credited, [0, 1, 2, 3]);
+    assert_eq!(bench.job(&id).expect("open").batches[0].credited, vec![0, 1, 2, 3].into());
 }

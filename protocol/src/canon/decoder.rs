@@ -80,8 +80,8 @@ const NULL: u8 = 0xf6;
 
 /// The value at the beginning of `bytes`. Whether anything follows it, and whether it is spelled canonically, is the
 /// caller's to find out: for that as much again as `bytes`, twice, is left of the allowance.
-pub(super) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8], factor: usize) -> Result<T, Undecodable> {
-    let mut decoder = Decoder { rest: bytes, depth: 0, allowance: Allowance::times(factor, bytes.len()) };
+pub(super) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Undecodable> {
+    let mut decoder = Decoder { rest: bytes, depth: 0, allowance: Allowance::of(bytes.len()) };
     let value = T::deserialize(&mut decoder)?;
     decoder.take(bytes.len().saturating_mul(2))?;
     Ok(value)

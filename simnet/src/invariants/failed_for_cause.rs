@@ -50,7 +50,8 @@ fn is_exhausted(record: &JobRecord, failure: &Failure, view: &View<'_>) -> bool 
         Some((shard, stage)) => {
             let of_stage = |aside: &&SetAside| aside.batch.attestation.body.stage == stage;
             let counts = |aside: &&SetAside| {
-                aside.reason != Reason::Superseded && aside.batch.credited.contains(&shard)
+                aside.reason != Reason::Superseded
+                    && aside.batch.credited.iter().any(|credited| credited == shard)
             };
             let aside: Vec<&SetAside> = record.set_aside.iter().filter(of_stage).filter(counts).collect();
             let of_shard = (record.contract.hash(), stage, shard);
@@ -75,7 +76,7 @@ fn is_explained(broken: usize, lost: usize, set_aside: usize) -> bool {
 /// Is it so that this batch had the shard, if one is named, and a disk has lost something that it claims? Its agent's, or that
 /// of a member that may have been the only one to have it.
 fn is_lost(view: &View<'_>, shard: Option<u64>, aside: &SetAside) -> bool {
-    let had = |shard: u64| aside.batch.credited.contains(&shard);
+    let had = |shard: u64| aside.batch.credited.iter().any(|credited| credited == shard);
     if aside.reason != Reason::Lost || !shard.is_none_or(had) {
         return false;
     }
