@@ -110,8 +110,8 @@ fn check_shape(
     known: bool,
 ) -> Result<(), AttestationRefused> {
     let shards = &attestation.shards;
-    let ascending = shards.iter().is_sorted_by(|before, after| before < after);
-    if shards.is_empty() || shards.len() > limits::BATCH_SHARDS || !ascending {
+    let is_counted = (1..=limits::BATCH_SHARDS).contains(&shards.len());
+    if !is_counted || !shards.iter().is_sorted_by(|before, after| before < after) {
         return Err(AttestationRefused::ShardList);
     }
     if attestation.leases.is_empty() || attestation.leases.len() > limits::BATCH_LEASES {

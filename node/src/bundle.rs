@@ -19,6 +19,7 @@ use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::keys::Signable;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::plan::StageRun;
+use forgemesh_protocol::shard_list::ShardList;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::vote::{FinalResult, Outcome};
 use forgemesh_storage::{ReadError, Storage};
@@ -239,12 +240,25 @@ fn foreign(record: &JobRecord, job: &Job) -> Option<&'static str> {
     }
     let known = record.batches.iter().all(|batch| {
         let run = record.stage_run(batch.attestation.body.stage);
-        let shards: BTreeSet<u64> = batch.attestation.body.shards.iter().collect();
+        let attested = &batch.attestation.body.shards;
         run.is_some_and(|run| {
-            batch.credited.iter().all(|shard| shard < run.stage.shards() && shards.contains(&shard))
+            is_batch(attested)
+                && is_batch(&batch.credited)
+                && are_within(&batch.credited, attested, run.stage.shards())
         })
     });
     if known { None } else { Some("a batch of the record has shards that no stage has") }
+}
+
+/// No more shards than a batch has, ascending, each once.
+fn is_batch(shards: &ShardList) -> bool {
+    shards.len() <= limits::BATCH_SHARDS && shards.iter().is_sorted_by(|before, after| before < after)
+}
+
+/// Is each of these, which ascend as the others do, one of them and below `end`?
+fn are_within(credited: &ShardList, attested: &ShardList, end: u64) -> bool {
+    let mut attested = attested.iter();
+    credited.iter().all(|shard| shard < end && attested.any(|other| other == shard))
 }
 
 /// Every attestation, lease, verdict and vote bears its signature; every claim is the attested one.

@@ -410,7 +410,9 @@ impl Core {
         }
         let mut left = STEP;
         loop {
-            while let Some(message) = cx.inbox.pop_front().filter(|_| left > 0) {
+            while left > 0
+                && let Some(message) = cx.inbox.pop_front()
+            {
                 left -= 1;
                 if let Some(message) = artifacts.message(&mut cx, node, message) {
                     deliver(&mut cx, hub.as_mut(), agent, checker, reads, node, message);

@@ -84,7 +84,7 @@ fn repacking_is_what_the_process_does() {
 
 #[test]
 fn a_record_of_another_contract_or_plan_is_refused_before_anything_is_derived_from_it() {
-    let changes: [fn(&mut JobRecord); 8] = [
+    let changes: [fn(&mut JobRecord); 11] = [
         |record| record.contract.op.name = "nobody".to_owned(),
         |record| record.contract.args.0.clear(),
         |record| record.plan.leaf_paths = 0,
@@ -93,6 +93,9 @@ fn a_record_of_another_contract_or_plan_is_refused_before_anything_is_derived_fr
         |record| record.runs[0].stage.leaves = 1 << 60,
         |record| record.runs.clear(),
         |record| record.batches[0].credited = vec![0, 1 << 50].into(),
+        |record| record.batches[0].credited = vec![0; 2].into(),
+        |record| record.batches[0].attestation.body.shards = vec![1, 0].into(),
+        |record| record.batches[0].attestation.body.shards = (0..1 << 17).collect(),
     ];
     for (i, change) in changes.into_iter().enumerate() {
         assert_eq!(with_record(change), ["evidence.record"], "change {i}");

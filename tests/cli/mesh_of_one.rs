@@ -70,6 +70,28 @@ fn a_node_without_a_mesh_does_not_start() {
     assert!(said.contains(&format!("`forgemesh --home {} init`", home.display())), "{said}");
     let said = node.forgemesh(&["status", "--node", path(&socket)]).stderr;
     assert!(said.contains(&format!("`forgemesh --home {} up`", home.display())), "{said}");
+    // Nor is there a folder of that name, or there is one with a mesh, whose node was stopped.
+    let nowhere = node.path("nowhere");
+    let said = node.forgemesh(&["status", "--node", path(&nowhere)]).stderr;
+    assert!(said.contains(&format!("`forgemesh --home {} init`", nowhere.display())), "{said}");
+    node.init(&[]);
+    for name in [home, socket] {
+        let said = node.forgemesh(&["status", "--node", path(&name)]).stderr;
+        assert!(said.contains("no node runs on") && !said.contains(" init`"), "{said}");
+    }
+}
+
+#[test]
+fn a_final_job_is_told_of_where_no_node_runs() {
+    let node = Node::new();
+    let job = node.run(&small_job(), "out")["job_id"].as_str().expect("an id").to_owned();
+    let told = node.forgemesh(&["job", "watch", &job, "--json"]).json();
+    assert_eq!((&told["job_id"], &told["state"]), (&json!(job), &json!("finalized")), "{told}");
+    node.forgemesh(&["job", "watch", "beef", "--json"]).error(2, "no_such_job");
+    let empty = node.path("empty.json");
+    std::fs::write(&empty, " \n").expect("written");
+    let error = node.forgemesh(&["run", path(&empty), "--json"]).error(2, "cannot_read");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("nothing in")), "{error}");
 }
 
 #[test]

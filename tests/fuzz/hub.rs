@@ -15,6 +15,7 @@ use forgemesh_protocol::canon::{self, Bytes};
 use forgemesh_protocol::charter::Charter;
 use forgemesh_protocol::genesis::Genesis;
 use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_protocol::limits;
@@ -138,7 +139,7 @@ fn state() -> (Genesis, HubState) {
     let mut state = Hub::new(genesis.clone()).state().clone();
     let record = ended().record();
     for number in 0..50 {
-        state.seen.insert(forgemesh_protocol::id::JobId(Hash([number; 32])), 1_700_000_000_000);
+        state.seen.insert(JobId(Hash([number; 32])), 1_700_000_000_000);
         state.chains.insert(node(number), ChainHead { seq: 3, digest: Hash([number; 32]) });
     }
     state.consents.insert(node(1), signed("charter"));
@@ -194,10 +195,42 @@ fn very_many_small_batches_are_read() {
         assert!(read.as_ref().is_ok_and(|read| *read == record), "{told}, {:?}", read.err());
         assert!(taken <= bytes.len() * limits::DECODED_FACTOR + limits::DECODED_BYTES, "{told}");
         println!("{told}");
+        state.open.insert(record.id, record.clone());
+        let hub = Hub::restore(genesis.clone(), &canon::to_bytes(&state));
+        assert!(hub.as_ref().is_ok_and(|hub| *hub.state() == state), "{told}, {:?}", hub.err());
     }
-    state.open.insert(record.id, record);
-    let hub = Hub::restore(genesis, &canon::to_bytes(&state)).expect("it is read");
-    assert!(*hub.state() == state);
+}
+
+/// As much of everything as a hub may hold, as short as it may be.
+#[test]
+fn a_full_hub_reads_its_own_snapshot() {
+    let (genesis, mut state) = state();
+    let hash = |number: usize| {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        Hash(bytes)
+    };
+    let mut record = ended().record();
+    // None of it is begun.
+    record.batches.clear();
+    record.votes.clear();
+    record.attested = forgemesh_consensus::shard_set::ShardSet::default();
+    state.open = (0..limits::OPEN_JOBS)
+        .map(|job| (JobId(hash(job)), JobRecord { id: JobId(hash(job)), ..record.clone() }))
+        .collect();
+    let invited = state.enrolment.invitations.values().next().expect("one").clone();
+    let short = Invited { used_by: None, organization: None, ..invited };
+    state.enrolment.invitations = (0..limits::INVITATIONS).map(|one| (hash(one), short.clone())).collect();
+    let admitted = state.enrolment.nodes.values().next().expect("one").clone();
+    let short = Admitted { name: String::new(), organization: None, ..admitted };
+    state.enrolment.nodes = (0..limits::AGENTS).map(|one| (NodeId(hash(one)), short.clone())).collect();
+    let head = |one: usize| (NodeId(hash(one)), ChainHead { seq: 1, digest: hash(one) });
+    state.chains = (0..limits::AGENTS).map(head).collect();
+    let bytes = canon::to_bytes(&state);
+    let (hub, taken) = measure(|| Hub::restore(genesis, &bytes));
+    let told = format!("{} bytes: {taken} taken", bytes.len());
+    assert!(hub.as_ref().is_ok_and(|hub| *hub.state() == state), "{told}, {:?}", hub.err());
+    println!("{told}");
 }
 
 #[test]

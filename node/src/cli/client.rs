@@ -8,11 +8,16 @@ use forgemesh_protocol::limits;
 use serde_json::Value;
 
 use super::error::CliError;
-use super::home;
 use super::lookup::AS_LAST_KNOWN;
-use super::{Common, say};
+use super::{Common, hint, home, say};
 use crate::real::control::SOCKET_FILE_NAME;
 use crate::real::control::request::Request;
+
+/// Says what to do where no node runs.
+pub fn no_node(folder: PathBuf) -> CliError {
+    let has_mesh = home::may_have_mesh(&folder);
+    if has_mesh { CliError::NoNode { folder } } else { CliError::NoNodeNorMesh { folder } }
+}
 
 /// A connection to a node.
 pub struct Client {
@@ -34,8 +39,7 @@ impl Client {
                 let path = if named.is_dir() { named.join(SOCKET_FILE_NAME) } else { named.clone() };
                 match Client::connect(&path)? {
                     Some(client) => Ok(Some(client)),
-                    None if named.exists() => Err(CliError::NoNode { folder: named.clone() }),
-                    None => Err(CliError::NoNodeNorMesh { folder: named.clone() }),
+                    None => Err(no_node(hint::folder(named))),
                 }
             }
             None => Client::connect(&home::folder(common)?.join(SOCKET_FILE_NAME)),
@@ -46,14 +50,7 @@ impl Client {
     pub fn require(common: &Common) -> Result<Client, CliError> {
         match Client::find(common)? {
             Some(client) => Ok(client),
-            None => {
-                let folder = home::folder(common)?;
-                Err(if home::may_have_mesh(&folder) {
-                    CliError::NoNode { folder }
-                } else {
-                    CliError::NoNodeNorMesh { folder }
-                })
-            }
+            None => Err(no_node(home::folder(common)?)),
         }
     }
 

@@ -4,7 +4,7 @@
 //! Texts are written without these, since a node does not know where its clients are. Must never touch what is no command
 //! between back quotes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::{Common, print};
@@ -27,15 +27,24 @@ struct Flags {
     start: String,
 }
 
+/// The data folder of the node that `--node` names: by its folder, or by its socket, which is there while it runs.
+pub fn folder(node: &Path) -> PathBuf {
+    let is_named_so = node.extension() == Path::new(SOCKET_FILE_NAME).extension();
+    let is_socket = !node.is_dir() && (is_named_so || node.exists());
+    let folder = node.parent().filter(|folder| is_socket && !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) => folder.to_owned(),
+        None if is_socket => PathBuf::from("."),
+        None => node.to_owned(),
+    }
+}
+
 impl Flags {
     fn of(common: &Common) -> Flags {
         match (&common.node, &common.home) {
             (Some(node), _) => {
-                let is_named_so = node.extension() == Path::new(SOCKET_FILE_NAME).extension();
-                let is_socket = !node.is_dir() && (is_named_so || node.exists());
-                let folder = if is_socket { node.parent() } else { Some(node.as_path()) };
-                let start = folder.map(|folder| format!("--home {} ", quoted(folder)));
-                Flags { ask: format!("--node {} ", quoted(node)), start: start.unwrap_or_default() }
+                let start = format!("--home {} ", quoted(&folder(node)));
+                Flags { ask: format!("--node {} ", quoted(node)), start }
             }
             (None, Some(home)) => {
                 let flag = format!("--home {} ", quoted(home));

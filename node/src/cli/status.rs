@@ -133,7 +133,9 @@ fn evidence(hub: &Value) -> Option<String> {
         (false, true) => {
             "claims or accumulators of some jobs were nowhere to be had, and are asked for again: start the members that are off".to_owned()
         }
-        (false, false) => format!("here for all of {}", count::of(all, "job")),
+        (false, false) => {
+            format!("all of {} looked through, nothing is known to be missing", count::of(all, "job"))
+        }
     })
 }
 
@@ -182,7 +184,7 @@ mod tests {
                 json!({ "jobs": 7, "missing": true }),
                 Some("claims or accumulators of some jobs were nowhere to be had"),
             ),
-            (json!({ "jobs": 7, "missing": false }), Some("here for all of 7 jobs")),
+            (json!({ "jobs": 7, "missing": false }), Some("all of 7 jobs looked through")),
         ] {
             let found = super::evidence(&json!({ "ledger": 7, "evidence": evidence }));
             assert_eq!(found.is_some(), told.is_some());

@@ -7,7 +7,7 @@ use forgemesh_protocol::id::JobId;
 use forgemesh_protocol::submission::Offer;
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::{self, Client};
 use super::error::CliError;
 use super::input::JobInput;
 use super::interrupt::Interrupt;
@@ -179,11 +179,11 @@ pub fn watch(common: &Common, job: &str, progress: ProgressMode) -> Result<(), C
 fn ended(common: &Common, job: &str) -> Result<Value, CliError> {
     let folder = home::folder(common)?;
     if !home::may_have_mesh(&folder) {
-        return Err(CliError::NoNodeNorMesh { folder });
+        return Err(client::no_node(folder));
     }
     match Source::open(common)?.find(job)? {
         Found::Final(view) => Ok(json!({ "job_id": view.id(), "state": view.file.finished.record.state })),
-        Found::Open(_) => Err(CliError::NoNode { folder }),
+        Found::Open(_) => Err(client::no_node(folder)),
         Found::Refused(_) => Err(CliError::NoJob(job.to_owned())),
     }
 }

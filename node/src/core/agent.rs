@@ -426,10 +426,13 @@ impl AgentRole {
         let Challenge { attestation, contract, run, leaves, .. } = challenge;
         let (job, digest) = (attestation.body.job, attestation.body.digest());
         let own = attestation.body.agent == cx.identity.node && attestation.key.id() == cx.identity.node;
+        if !own || attestation.verify(cx.identity.mesh).is_err() {
+            return;
+        }
         let shards: BTreeSet<u64> = attestation.body.shards.iter().collect();
         let within = leaves.len() <= limits::BATCH_SHARDS * limits::SHARD_LEAVES as usize
             && leaves.iter().all(|at| shards.contains(&at.shard));
-        if !own || !within || attestation.verify(cx.identity.mesh).is_err() {
+        if !within {
             return;
         }
         // Asked again while it is being opened: one answer is enough.

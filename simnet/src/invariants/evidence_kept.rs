@@ -1,6 +1,6 @@
-//! What a receipt stands on is not let go: no agent removes what it has vouched for as long as the job is open, and in the
-//! end every member that sits has what was voted on of every final job, also if it was away when that came, or sits since
-//! later on. Source: design/trust.md, "evidence"; node/src/core/hub/evidence.rs, node/src/core/agent/letting_go.rs.
+//! What a receipt stands on is not let go: no agent removes what it has vouched for in a logged batch as long as the job is
+//! open, and in the end every member that sits has what was voted on of every final job, also if it was away when that came,
+//! or sits since later on. Source: design/trust.md, "evidence"; node/src/core/hub/evidence.rs, node/src/core/agent/letting_go.rs.
 
 use std::collections::BTreeMap;
 
@@ -62,8 +62,9 @@ fn still_needed(machine: usize, blob: &Hash, view: &View<'_>) -> Result<bool, St
     Ok(true)
 }
 
-/// What a member that sits lacks though somebody has it, or nobody's disk has lost it. `storages` are those of the members
-/// whose disks are in good order.
+/// What a member that sits lacks though another has it, or nobody's disk has lost it. Not what its own disk has lost when the
+/// job was in its books already: it looks for that again after an hour. `storages` are those of the members whose disks are
+/// in good order; where one is not, it may have been the only one that had something.
 pub fn missing(
     storages: &[(usize, &Storage)],
     nodes: &[NodeId],
@@ -71,8 +72,8 @@ pub fn missing(
     known: &Known,
 ) -> Result<Option<String>, ReadError> {
     for (machine, storage) in storages.iter().filter(|(machine, _)| seated.contains(&nodes[*machine])) {
-        for (blob, job) in lacking(storage)? {
-            if known.lost.contains(&(nodes[*machine], blob)) {
+        for (blob, (entry, job)) in lacking(storage)? {
+            if known.lost.get(&(nodes[*machine], blob)).is_some_and(|entries| entry < *entries) {
                 continue;
             }
             let mut elsewhere = None;
@@ -81,7 +82,7 @@ pub fn missing(
                     elsewhere = Some(*other);
                 }
             }
-            let may_be_gone = !known.rotten.is_empty() || known.lost.iter().any(|(_, lost)| *lost == blob);
+            let may_be_gone = !known.rotten.is_empty() || known.lost.keys().any(|(_, lost)| *lost == blob);
             if elsewhere.is_some() || !may_be_gone {
                 let told =
                     elsewhere.map_or("no member has it".to_owned(), |at| format!("machine {at} has it"));
@@ -92,8 +93,8 @@ pub fn missing(
     Ok(None)
 }
 
-/// What is not on a disk of that on which its final jobs stand, and for which of them.
-fn lacking(storage: &Storage) -> Result<BTreeMap<Hash, JobId>, ReadError> {
+/// What is not on a disk of that on which its final jobs stand, and for which of them, the last in the books.
+fn lacking(storage: &Storage) -> Result<BTreeMap<Hash, (u64, JobId)>, ReadError> {
     let (mut out, mut before) = (BTreeMap::new(), None);
     loop {
         let page = storage.jobs(before, PAGE)?;
@@ -102,6 +103,7 @@ fn lacking(storage: &Storage) -> Result<BTreeMap<Hash, JobId>, ReadError> {
         // A record that cannot be read is what other invariants see.
         for JobFile { finished, .. } in page.iter().filter_map(|row| JobFile::decode(&row.record).ok()) {
             let record = &finished.record;
+            let of = (finished.entry.seq, record.id);
             if !record.terms.artifacts.persist {
                 continue;
             }
@@ -110,18 +112,18 @@ fn lacking(storage: &Storage) -> Result<BTreeMap<Hash, JobId>, ReadError> {
             for body in bodies.filter(|body| voted_on(body.stage)) {
                 let claims = storage.blob(&body.members)?.and_then(|bytes| decode_claims(&bytes).ok());
                 let Some(claims) = claims else {
-                    out.insert(body.members, record.id);
+                    out.entry(body.members).or_insert(of);
                     continue;
                 };
                 for claim in claims {
                     if !storage.has_blob(&claim.blob)? {
-                        out.insert(claim.blob, record.id);
+                        out.entry(claim.blob).or_insert(of);
                     }
                 }
             }
             for artifact in finished.result.iter().flat_map(|result| &result.artifacts) {
                 if artifacts::look(storage, &artifact.blake3)?.whole().is_none() {
-                    out.insert(artifact.blake3, record.id);
+                    out.entry(artifact.blake3).or_insert(of);
                 }
             }
         }

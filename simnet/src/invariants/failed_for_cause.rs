@@ -85,7 +85,7 @@ fn is_lost(view: &View<'_>, shard: Option<u64>, aside: &SetAside) -> bool {
     let mut claims = known.claims.get(&aside.batch.digest).into_iter().flatten();
     known.liars.contains(&agent)
         || keepers().any(|node| known.rotten.contains(node))
-        || claims.any(|blob| keepers().any(|node| known.lost.contains(&(*node, *blob))))
+        || claims.any(|blob| keepers().any(|node| known.lost.contains_key(&(*node, *blob))))
 }
 
 /// The shard and the stage that a failure names: "shard 3 of stage 1: …".

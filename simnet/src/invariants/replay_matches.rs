@@ -80,7 +80,9 @@ fn verify(storage: &Storage, file: &JobFile, node: NodeId, view: &View<'_>) -> R
     match memo::perform(work, storage) {
         Done::Reduced { outcome: Outcome::Final(again), .. } if again == *result => Ok(()),
         // It was there when the stage was reduced.
-        Done::Lacking { blobs, .. } if blobs.iter().all(|blob| view.known.lost.contains(&(node, *blob))) => {
+        Done::Lacking { blobs, .. }
+            if blobs.iter().all(|blob| view.known.lost.contains_key(&(node, *blob))) =>
+        {
             Ok(())
         }
         Done::Reduced { outcome, .. } => Err(format!("reducing the stored evidence again gives {outcome:?}")),

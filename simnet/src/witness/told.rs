@@ -67,7 +67,9 @@ impl Witness {
     /// A node's disk has lost this accumulator.
     pub fn lost(&self, node: NodeId, blob: Hash) {
         let mut seen = self.seen.borrow_mut();
-        seen.known.lost.insert((node, blob));
+        let machine = seen.nodes.iter().position(|other| *other == node);
+        let entries = machine.map_or(0, |machine| seen.disk(machine).durable.books.len() as u64);
+        seen.known.lost.insert((node, blob), entries);
         seen.count("blobs_lost");
     }
 
