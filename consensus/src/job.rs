@@ -5,7 +5,7 @@ use forgemesh_protocol::canon::{self, CanonError};
 use forgemesh_protocol::challenge::{Draw, LeafRef, Verdict};
 use forgemesh_protocol::contract::Contract;
 use forgemesh_protocol::envelope::{ArtifactKind, Terms, Verify};
-use forgemesh_protocol::hash::Hash;
+use forgemesh_protocol::hash::{Domain, Hash};
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
@@ -105,6 +105,11 @@ impl JobRecord {
     /// The canonical bytes: once the job is final, its evidence.
     pub fn encode(&self) -> Vec<u8> {
         canon::to_bytes(self)
+    }
+
+    /// What a receipt names as its evidence.
+    pub fn hash(&self) -> Hash {
+        Hash::of(Domain::EVIDENCE, &self.encode())
     }
 
     /// Strictly.

@@ -7,7 +7,7 @@ use forgemesh_kernel::job::Job;
 use forgemesh_protocol::canon::{self, Bytes, CanonError};
 use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::failure::Failure;
-use forgemesh_protocol::hash::{Domain, Hash};
+use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::ledger::{ACCOUNTING_VERSION, LedgerEntry, Provider};
 use forgemesh_protocol::limits;
@@ -228,7 +228,7 @@ pub fn statement(
             verification: verification(record),
             artifacts,
             attestations: record.batches.iter().filter(|b| !b.credited.is_empty()).map(attestation).collect(),
-            evidence: Hash::of(Domain::EVIDENCE, &record.encode()),
+            evidence: record.hash(),
         },
     }
 }

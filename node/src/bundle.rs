@@ -247,7 +247,16 @@ fn foreign(record: &JobRecord, job: &Job) -> Option<&'static str> {
                 && are_within(&batch.credited, attested, run.stage.shards())
         })
     });
-    if known { None } else { Some("a batch of the record has shards that no stage has") }
+    // Its stage may have been planned anew since.
+    let aside = record.set_aside.iter().map(|aside| &aside.batch).all(|batch| {
+        let attested = &batch.attestation.body.shards;
+        is_batch(attested) && is_batch(&batch.credited) && are_within(&batch.credited, attested, u64::MAX)
+    });
+    if known && aside {
+        None
+    } else {
+        Some("a batch of the record has shards that no stage has, or not in their order")
+    }
 }
 
 /// No more shards than a batch has, ascending, each once.
@@ -427,3 +436,27 @@ fn check_reduction(
 
 /// Longest file that `verify` reads.
 pub const FILE_BYTES: u64 = limits::BUNDLE_BYTES as u64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_of_a_batch_is_some_of_it() {
+        let list = |shards: &[u64]| ShardList::from(shards.to_vec());
+        for (credited, attested, end, holds) in [
+            (&[][..], &[0][..], 1, true),
+            (&[1, 5], &[0, 1, 3, 5], 6, true),
+            (&[1, 5], &[0, 1, 3, 5], 5, false),
+            (&[2], &[1, 3], 9, false),
+            (&[3, 4], &[3], 9, false),
+        ] {
+            assert_eq!(are_within(&list(credited), &list(attested), end), holds, "{credited:?}");
+        }
+        let longest: ShardList = (0..limits::BATCH_SHARDS as u64).collect();
+        assert!(is_batch(&longest) && is_batch(&list(&[])));
+        for not in [(0..=limits::BATCH_SHARDS as u64).collect(), list(&[1, 1]), list(&[2, 1])] {
+            assert!(!is_batch(&not), "{not:?}");
+        }
+    }
+}

@@ -329,6 +329,20 @@ impl Receipt {
         Ok((receipt, statement))
     }
 
+    /// The record that the payload names as its evidence; nothing else of it is read.
+    pub fn evidence(&self) -> Option<Hash> {
+        #[derive(Deserialize)]
+        struct Named {
+            predicate: Evidence,
+        }
+        #[derive(Deserialize)]
+        struct Evidence {
+            evidence: Hash,
+        }
+        let named: Named = serde_json::from_slice(&self.payload.0).ok()?;
+        Some(named.predicate.evidence)
+    }
+
     /// What the signatures are over.
     pub fn signed_message(&self) -> Vec<u8> {
         pre_authentication_encoding(&self.payload_type, &self.payload.0)

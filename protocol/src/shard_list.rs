@@ -1,4 +1,4 @@
-//! Numbers of shards as an attestation names them. A batch may name thousands, in a byte or three each, and a record hundreds
+//! Numbers of shards as an attestation names them. A batch may name hundreds, in a byte or three each, and a record thousands
 //! of batches: as words they would take several times the memory of what they came in.
 
 use std::fmt;
@@ -113,8 +113,8 @@ impl<'de> Visitor<'de> for Numbers {
     }
 }
 
-/// The next number, appended. The decoder charges nothing for it: it takes as much as it came in, and while the list grows
-/// three times that, which no other part of what is being read takes at that moment.
+/// The next number, appended. The decoder charges nothing for it: the list takes about as much as it came in, and three times
+/// that for a moment while it grows.
 struct Number<'a>(&'a mut Vec<u8>);
 
 impl<'de> DeserializeSeed<'de> for Number<'_> {

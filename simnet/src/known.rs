@@ -19,7 +19,7 @@ pub struct Known {
     pub rotten: BTreeSet<NodeId>,
     /// Healthy shards that broken executors have failed, and how often: contract, stage, shard.
     pub failed_shards: BTreeMap<(Hash, u64, u64), usize>,
-    /// Accumulators that a node's disk has lost, and how many entries its books had then.
+    /// Accumulators that a node's disk has lost, and how many entries its books had when it last did.
     pub lost: BTreeMap<(NodeId, Hash), u64>,
     /// The accumulators that batches claim, by their digest.
     pub claims: BTreeMap<Hash, BTreeSet<Hash>>,

@@ -75,9 +75,10 @@ fn a_node_without_a_mesh_does_not_start() {
     let said = node.forgemesh(&["status", "--node", path(&nowhere)]).stderr;
     assert!(said.contains(&format!("`forgemesh --home {} init`", nowhere.display())), "{said}");
     node.init(&[]);
+    let start = format!("`forgemesh --home {} up`", home.display());
     for name in [home, socket] {
         let said = node.forgemesh(&["status", "--node", path(&name)]).stderr;
-        assert!(said.contains("no node runs on") && !said.contains(" init`"), "{said}");
+        assert!(said.contains(&start) && !said.contains(" init`"), "{said}");
     }
 }
 

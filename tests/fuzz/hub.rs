@@ -183,7 +183,7 @@ fn very_many_small_batches_are_read() {
     let mut batch = record.batches.first().expect("one").clone();
     // Neither revealed nor judged: the shortest there is.
     (batch.reveal, batch.verdict) = (None, None);
-    // A list that has just grown; as many shards as there are of a byte or two each, and very many.
+    // A list that has just grown; as many shards as there are of a byte or two each, and more than a batch may have.
     let counts = [(16_385, 1), (4_097, 23), (500, 256), (40, 4_000)];
     for (batches, shards) in counts {
         batch.attestation.body.shards = (0..shards).collect();
@@ -201,7 +201,7 @@ fn very_many_small_batches_are_read() {
     }
 }
 
-/// As much of everything as a hub may hold, as short as it may be.
+/// As many jobs, invitations and nodes as a hub may hold, and short ones.
 #[test]
 fn a_full_hub_reads_its_own_snapshot() {
     let (genesis, mut state) = state();
@@ -230,6 +230,7 @@ fn a_full_hub_reads_its_own_snapshot() {
     let (hub, taken) = measure(|| Hub::restore(genesis, &bytes));
     let told = format!("{} bytes: {taken} taken", bytes.len());
     assert!(hub.as_ref().is_ok_and(|hub| *hub.state() == state), "{told}, {:?}", hub.err());
+    assert!(taken <= bytes.len() * limits::DECODED_FACTOR + limits::DECODED_BYTES, "{told}");
     println!("{told}");
 }
 

@@ -62,8 +62,7 @@ impl Check {
 /// Looks at everything, running node or not.
 pub fn doctor(common: &Common) -> Result<(), CliError> {
     let folder = match &common.node {
-        Some(node) if node.is_dir() => node.clone(),
-        Some(node) => node.parent().map(Path::to_owned).unwrap_or_default(),
+        Some(node) => hint::folder(node),
         None => home::folder(common)?,
     };
     let client = Client::find(common)?;

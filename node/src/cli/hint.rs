@@ -135,8 +135,9 @@ mod tests {
         let node = given(Some("a"), Some("c d/it's.sock")).whole(text);
         assert!(node.starts_with("`forgemesh --node 'c d/it'\\''s.sock' job ls`"), "{node}");
         assert!(node.contains("`forgemesh --home 'c d' up`"), "{node}");
-        let folder = given(None, Some("nowhere")).whole(text);
-        assert!(folder.contains("`forgemesh --home nowhere up`"), "{folder}");
+        for (named, expected) in [("nowhere", "nowhere"), ("control.sock", "."), ("a/control.sock", "a")] {
+            assert_eq!(folder(Path::new(named)), Path::new(expected));
+        }
         let key = "one line `forgemesh node key v1 <64 hex digits>`";
         assert_eq!(given(Some("a"), None).whole(key), key);
     }

@@ -209,11 +209,14 @@ impl ArchiveRole {
 
     /// Does all of it follow from the record, and has a majority signed that?
     fn is_true(&self, file: &JobFile) -> bool {
+        // First that a quorum has signed for this very record: nothing may be derived from any other.
+        if !self.is_signed(file) || file.receipt.evidence() != Some(file.finished.record.hash()) {
+            return false;
+        }
         let receipt = file.finished.statement(&self.charters).unsigned();
         file.finished.entry.receipt == receipt.identity()
             && file.finished.entry.job == file.finished.record.id
             && file.receipt.payload == receipt.payload
-            && self.is_signed(file)
     }
 
     fn is_signed(&self, file: &JobFile) -> bool {
