@@ -50,6 +50,9 @@ impl Json {
             let cure = format!("at most {limit} bytes are read");
             return Err(Problems::one(ProblemCode::TooLarge, "$", message, cure));
         }
+        if bytes.trim_ascii().is_empty() {
+            return Err(Problems::one(ProblemCode::JsonSyntax, "$", "there is nothing in it", ONE_OBJECT));
+        }
         let mut reader = serde_json::Deserializer::from_slice(bytes);
         let allowance = RefCell::new(allowance);
         let seed = Tree { depth: 0, made, allowance: &allowance };
@@ -100,6 +103,8 @@ pub fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::E
     Ok(seed.deserialize(deserializer)?.into_value())
 }
 
+const ONE_OBJECT: &str =
+    "the file must be one JSON object (RFC 8259: no comments, no trailing commas, no NaN)";
 const TOO_DEEP: &str = "nested too deeply";
 const TOO_MANY: &str = "so many values that they take too much memory";
 
@@ -115,7 +120,7 @@ fn syntax(error: serde_json::Error) -> Problems {
     let cure = if text.contains("number out of range") {
         "a number must fit a 64-bit float and be finite"
     } else {
-        "the file must be one JSON object (RFC 8259: no comments, no trailing commas, no NaN)"
+        ONE_OBJECT
     };
     Problems::one(ProblemCode::JsonSyntax, "$", text, cure)
 }

@@ -91,8 +91,8 @@ fn a_final_job_is_told_of_where_no_node_runs() {
     node.forgemesh(&["job", "watch", "beef", "--json"]).error(2, "no_such_job");
     let empty = node.path("empty.json");
     std::fs::write(&empty, " \n").expect("written");
-    let error = node.forgemesh(&["run", path(&empty), "--json"]).error(2, "cannot_read");
-    assert!(error["message"].as_str().is_some_and(|text| text.contains("nothing in")), "{error}");
+    let error = node.forgemesh(&["run", path(&empty), "--json"]).error(2, "refused");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("there is nothing in it")), "{error}");
 }
 
 #[test]

@@ -31,8 +31,6 @@ pub enum CliError {
         example(near)
     )]
     NoJobFile { path: PathBuf, near: Vec<String> },
-    #[error("there is nothing in {}; `forgemesh op schema OP` says what a job of an operation takes", if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() })]
-    NoJobIn { path: PathBuf },
     #[error("{} is a folder; give the file receipt.json in it", path.display())]
     Folder { path: PathBuf },
     #[error("cannot write {}: {source}; check the path, its permissions and the disk", path.display())]
@@ -257,10 +255,7 @@ impl CliError {
             CliError::Node(error) => {
                 error["exit"].as_u64().and_then(|exit| u8::try_from(exit).ok()).unwrap_or(1)
             }
-            CliError::Read { .. }
-            | CliError::NoJobFile { .. }
-            | CliError::NoJobIn { .. }
-            | CliError::Folder { .. } => 2,
+            CliError::Read { .. } | CliError::NoJobFile { .. } | CliError::Folder { .. } => 2,
             CliError::NoJob(_) | CliError::ManyJobs(_) => 2,
             CliError::Verification { .. } | CliError::ReplayDiffers { .. } => 3,
             CliError::Interrupted(_) | CliError::Left(_) => interrupt::EXIT,
@@ -291,10 +286,7 @@ impl CliError {
             CliError::NotDialable(_) => "not_dialable",
             CliError::Unwell { .. } => "unwell",
             CliError::Refused { .. } => "refused",
-            CliError::Read { .. }
-            | CliError::NoJobFile { .. }
-            | CliError::NoJobIn { .. }
-            | CliError::Folder { .. } => "cannot_read",
+            CliError::Read { .. } | CliError::NoJobFile { .. } | CliError::Folder { .. } => "cannot_read",
             CliError::Write { .. } => "cannot_write",
             CliError::Exists { .. } => "file_exists",
             CliError::Usage(_) | CliError::Isa(_) | CliError::InWorker(WorkerError::NoNode) => "usage",

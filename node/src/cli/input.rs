@@ -87,12 +87,7 @@ impl JobInput {
     fn bytes(&self) -> Result<Vec<u8>, CliError> {
         let path = Path::new(&self.target);
         if self.target == "-" || path.exists() {
-            let bytes = read_bounded(path, limits::ENVELOPE_BYTES as u64 + 1)?;
-            return if bytes.trim_ascii().is_empty() {
-                Err(CliError::NoJobIn { path: path.to_owned() })
-            } else {
-                Ok(bytes)
-            };
+            return read_bounded(path, limits::ENVELOPE_BYTES as u64 + 1);
         }
         if let Ok(op) = self.target.parse::<Op>() {
             let envelope = json!({"op": op, "args": {}});
