@@ -5,6 +5,7 @@ use forgemesh_protocol::canon::{self, CanonError};
 use forgemesh_protocol::challenge::{Draw, LeafRef, Verdict};
 use forgemesh_protocol::contract::Contract;
 use forgemesh_protocol::envelope::{ArtifactKind, Terms, Verify};
+use forgemesh_protocol::failure::{Failure, FailureCode};
 use forgemesh_protocol::hash::{Domain, Hash};
 use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::Signed;
@@ -13,8 +14,9 @@ use forgemesh_protocol::plan::{Plan, StageRun};
 use forgemesh_protocol::shard_list::ShardList;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::submission::Submission;
-use forgemesh_protocol::vote::ReductionVote;
-use serde::{Deserialize, Serialize};
+use forgemesh_protocol::vote::{Outcome, ReductionVote};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::shard_set::ShardSet;
 
@@ -29,7 +31,8 @@ pub struct JobRecord {
     pub plan: Plan,
     pub state: State,
     pub accepted_ms: u64,
-    /// The stages so far; the last is the current one.
+    /// The stages so far, at least one; the last is the current one.
+    #[serde(deserialize_with = "at_least_one")]
     pub runs: Vec<StageRun>,
     /// Shards of the current stage for which a valid attestation is logged.
     pub attested: ShardSet,
@@ -101,6 +104,11 @@ pub struct Reveal {
     pub logged: u64,
 }
 
+fn at_least_one<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<StageRun>, D::Error> {
+    let runs = Vec::deserialize(from)?;
+    if runs.is_empty() { Err(D::Error::invalid_length(0, &"a stage at least")) } else { Ok(runs) }
+}
+
 impl JobRecord {
     /// The canonical bytes: once the job is final, its evidence.
     pub fn encode(&self) -> Vec<u8> {
@@ -125,9 +133,20 @@ impl JobRecord {
         has_result || is_voted_on || stage < self.run().number
     }
 
+    /// Does the outcome of the final job rest on this batch, so that nothing shows it without the batch's blobs? Not if the job
+    /// failed for another reason than its votes, one of which may have been there already: perhaps nobody but that voter has
+    /// them.
+    pub fn rests_on(&self, batch: &Batch, failure: Option<&Failure>) -> bool {
+        let (stage, current) = (batch.attestation.body.stage, self.run().number);
+        let Some(failure) = failure.filter(|_| stage >= current) else { return true };
+        let votes = || self.votes.iter().map(|vote| &vote.body).filter(|vote| vote.stage == stage);
+        let is_voted = votes().any(|vote| vote.outcome == Outcome::Failed(failure.clone()));
+        is_voted || (failure.code == FailureCode::VerificationMismatch && votes().count() > 1)
+    }
+
     /// The current stage.
     pub fn run(&self) -> &StageRun {
-        self.runs.last().expect("invariant: a job is planned in the step that makes its record")
+        self.runs.last().expect("invariant: a record is made, and read, with a stage")
     }
 
     /// The batches of the current stage.

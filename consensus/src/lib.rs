@@ -9,6 +9,7 @@ pub mod adjudicate;
 pub mod admission;
 pub mod command;
 pub mod enrolment;
+pub mod foreign;
 pub mod job;
 pub mod machine;
 pub mod raft;

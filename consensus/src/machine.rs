@@ -7,6 +7,7 @@ mod voting;
 
 use std::collections::BTreeMap;
 
+use forgemesh_kernel::job::Job;
 use forgemesh_protocol::attestation::Attestation;
 use forgemesh_protocol::cancellation::Cancellation;
 use forgemesh_protocol::canon::{self, CanonError};
@@ -232,6 +233,13 @@ impl Hub {
     /// The state a snapshot holds.
     pub fn restore(genesis: Genesis, snapshot: &[u8]) -> Result<Hub, RestoreError> {
         let state: HubState = canon::from_bytes(snapshot, limits::SNAPSHOT_BYTES)?;
+        // What is derived from an open job takes it as admission made it.
+        for (id, record) in &state.open {
+            let refused = |why: String| RestoreError::Job { job: *id, why };
+            let job =
+                Job::of_contract(record.contract.clone()).map_err(|error| refused(error.to_string()))?;
+            record.is_of(&job).map_err(|foreign| refused(foreign.to_string()))?;
+        }
         Ok(Hub { mesh: genesis.mesh_id(), charters: state.seating.charters(genesis)?, state })
     }
 
@@ -550,6 +558,8 @@ pub enum RestoreError {
     Canon(#[from] CanonError),
     #[error("{0}")]
     Charter(#[from] CharterError),
+    #[error("open job {job}: {why}")]
+    Job { job: JobId, why: String },
 }
 
 impl Applied {

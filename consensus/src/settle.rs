@@ -17,7 +17,7 @@ use forgemesh_protocol::receipt::{
     Verification,
 };
 use forgemesh_protocol::state::State;
-use forgemesh_protocol::vote::FinalResult;
+use forgemesh_protocol::vote::{FinalResult, Outcome};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Batch, JobRecord};
@@ -63,6 +63,11 @@ impl FinishedJob {
         canon::from_bytes(bytes, limits::SNAPSHOT_BYTES)
     }
 
+    /// Does its outcome rest on this batch's blobs?
+    pub fn rests_on(&self, batch: &Batch) -> bool {
+        self.record.rests_on(batch, self.failure.as_ref())
+    }
+
     /// Are this batch's blobs evidence of it?
     pub fn stands_on(&self, batch: &Batch) -> bool {
         self.record.stands_on(batch, self.result.is_some())
@@ -72,6 +77,18 @@ impl FinishedJob {
     pub fn statement(&self, charters: &Charters) -> Statement {
         let (result, failure) = (self.result.as_ref(), self.failure.as_ref());
         statement(&self.record, result, failure, self.entry.at_ms, charters, self.charter)
+    }
+
+    /// Are outcome and entry what settling the record at its place in the ledger gives, with this receipt? Only for a record
+    /// that is known to be a quorum's: it is derived from.
+    pub fn follows(&self, receipt: &Receipt) -> bool {
+        let LedgerEntry { seq, prev, at_ms, .. } = self.entry;
+        let (result, failure) = (self.result.as_ref(), self.failure.as_ref());
+        let voted = self.record.votes.last().map(|vote| &vote.body.outcome);
+        let is_voted = result.is_none_or(|result| voted == Some(&Outcome::Final(result.clone())));
+        let one = result.is_some() != failure.is_some();
+        let place = Place { seq, prev, at_ms };
+        one && is_voted && self.entry == entry(&self.record, result, failure, receipt.identity(), place)
     }
 }
 
@@ -89,24 +106,35 @@ pub(crate) fn settle(
     let charter = charters.current().version;
     let (of_result, of_failure) = (result.as_ref(), failure.as_ref());
     let receipt = statement(&record, of_result, of_failure, at.at_ms, charters, charter).unsigned();
-    let entry = LedgerEntry {
+    let entry = entry(&record, of_result, of_failure, receipt.identity(), at);
+    Concluded { job: FinishedJob { record, result, failure, entry, charter }, receipt }
+}
+
+/// What the books keep of a job.
+fn entry(
+    record: &JobRecord,
+    result: Option<&FinalResult>,
+    failure: Option<&Failure>,
+    receipt: Hash,
+    at: Place,
+) -> LedgerEntry {
+    LedgerEntry {
         seq: at.seq,
         prev: at.prev,
         at_ms: at.at_ms,
         accounting: ACCOUNTING_VERSION,
         job: record.id,
         state: record.state,
-        receipt: receipt.identity(),
+        receipt,
         contract: record.plan.contract,
-        result_hash: result.as_ref().map(|result| result.result_hash),
-        failure: failure.clone(),
+        result_hash: result.map(|result| result.result_hash),
+        failure: failure.cloned(),
         op: record.contract.op.clone(),
         submitter: record.submission.key.id(),
         billing: record.terms.ctx.billing,
-        providers: if result.is_some() { providers(&record) } else { Vec::new() },
+        providers: if result.is_some() { providers(record) } else { Vec::new() },
         charge_ucredits: 0,
-    };
-    Concluded { job: FinishedJob { record, result, failure, entry, charter }, receipt }
+    }
 }
 
 /// Who executed how many paths that were verified and count.
@@ -140,7 +168,8 @@ pub fn verification(record: &JobRecord) -> Verification {
         }
         match &batch.verdict {
             Some(verdict) => {
-                checked += verdict.body.checked;
+                // A stranger's bundle may say anything.
+                checked = u64::saturating_add(checked, verdict.body.checked);
                 mismatches += verdict.body.mismatches.len() as u64;
                 if verdict.body.checker == batch.attestation.body.agent {
                     independence = Independence::SelfAttested;

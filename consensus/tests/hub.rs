@@ -17,6 +17,7 @@ mod hub {
     mod organization;
     mod seating;
     mod set_aside;
+    mod snapshot;
     mod verdict;
     mod vote;
 }

@@ -84,6 +84,21 @@ pub fn may_follow(plan: &Plan, before: &StageRun, next: &StageRun) -> bool {
     next.number == number && stage.as_ref() == Some(&next.stage) && input
 }
 
+/// Is this stage one of the plan, or the repair of one, as far as that can be said without the sums of those before it?
+pub fn has(plan: &Plan, run: &StageRun) -> bool {
+    let of_plan = |number: Option<u64>| {
+        let number = number.and_then(|number| usize::try_from(number).ok());
+        number.and_then(|number| plan.stages.get(number))
+    };
+    match run.stage.kind {
+        StageKind::Pilot | StageKind::Main => of_plan(Some(run.number)) == Some(&run.stage),
+        StageKind::Repair => of_plan(run.number.checked_sub(1)).is_some_and(|missed| {
+            let end = missed.end();
+            missed.kind == StageKind::Main && plan.is_stop(end) && run.stage == repair(missed, end)
+        }),
+    }
+}
+
 /// As many leaves as make a shard worth its while; more, if the stage would have too many shards.
 fn leaves_per_shard(leaves: u64, leaf_paths: u64, path_cost: u64) -> u64 {
     let leaf_ns = (leaf_paths.saturating_mul(path_cost) / 1024).max(1);

@@ -8,8 +8,6 @@ use std::io::{Cursor, Read};
 
 use forgemesh_consensus::job::{JobRecord, Reveal};
 use forgemesh_consensus::settle;
-use forgemesh_kernel::job::Job;
-use forgemesh_kernel::planner;
 use forgemesh_protocol::attestation::{Claim, decode_claims};
 use forgemesh_protocol::canon;
 use forgemesh_protocol::challenge::{CheckOutcome, beacon_step, drawn_digest};
@@ -19,7 +17,6 @@ use forgemesh_protocol::id::{MeshId, NodeId};
 use forgemesh_protocol::keys::Signable;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::plan::StageRun;
-use forgemesh_protocol::shard_list::ShardList;
 use forgemesh_protocol::state::State;
 use forgemesh_protocol::vote::{FinalResult, Outcome};
 use forgemesh_storage::{ReadError, Storage};
@@ -72,14 +69,14 @@ pub fn pack(storage: &Storage, file: &JobFile) -> Result<Vec<u8>, BundleError> {
     let record = &file.finished.record;
     let packed: Vec<_> = entries.values().map(|bytes| Hash::blob(bytes)).collect();
     let (needed, rest): (Vec<_>, Vec<_>) =
-        record.batches.iter().partition(|batch| file.finished.stands_on(batch));
+        record.batches.iter().partition(|batch| file.finished.rests_on(batch));
     for hash in boot::batch_blobs(storage, needed.into_iter())? {
         if !packed.contains(&hash) {
             let bytes = storage.blob(&hash)?.ok_or_else(|| gone(hash))?;
             entries.insert(format!("{BLOBS}{hash}"), bytes);
         }
     }
-    // What was set aside counts for nothing, nor does anything on which nobody voted; perhaps nobody ever had it.
+    // What was set aside counts for nothing, nor does anything of which nothing came; perhaps nobody ever had it.
     let rest = rest.into_iter().chain(record.set_aside.iter().map(|aside| &aside.batch));
     for hash in boot::batch_blobs(storage, rest)? {
         if let Some(bytes) = boot::whole(storage, &hash)?.filter(|_| !packed.contains(&hash)) {
@@ -196,8 +193,8 @@ fn check_evidence(examined: &Examined, entries: &BTreeMap<String, Vec<u8>>, repo
         Err(error) => return report.note("evidence.record", Status::Failed, error.to_string()),
     };
     // Nothing may be derived from a stranger's record before it is known to be of this contract and cut by its plan.
-    if let Some(detail) = foreign(&record, &examined.job) {
-        return report.note("evidence.record", Status::Failed, detail);
+    if let Err(error) = record.is_of(&examined.job) {
+        return report.note("evidence.record", Status::Failed, error.to_string());
     }
     let result = record.votes.last().and_then(|vote| match &vote.body.outcome {
         Outcome::Final(result) if predicate.result.is_some() => Some(result.clone()),
@@ -227,49 +224,6 @@ fn check_evidence(examined: &Examined, entries: &BTreeMap<String, Vec<u8>>, repo
     check_reduction(&record, result.as_ref(), entries, report);
 }
 
-/// What in a record is not what its contract implies.
-fn foreign(record: &JobRecord, job: &Job) -> Option<&'static str> {
-    let plan = job.plan();
-    if record.contract != *job.contract() || record.plan != *plan {
-        return Some("the record is of another contract or plan");
-    }
-    let begins = record.runs.first() == Some(&job.first_run());
-    let follows = record.runs.windows(2).all(|pair| planner::may_follow(plan, &pair[0], &pair[1]));
-    if !begins || !follows || record.runs.len() as u64 > limits::JOB_STAGES {
-        return Some("the record's stages are not those of the plan");
-    }
-    let known = record.batches.iter().all(|batch| {
-        let run = record.stage_run(batch.attestation.body.stage);
-        let attested = &batch.attestation.body.shards;
-        run.is_some_and(|run| {
-            is_batch(attested)
-                && is_batch(&batch.credited)
-                && are_within(&batch.credited, attested, run.stage.shards())
-        })
-    });
-    // Its stage may have been planned anew since.
-    let aside = record.set_aside.iter().map(|aside| &aside.batch).all(|batch| {
-        let attested = &batch.attestation.body.shards;
-        is_batch(attested) && is_batch(&batch.credited) && are_within(&batch.credited, attested, u64::MAX)
-    });
-    if known && aside {
-        None
-    } else {
-        Some("a batch of the record has shards that no stage has, or not in their order")
-    }
-}
-
-/// No more shards than a batch has, ascending, each once.
-fn is_batch(shards: &ShardList) -> bool {
-    shards.len() <= limits::BATCH_SHARDS && shards.iter().is_sorted_by(|before, after| before < after)
-}
-
-/// Is each of these, which ascend as the others do, one of them and below `end`?
-fn are_within(credited: &ShardList, attested: &ShardList, end: u64) -> bool {
-    let mut attested = attested.iter();
-    credited.iter().all(|shard| shard < end && attested.any(|other| other == shard))
-}
-
 /// Every attestation, lease, verdict and vote bears its signature; every claim is the attested one.
 fn check_signed(
     examined: &Examined,
@@ -297,7 +251,7 @@ fn check_signed(
             .filter(|lease| (lease.job, lease.stage, lease.input) == (record.id, body.stage, input));
         let covered = batch.credited.iter().all(|shard| of_stage.clone().any(|lease| lease.covers(shard)));
         let fit = |claims: Vec<Claim>| claims.iter().map(|claim| claim.shard).eq(body.shards.iter());
-        let needed = record.stands_on(batch, examined.statement.predicate.result.is_some());
+        let needed = record.rests_on(batch, examined.statement.predicate.failure.as_ref());
         let claimed = match Contents(entries).blob(&body.members) {
             Ok(bytes) => decode_claims(&bytes).is_ok_and(fit),
             Err(_) => !needed,
@@ -436,27 +390,3 @@ fn check_reduction(
 
 /// Longest file that `verify` reads.
 pub const FILE_BYTES: u64 = limits::BUNDLE_BYTES as u64;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_counts_of_a_batch_is_some_of_it() {
-        let list = |shards: &[u64]| ShardList::from(shards.to_vec());
-        for (credited, attested, end, holds) in [
-            (&[][..], &[0][..], 1, true),
-            (&[1, 5], &[0, 1, 3, 5], 6, true),
-            (&[1, 5], &[0, 1, 3, 5], 5, false),
-            (&[2], &[1, 3], 9, false),
-            (&[3, 4], &[3], 9, false),
-        ] {
-            assert_eq!(are_within(&list(credited), &list(attested), end), holds, "{credited:?}");
-        }
-        let longest: ShardList = (0..limits::BATCH_SHARDS as u64).collect();
-        assert!(is_batch(&longest) && is_batch(&list(&[])));
-        for not in [(0..=limits::BATCH_SHARDS as u64).collect(), list(&[1, 1]), list(&[2, 1])] {
-            assert!(!is_batch(&not), "{not:?}");
-        }
-    }
-}

@@ -73,7 +73,7 @@ fn needed(storage: &Storage, now_ms: u64) -> Result<Option<BTreeSet<Hash>>, Boot
     let mut is_certain = true;
     boot::each_file(storage, |file| {
         let persist = file.finished.record.terms.artifacts.persist;
-        let evidence = |batch: &&Attested| persist && file.finished.stands_on(batch);
+        let evidence = |batch: &&Attested| persist && file.finished.rests_on(batch);
         for batch in file.finished.record.batches.iter().filter(evidence) {
             is_certain = is_certain && boot::whole(storage, &batch.attestation.body.members)?.is_some();
         }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use forgemesh_kernel::backend::Isa;
 use forgemesh_kernel::fpenv;
 use forgemesh_kernel::job::{Job, ShardRun};
+use forgemesh_kernel::planner;
 use forgemesh_protocol::artifact::Pin;
 use forgemesh_protocol::attestation::Claim;
 use forgemesh_protocol::canon::Bytes;
@@ -132,8 +133,13 @@ impl Performer {
         result.unwrap_or_else(|detail| Done::Failed { detail })
     }
 
-    fn job(&self, contract: &Contract) -> Result<Arc<Job>, String> {
-        self.jobs.get(contract).map_err(|error| error.to_string())
+    /// The job of a contract, if its plan has the stage: how much is executed at once is the plan's to say, not the lease's.
+    fn job(&self, contract: &Contract, run: &StageRun) -> Result<Arc<Job>, String> {
+        let job = self.jobs.get(contract).map_err(|error| error.to_string())?;
+        match planner::has(job.plan(), run) {
+            true => Ok(job),
+            false => Err(format!("stage {} is not one of the job's plan", run.number)),
+        }
     }
 
     fn execute(&self, job: &Job, run: &StageRun, shard: u64) -> Result<Arc<ShardRun>, String> {
@@ -148,7 +154,7 @@ impl Performer {
 
     /// Executes a shard.
     pub fn run(&self, contract: &Contract, run: &StageRun, shard: u64) -> Result<Done, String> {
-        let job = self.job(contract)?;
+        let job = self.job(contract, run)?;
         let shard_run = self.execute(&job, run, shard)?;
         let accumulator = shard_run.totals().encode();
         let claim = Claim {
@@ -165,7 +171,7 @@ impl Performer {
 
     /// Opens leaves, of a shard that is kept or executed again.
     pub fn open(&self, contract: &Contract, run: &StageRun, leaves: &[LeafRef]) -> Result<Done, String> {
-        let job = self.job(contract)?;
+        let job = self.job(contract, run)?;
         let mut openings = Vec::new();
         let mut current: Option<(u64, Arc<ShardRun>)> = None;
         for leaf in leaves {
@@ -195,7 +201,7 @@ impl Performer {
         leaves: &[LeafRef],
         openings: &[Bytes],
     ) -> Result<Done, String> {
-        let job = self.job(contract)?;
+        let job = self.job(contract, run)?;
         let mut mismatches = Vec::new();
         for (i, at) in leaves.iter().enumerate() {
             let claim = claims.iter().find(|claim| claim.shard == at.shard);
@@ -297,5 +303,27 @@ mod tests {
             small.run(contract, &run, shard).expect("it runs");
         }
         assert_eq!(size(&small), (2, bytes), "the oldest has gone");
+    }
+    /// A lease that asks for more at once than the plan ever does would take what memory there is.
+    #[test]
+    fn nothing_is_executed_that_the_plan_does_not_have() {
+        let envelope = br#"{"op":{"name":"diag","version":1,"profile":"noop.v1"},"args":{"shards":3}}"#;
+        let (job, _) = Job::read(envelope).expect("a job");
+        let (contract, planned) = (job.contract(), job.first_run());
+        let changes: [fn(&mut StageRun); 4] = [
+            |run| run.number = 1,
+            |run| run.stage.leaves_per_shard = 0,
+            |run| run.stage.leaves_per_shard = u64::MAX,
+            |run| (run.stage.first_leaf, run.stage.leaves) = (u64::MAX, u64::MAX),
+        ];
+        let performer = Performer::new(Isa::Portable);
+        for change in changes {
+            let mut run = planned.clone();
+            change(&mut run);
+            let leaves = [LeafRef { shard: 0, leaf: 0 }];
+            assert!(performer.run(contract, &run, 0).is_err(), "{run:?}");
+            assert!(performer.open(contract, &run, &leaves).is_err(), "{run:?}");
+            assert!(performer.check(contract, &run, &[], &leaves, &[]).is_err(), "{run:?}");
+        }
     }
 }

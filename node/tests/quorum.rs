@@ -10,6 +10,7 @@ mod quorum {
     mod evidence;
     mod failover;
     mod halted;
+    mod handed_on;
     mod reads;
     mod seats;
     mod signing;

@@ -35,7 +35,7 @@ impl Plan {
 
     /// Leaves of the whole job.
     pub fn leaves(&self) -> u64 {
-        self.paths.div_ceil(self.leaf_paths)
+        pieces(self.paths, self.leaf_paths)
     }
 
     /// The estimate for one leaf on one core, in nanoseconds.
@@ -45,8 +45,8 @@ impl Plan {
 
     /// The paths of one leaf.
     pub fn leaf_range(&self, leaf: u64) -> Range<u64> {
-        let first = leaf * self.leaf_paths;
-        first..(first + self.leaf_paths).min(self.paths)
+        let first = self.paths_before(leaf);
+        first..first.saturating_add(self.leaf_paths).min(self.paths)
     }
 
     /// Paths of the leaves before `leaf`.
@@ -64,6 +64,11 @@ impl Plan {
     pub fn is_stop(&self, leaf: u64) -> bool {
         leaf == self.leaves() || self.looks().any(|end| end == leaf)
     }
+}
+
+/// How many pieces of a size there are; none of no size, which no plan has but somebody may send.
+fn pieces(whole: u64, size: u64) -> u64 {
+    if size == 0 { 0 } else { whole.div_ceil(size) }
 }
 
 /// What a stage is for.
@@ -96,7 +101,7 @@ impl Stage {
 
     /// How many shards there are.
     pub fn shards(&self) -> u64 {
-        self.leaves.div_ceil(self.leaves_per_shard)
+        pieces(self.leaves, self.leaves_per_shard)
     }
 
     /// The leaves of one shard, as numbers within the job; empty for a shard that is not there.

@@ -348,3 +348,40 @@ fn a_failed_reduction_ends_the_job() {
     assert_eq!(bench.accept(command), Event::Finished { job: id });
     assert_eq!(bench.finished[0].failure, Some(failure));
 }
+
+/// A bundle is whole without what nobody's votes made anything of: perhaps a single voter had it.
+#[test]
+fn an_outcome_rests_on_what_a_majority_has_reduced() {
+    let rests = |bench: &Bench| {
+        let finished = &bench.finished[0];
+        let batch = &finished.record.batches[0];
+        (finished.stands_on(batch), finished.rests_on(batch))
+    };
+    let (mut bench, id) = verified(3);
+    let vote = bench.vote(&id, 0, Outcome::Final(bench.result(&id)));
+    bench.accept(vote);
+    let failure = Failure::new(FailureCode::AttemptsExhausted, "a test");
+    bench.accept(Command::Fail { job: id, failure });
+    assert_eq!(rests(&bench), (true, false));
+
+    let (mut bench, id) = verified(3);
+    let failure = Failure::new(FailureCode::NumericDegenerate, "a test");
+    for member in [0, 1] {
+        let vote = bench.vote(&id, member, Outcome::Failed(failure.clone()));
+        bench.accept(vote);
+    }
+    assert_eq!(rests(&bench), (true, true));
+
+    let (mut bench, id) = verified(3);
+    for (member, bytes) in [(0, 3), (1, 4), (2, 5)] {
+        let mut result = bench.result(&id);
+        result.artifacts[0].bytes = bytes;
+        let vote = bench.vote(&id, member, Outcome::Final(result));
+        bench.accept(vote);
+    }
+    assert_eq!(rests(&bench), (true, true), "no two agreed");
+
+    let (mut bench, id) = verified(3);
+    bench.accept(Command::Fail { job: id, failure });
+    assert_eq!(rests(&bench), (false, false));
+}

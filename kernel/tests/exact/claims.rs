@@ -4,6 +4,7 @@ use forgemesh_kernel::accumulator::{Accumulator, Mode, Shape};
 use forgemesh_kernel::backend::Isa;
 use forgemesh_kernel::job::{ClaimError, Job, RunError, ShardRun};
 use forgemesh_kernel::num::chacha::Key;
+use forgemesh_kernel::planner;
 use forgemesh_kernel::reduction::{ReduceError, Reduction};
 use forgemesh_protocol::attestation::Claim;
 use forgemesh_protocol::challenge::MismatchKind;
@@ -137,6 +138,26 @@ fn sum(shape: &Shape, mode: &Mode, value: f64, count: usize) -> Accumulator {
     paths.leaf(shape, mode, 0..count)
 }
 
+/// The plan has these stages, and none that differs from one of them in a number.
+fn only_these_are_planned(job: &Job, runs: &[StageRun]) {
+    let changes: [fn(&mut StageRun); 6] = [
+        |run| run.number += 1,
+        |run| run.number = u64::MAX,
+        |run| run.stage.first_leaf += 1,
+        |run| run.stage.leaves -= 1,
+        |run| run.stage.leaves_per_shard *= 2,
+        |run| run.stage.leaves_per_shard = 0,
+    ];
+    for run in runs {
+        assert!(planner::has(job.plan(), run), "{run:?}");
+        for change in changes {
+            let mut other = run.clone();
+            change(&mut other);
+            assert!(!planner::has(job.plan(), &other), "{other:?}");
+        }
+    }
+}
+
 #[test]
 fn a_missed_bracket_leads_to_a_repair_within_the_bounds_of_a_stage() {
     // So many leaves that the main stage has as many shards as a stage may have.
@@ -156,6 +177,7 @@ fn a_missed_bracket_leads_to_a_repair_within_the_bounds_of_a_stage() {
     assert_eq!((repair.number, repair.stage.kind), (2, StageKind::Repair));
     assert_eq!((repair.stage.first_leaf, repair.stage.leaves), (0, job.plan().leaves()));
     assert!(repair.stage.shards() <= limits::STAGE_SHARDS, "{} shards", repair.stage.shards());
+    only_these_are_planned(&job, &[stages[0].0.clone(), stages[1].0.clone(), repair.clone()]);
     let mode = bracketed(&repair, &shape);
     let mut total = sum(&shape, &mode, 1.0, 2_000);
     total.merge(&sum(&shape, &mode, 5_000.0, 9_000)).unwrap();

@@ -19,7 +19,8 @@ impl Checks {
         for batch in record.batches.iter().filter(|batch| !batch.credited.is_empty()) {
             if let Some(verdict) = &batch.verdict {
                 let is_own = verdict.body.checker == batch.attestation.body.agent;
-                *(if is_own { &mut checks.own } else { &mut checks.other }) += verdict.body.checked;
+                let sum = if is_own { &mut checks.own } else { &mut checks.other };
+                *sum = sum.saturating_add(verdict.body.checked);
             }
         }
         checks

@@ -10,6 +10,7 @@ use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::hash::Hash;
 use forgemesh_protocol::id::NodeId;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::receipt::ReceiptSignature;
 use forgemesh_protocol::wire::Message;
 use forgemesh_storage::Batch;
 
@@ -42,6 +43,8 @@ struct Asked {
 
 /// An entry of this member's own.
 struct Waiting {
+    /// Digest of the entry that it goes on from.
+    prev: Hash,
     head: Hash,
     charter: u64,
     batch: Batch,
@@ -93,7 +96,7 @@ impl ArchiveRole {
             return vec![(Batch::new(), after)];
         }
         let (head, charter) = (entry.hash(), finished.charter);
-        self.waiting.insert(entry.seq, Waiting { head, charter, batch, after });
+        self.waiting.insert(entry.seq, Waiting { prev: entry.prev, head, charter, batch, after });
         self.next_in_order()
     }
 
@@ -113,7 +116,10 @@ impl ArchiveRole {
 
     fn next_in_order(&mut self) -> Vec<(Batch, AfterStore)> {
         let mut out = Vec::new();
-        while let Some(Waiting { head, charter, batch, after }) = self.waiting.remove(&self.end.entries) {
+        let goes_on = |waiting: &Waiting, end: &LedgerEnd| waiting.prev == end.head;
+        while self.waiting.get(&self.end.entries).is_some_and(|waiting| goes_on(waiting, &self.end))
+            && let Some(Waiting { head, charter, batch, after, .. }) = self.waiting.remove(&self.end.entries)
+        {
             // Not before it is entered: what fills a gap before it is older.
             self.charter = self.charter.max(charter);
             self.end = LedgerEnd { entries: self.end.entries + 1, head };
@@ -175,8 +181,8 @@ impl ArchiveRole {
             None => {
                 let Some(asked) = &mut self.asked else { return };
                 // A page that was late: others have given some of it meanwhile. Who gives anything else is listened to no longer.
+                asked.node = asked.node.filter(|_| old && asked.late < BOOKS_BYTES);
                 asked.late += bytes.0.len();
-                asked.node = asked.node.filter(|_| old && asked.late <= BOOKS_BYTES);
             }
         }
     }
@@ -214,23 +220,21 @@ impl ArchiveRole {
             return false;
         }
         let receipt = file.finished.statement(&self.charters).unsigned();
-        file.finished.entry.receipt == receipt.identity()
-            && file.finished.entry.job == file.finished.record.id
-            && file.receipt.payload == receipt.payload
+        file.receipt.payload == receipt.payload && file.finished.follows(&receipt)
     }
 
+    /// By a quorum, and by nobody else: whoever verifies the receipt later finds fault with any other signature in it.
     fn is_signed(&self, file: &JobFile) -> bool {
         let Some(charter) = self.charters.version(file.finished.charter) else { return false };
-        let receipt = &file.receipt;
-        let message = receipt.signed_message();
-        let mut signers = BTreeSet::new();
-        for signature in receipt.signatures.iter().take(limits::HUB_ADMITTED) {
+        let signatures = &file.receipt.signatures;
+        let message = file.receipt.signed_message();
+        let is_good = |signature: &ReceiptSignature| {
             let member = charter.node(&signature.keyid);
-            if member.is_some_and(|member| member.key.verify_raw(&message, &signature.sig).is_ok()) {
-                signers.insert(signature.keyid);
-            }
-        }
-        signers.len() >= charter.quorum()
+            member.is_some_and(|member| member.key.verify_raw(&message, &signature.sig).is_ok())
+        };
+        (charter.quorum()..=limits::HUB_ADMITTED).contains(&signatures.len())
+            && signatures.is_sorted_by(|before, after| before.keyid < after.keyid)
+            && signatures.iter().all(is_good)
     }
 
     /// Asks for what is missing, one member after the other; a member asks an agent too after each round of the others, once none
