@@ -15,6 +15,8 @@ pub enum Foreign {
     Plan,
     #[error("the record's stages are not those of the plan")]
     Stages,
+    #[error("the record says of shards that they are attested which its current stage does not have")]
+    Attested,
     #[error("a batch of the record is of no stage of it")]
     Stage,
     #[error(
@@ -34,9 +36,13 @@ impl JobRecord {
             return Err(Foreign::Plan);
         }
         let begins = self.runs.first() == Some(&job.first_run());
-        let follows = self.runs.windows(2).all(|pair| planner::may_follow(plan, &pair[0], &pair[1]));
-        if !begins || !follows || self.runs.len() as u64 > limits::JOB_STAGES {
+        let follow = || self.runs.windows(2).all(|pair| planner::may_follow(plan, &pair[0], &pair[1]));
+        if !begins || self.runs.len() as u64 > limits::JOB_STAGES || !follow() {
             return Err(Foreign::Stages);
+        }
+        let last = self.attested.ranges().last();
+        if last.is_some_and(|last| last.end > self.run().stage.shards()) {
+            return Err(Foreign::Attested);
         }
         for batch in &self.batches {
             let run = self.stage_run(batch.attestation.body.stage).ok_or(Foreign::Stage)?;

@@ -239,6 +239,9 @@ impl Hub {
             let job =
                 Job::of_contract(record.contract.clone()).map_err(|error| refused(error.to_string()))?;
             record.is_of(&job).map_err(|foreign| refused(foreign.to_string()))?;
+            if record.id != *id || record.state.is_final() {
+                return Err(refused("it is another job, or none that is open".to_owned()));
+            }
         }
         Ok(Hub { mesh: genesis.mesh_id(), charters: state.seating.charters(genesis)?, state })
     }

@@ -73,10 +73,10 @@ impl FinishedJob {
         self.record.stands_on(batch, self.result.is_some())
     }
 
-    /// The receipt's statement: the same bytes whoever computes it, whenever.
-    pub fn statement(&self, charters: &Charters) -> Statement {
+    /// The receipt's statement: the same bytes whoever computes it, whenever. `job`: of the record's contract.
+    pub fn statement(&self, job: &Job, charters: &Charters) -> Statement {
         let (result, failure) = (self.result.as_ref(), self.failure.as_ref());
-        statement(&self.record, result, failure, self.entry.at_ms, charters, self.charter)
+        statement(&self.record, job, result, failure, self.entry.at_ms, charters, self.charter)
     }
 
     /// Are outcome and entry what settling the record at its place in the ledger gives, with this receipt? Only for a record
@@ -105,7 +105,9 @@ pub(crate) fn settle(
     };
     let charter = charters.current().version;
     let (of_result, of_failure) = (result.as_ref(), failure.as_ref());
-    let receipt = statement(&record, of_result, of_failure, at.at_ms, charters, charter).unsigned();
+    let job =
+        Job::of_contract(record.contract.clone()).expect("invariant: admission read this very contract");
+    let receipt = statement(&record, &job, of_result, of_failure, at.at_ms, charters, charter).unsigned();
     let entry = entry(&record, of_result, of_failure, receipt.identity(), at);
     Concluded { job: FinishedJob { record, result, failure, entry, charter }, receipt }
 }
@@ -184,17 +186,17 @@ pub fn verification(record: &JobRecord) -> Verification {
     Verification::new(record.terms.policy.verify, independence, leaves, checked, mismatches)
 }
 
-/// The receipt's statement: the same bytes whoever computes it, whenever. `charter`: the version that was in force.
+/// The receipt's statement: the same bytes whoever computes it, whenever. `job`: of the record's contract; `charter`: the
+/// version that was in force.
 pub fn statement(
     record: &JobRecord,
+    job: &Job,
     result: Option<&FinalResult>,
     failure: Option<&Failure>,
     finished_ms: u64,
     charters: &Charters,
     charter: u64,
 ) -> Statement {
-    let job =
-        Job::of_contract(record.contract.clone()).expect("invariant: admission read this very contract");
     let artifacts = result.map(|result| result.artifacts.clone()).unwrap_or_default();
     let subject = |artifact: &forgemesh_protocol::vote::Artifact| Subject {
         name: artifact.kind.file_name().to_owned(),

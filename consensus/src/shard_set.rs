@@ -6,8 +6,22 @@ use serde::{Deserialize, Serialize};
 
 /// Disjoint, ascending, not touching.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "Vec<Range<u64>>", into = "Vec<Range<u64>>")]
 pub struct ShardSet(Vec<Range<u64>>);
+
+impl TryFrom<Vec<Range<u64>>> for ShardSet {
+    type Error = &'static str;
+
+    fn try_from(ranges: Vec<Range<u64>>) -> Result<ShardSet, Self::Error> {
+        ShardSet::of_ranges(ranges).ok_or("ranges of shards are empty, out of order or touch")
+    }
+}
+
+impl From<ShardSet> for Vec<Range<u64>> {
+    fn from(set: ShardSet) -> Self {
+        set.0
+    }
+}
 
 impl ShardSet {
     /// Of ascending ranges of which none is empty or meets another; none otherwise.

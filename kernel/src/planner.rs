@@ -67,7 +67,7 @@ pub fn repair(missed: &Stage, end: u64) -> Stage {
 /// Whether `next` can be the stage after `before`, which is one of the plan, as far as that can be said without the sums
 /// of either.
 pub fn may_follow(plan: &Plan, before: &StageRun, next: &StageRun) -> bool {
-    let number = before.number + 1;
+    let number = before.number.saturating_add(1);
     let (stage, input) = match (before.stage.kind, next.stage.kind) {
         (StageKind::Main, StageKind::Repair) => {
             let end = before.stage.end();

@@ -59,6 +59,10 @@ pub enum BootError {
         "who sits in the hub, in the data folder: {0}; restore a backup, or set FORGEMESH_HOME to another folder"
     )]
     Charter(#[from] CharterError),
+    #[error(
+        "the books in the data folder are not those of its log: entry {0} does not go on from the one before it; restore a backup, or set FORGEMESH_HOME to another folder"
+    )]
+    Books(u64),
     #[error("{what} in the data folder: {error}; restore a backup, or set FORGEMESH_HOME to another folder")]
     Damaged { what: &'static str, error: CanonError },
     #[error(
@@ -211,11 +215,17 @@ fn record(
     secret: &SecretKey,
     unrecorded: Vec<Concluded>,
 ) -> Result<(), BootError> {
-    for (next, concluded) in (storage.ledger_len()?..).zip(unrecorded) {
+    let mut end = ledger_end(storage)?;
+    for concluded in unrecorded {
+        let entry = &concluded.job.entry;
         // Who was brought up to date by a snapshot has gaps: what comes after one is fetched with the rest.
-        if concluded.job.entry.seq != next {
+        if entry.seq != end.entries {
             break;
         }
+        if entry.prev != end.head {
+            return Err(BootError::Books(entry.seq));
+        }
+        end = LedgerEnd { entries: entry.seq + 1, head: entry.hash() };
         let file = signed(concluded, hub.charters(), secret);
         let finished = &file.finished;
         let mut batch = shelve(&file);

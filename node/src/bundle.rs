@@ -203,6 +203,7 @@ fn check_evidence(examined: &Examined, entries: &BTreeMap<String, Vec<u8>>, repo
     let finished_ms = predicate.run_details.metadata.finished_ms;
     let again = settle::statement(
         &record,
+        &examined.job,
         result.as_ref(),
         predicate.failure.as_ref(),
         finished_ms,

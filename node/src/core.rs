@@ -427,6 +427,9 @@ impl Core {
                 };
                 ready.into_iter().for_each(|(batch, after)| cx.store(batch, after));
             }
+            if let Some(entry) = archive.contradicted() {
+                return cx.out.push(Output::Halt(hub::Halted::Books(entry)));
+            }
             while let Some(settled) = cx.replies.pop_front() {
                 gateway.settled(&mut cx, settled);
             }

@@ -317,13 +317,20 @@ mod tests {
             |run| (run.stage.first_leaf, run.stage.leaves) = (u64::MAX, u64::MAX),
         ];
         let performer = Performer::new(Isa::Portable);
+        let Ok(Done::Ran { claim, .. }) = performer.run(contract, &planned, 0) else { panic!("it runs") };
+        let leaves = [LeafRef { shard: 0, leaf: 0 }];
+        let Ok(Done::Opened { openings }) = performer.open(contract, &planned, &leaves) else {
+            panic!("it opens")
+        };
+        let check =
+            |run: &StageRun| performer.check(contract, run, std::slice::from_ref(&claim), &leaves, &openings);
+        assert!(matches!(check(&planned), Ok(Done::Checked { mismatches }) if mismatches.is_empty()));
         for change in changes {
             let mut run = planned.clone();
             change(&mut run);
-            let leaves = [LeafRef { shard: 0, leaf: 0 }];
             assert!(performer.run(contract, &run, 0).is_err(), "{run:?}");
             assert!(performer.open(contract, &run, &leaves).is_err(), "{run:?}");
-            assert!(performer.check(contract, &run, &[], &leaves, &[]).is_err(), "{run:?}");
+            assert!(check(&run).is_err(), "{run:?}");
         }
     }
 }

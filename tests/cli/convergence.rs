@@ -245,7 +245,8 @@ impl Forger {
         let vote = self.vote(stage, Outcome::Final(last.clone()));
         self.record.votes.push(vote);
         let charters = Charters::new(self.genesis.clone());
-        let statement = settle::statement(&self.record, Some(&last), None, self.finished_ms, &charters, 0);
+        let statement =
+            settle::statement(&self.record, job, Some(&last), None, self.finished_ms, &charters, 0);
         self.entries.insert("evidence.cbor".to_owned(), canon::to_bytes(&self.record));
         self.entries.insert("receipt.json".to_owned(), statement.sign(&self.secret).to_bytes());
         self.entries

@@ -19,6 +19,7 @@ use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::ledger::LedgerEntry;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::state::State;
 
 use crate::damage::Form;
 use crate::examples::{ended, node, signed, value};
@@ -155,7 +156,7 @@ fn state() -> (Genesis, HubState) {
     let invitation = Hash([1; 32]);
     let admitted = Admitted { key: charter.key, name, at_ms: 5, index: 6, invitation, organization };
     state.enrolment.nodes.insert(charter.key.id(), admitted);
-    state.open.insert(record.id, record);
+    state.open.insert(record.id, JobRecord { state: State::Running, ..record });
     (genesis, state)
 }
 
@@ -195,9 +196,12 @@ fn very_many_small_batches_are_read() {
         assert!(read.as_ref().is_ok_and(|read| *read == record), "{told}, {:?}", read.err());
         assert!(taken <= bytes.len() * limits::DECODED_FACTOR + limits::DECODED_BYTES, "{told}");
         println!("{told}");
-        state.open.insert(record.id, record.clone());
-        let hub = Hub::restore(genesis.clone(), &canon::to_bytes(&state));
-        assert!(hub.as_ref().is_ok_and(|hub| *hub.state() == state), "{told}, {:?}", hub.err());
+        // The plan has this one alone of the shards.
+        if shards == 1 {
+            state.open.insert(record.id, JobRecord { state: State::Running, ..record.clone() });
+            let hub = Hub::restore(genesis.clone(), &canon::to_bytes(&state));
+            assert!(hub.as_ref().is_ok_and(|hub| *hub.state() == state), "{told}, {:?}", hub.err());
+        }
     }
 }
 
@@ -212,6 +216,7 @@ fn a_full_hub_reads_its_own_snapshot() {
     };
     let mut record = ended().record();
     // None of it is begun.
+    record.state = State::Planned;
     record.batches.clear();
     record.votes.clear();
     record.attested = forgemesh_consensus::shard_set::ShardSet::default();

@@ -16,6 +16,7 @@ use forgemesh_protocol::id::{JobId, NodeId};
 use forgemesh_protocol::keys::{SecretKey, Signable, Signed};
 use forgemesh_protocol::lease::Lease;
 use forgemesh_protocol::limits;
+use forgemesh_protocol::receipt::Statement;
 use forgemesh_protocol::submission::{Offer, Submission};
 use forgemesh_protocol::vote::{Artifact, FinalResult, Outcome, ReductionVote};
 
@@ -286,6 +287,12 @@ impl Bench {
         let (stage, seating) = (job.run().number, self.hub.state().seating.number);
         let vote = ReductionVote { job: *id, stage, outcome, set_aside, seating };
         Command::Vote { vote: Signed::new(vote, self.hub.mesh(), &self.members[member]) }
+    }
+
+    /// What the receipt of a final job states.
+    pub fn statement(&self, finished: &FinishedJob) -> Statement {
+        let job = Job::of_contract(finished.record.contract.clone()).expect("it was admitted");
+        finished.statement(&job, self.hub.charters())
     }
 
     /// Takes an accepted job of one stage to its end.

@@ -31,7 +31,7 @@ fn entries_are_numbered_and_each_names_the_one_before() {
         assert_eq!((entry.seq, entry.prev), (seq as u64, prev));
         assert_eq!(entry.job, jobs[4 - seq], "in the order in which they ended");
         assert_eq!(entry.at_ms, 1_000_000 + 7 * (seq as u64 + 1));
-        assert_eq!(entry.receipt, finished.statement(bench.hub.charters()).digest());
+        assert_eq!(entry.receipt, bench.statement(finished).digest());
         assert_eq!(FinishedJob::decode(&finished.encode()).as_ref(), Ok(finished));
         prev = entry.hash();
     }
@@ -81,7 +81,7 @@ fn both_stages_of_a_reserve_are_credited() {
 #[test]
 fn the_record_says_who_checked_whom() {
     let independence = |bench: &Bench| {
-        let statement = bench.finished[0].statement(bench.hub.charters());
+        let statement = bench.statement(&bench.finished[0]);
         (statement.predicate.verification.independence, statement.predicate.verification.checked_leaves)
     };
     let mut bench = Bench::new(1);

@@ -140,7 +140,7 @@ fn votes_do_not_outlive_who_was_to_vote() {
     let last = bench.vote(&id, 1, result);
     assert_eq!(bench.accept(last), Event::Finished { job: id });
     // Its receipt says who may have signed it.
-    let statement = bench.finished[0].statement(bench.hub.charters());
+    let statement = bench.statement(&bench.finished[0]);
     assert_eq!((bench.finished[0].charter, statement.predicate.mesh.amendments.len()), (1, 1));
 }
 

@@ -81,7 +81,7 @@ fn a_convicted_agents_work_is_executed_again_by_others_and_only_they_are_paid() 
             .map(|provider| (provider.node, provider.verified_paths))
             .collect();
         assert_eq!(paid, [(node(HONEST), finished.record.plan.paths)]);
-        let statement = finished.statement(bench.hub.charters());
+        let statement = bench.statement(finished);
         assert_eq!(statement.predicate.attestations.len(), 2, "the receipt names what counts");
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forgemesh_consensus::settle::FinishedJob;
+use forgemesh_kernel::job::Job;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::charter::Charters;
 use forgemesh_protocol::hash::Hash;
@@ -116,8 +117,7 @@ impl ArchiveRole {
 
     fn next_in_order(&mut self) -> Vec<(Batch, AfterStore)> {
         let mut out = Vec::new();
-        let goes_on = |waiting: &Waiting, end: &LedgerEnd| waiting.prev == end.head;
-        while self.waiting.get(&self.end.entries).is_some_and(|waiting| goes_on(waiting, &self.end))
+        while self.contradicted().is_none()
             && let Some(Waiting { head, charter, batch, after, .. }) = self.waiting.remove(&self.end.entries)
         {
             // Not before it is entered: what fills a gap before it is older.
@@ -127,6 +127,13 @@ impl ArchiveRole {
         }
         self.known = self.known.max(self.end.entries);
         out
+    }
+
+    /// The first entry of this member's own that does not go on from what is in the books: somebody has handed on true
+    /// entries in an order that is not the log's.
+    pub fn contradicted(&self) -> Option<u64> {
+        let next = self.waiting.get(&self.end.entries)?;
+        (next.prev != self.end.head).then_some(self.end.entries)
     }
 
     /// How many are in the books, or on their way to the disk.
@@ -199,7 +206,6 @@ impl ArchiveRole {
         let entry = &file.finished.entry;
         self.charter = file.finished.charter;
         self.end = LedgerEnd { entries: entry.seq + 1, head: entry.hash() };
-        self.waiting.remove(&entry.seq);
         cx.store_later(shelve(&file));
         let rest = self.next_in_order();
         rest.into_iter().for_each(|(batch, after)| cx.store(batch, after));
@@ -219,7 +225,13 @@ impl ArchiveRole {
         if !self.is_signed(file) || file.receipt.evidence() != Some(file.finished.record.hash()) {
             return false;
         }
-        let receipt = file.finished.statement(&self.charters).unsigned();
+        // A later version of this program may know more contracts than this one.
+        let record = &file.finished.record;
+        let Ok(job) = Job::of_contract(record.contract.clone()) else { return false };
+        if record.is_of(&job).is_err() {
+            return false;
+        }
+        let receipt = file.finished.statement(&job, &self.charters).unsigned();
         file.receipt.payload == receipt.payload && file.finished.follows(&receipt)
     }
 

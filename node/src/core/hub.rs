@@ -68,6 +68,10 @@ pub enum Halted {
     Snapshot(#[from] RestoreError),
     #[error("{0}; start the node again: it reads its log anew, and says so if it is damaged")]
     Gap(#[from] Gap),
+    #[error(
+        "the books of this node are not those of its log: entry {0} does not go on from the one before it, so another member, or an agent, has handed on entries in another order; set FORGEMESH_HOME to another folder, or restore a backup from before"
+    )]
+    Books(u64),
     #[error("the node went on talking to itself, which is a fault of this program; start the node again")]
     Endless,
 }

@@ -2,6 +2,7 @@
 //! believed, whoever hands it on.
 
 use forgemesh_node::core::Input;
+use forgemesh_node::core::hub::Halted;
 use forgemesh_node::job_file::JobFile;
 use forgemesh_protocol::canon::Bytes;
 use forgemesh_protocol::hash::Hash;
@@ -11,6 +12,7 @@ use forgemesh_protocol::state::State;
 use forgemesh_protocol::wire::Message;
 
 use super::bench::Bench;
+use super::deliveries::NOOP;
 use super::seats::{holds, in_all_books};
 use super::work::INSURANCE;
 
@@ -77,4 +79,35 @@ fn what_does_not_follow_from_a_signed_record_enters_no_books() {
     }
     assert!(hand_on(&mut bench, &good).is_some_and(|file| file == good));
     holds(&bench, 2, &job, 0);
+}
+
+/// Each of them is true; their order is the log's to say.
+#[test]
+fn a_member_whose_log_says_otherwise_of_the_books_ends() {
+    let mut bench = Bench::new(3, 0, 1);
+    bench.elect(0);
+    bench.kill(2);
+    let jobs = [INSURANCE, NOOP].map(|file| {
+        let job = bench.submit(3, file);
+        in_all_books(&mut bench, job);
+        job
+    });
+    bench.revive(2);
+    bench.cut = vec![(0, 2), (1, 2), (2, 3)];
+    let from = bench.id(0);
+    let (mut seq, mut prev) = (0, Hash::ZERO);
+    for job in [jobs[1], jobs[0]] {
+        let mut file = bench.finished(0, &job).expect("in the books");
+        (file.finished.entry.seq, file.finished.entry.prev) = (seq, prev);
+        (seq, prev) = (seq + 1, file.finished.entry.hash());
+        let file = Bytes(file.encode());
+        bench.hand(2, Input::Message { from, message: Message::Book { file } });
+        bench.run(5_000, |bench| bench.queue_is_empty());
+        assert!(bench.finished(2, &job).is_some());
+    }
+    assert_eq!(bench.nodes[2].halted, None);
+    let next = bench.submit(3, INSURANCE);
+    bench.run(60_000, |bench| bench.nodes[2].halted.is_some());
+    assert_eq!(bench.nodes[2].halted, Some(Halted::Books(2)));
+    assert!(bench.finished(2, &next).is_none());
 }

@@ -51,7 +51,7 @@ fn verify(storage: &Storage, file: &JobFile, node: NodeId, view: &View<'_>) -> R
     let mesh = view.mirror.mesh();
     let examined = evidence::examine(&file.receipt.to_bytes(), Some(mesh), &mut report);
     let Some(examined) = examined.filter(|_| report.is_ok()) else { return Err(report.failures()) };
-    let statement = finished.statement(view.mirror.charters());
+    let statement = finished.statement(&examined.job, view.mirror.charters());
     if statement.digest() != examined.statement.digest() {
         return Err("the receipt does not follow from the record".to_owned());
     }
