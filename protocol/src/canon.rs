@@ -41,6 +41,13 @@ pub fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
     encoder::append(value, out).expect("invariant: protocol types have keys of text or bytes and no floats");
 }
 
+/// The same without the bytes of the first byte string that has at least `least` of them, which need not be copied then; says
+/// at which byte of `out` they belong. None, and nothing written, if there is none, or the fields before it are not in the
+/// order of their keys.
+pub fn append_around<T: Serialize + ?Sized>(value: &T, least: usize, out: &mut Vec<u8>) -> Option<usize> {
+    encoder::append_around(value, least, out)
+}
+
 /// Decodes at most `limit` bytes and accepts them only if they are their own canonical form. Takes at most
 /// [`crate::limits::DECODED_FACTOR`] bytes of memory for each of them, and
 /// [`crate::limits::DECODED_BYTES`] besides.
@@ -251,6 +258,29 @@ mod tests {
         let openings = vec![Bytes(vec![1; 70_000])];
         let opened = Message::Opened { job: JobId(Hash::ZERO), attestation: Hash::ZERO, openings };
         assert_eq!(from_bytes(&to_bytes(&opened), 1 << 20), Ok(opened));
+    }
+
+    #[test]
+    fn a_long_string_need_not_be_copied() {
+        let with = |length: usize| {
+            let b = BTreeMap::from([("y".to_owned(), Some(1 << 40))]);
+            InOrder { a: Bytes(vec![9; length]), b, later: 70_000 }
+        };
+        for (length, least) in [(300, 300), (70_000, 1), (1, 1)] {
+            let (value, mut out) = (with(length), vec![5; 3]);
+            let place = append_around(&value, least, &mut out).unwrap();
+            out.splice(place..place, value.a.0.iter().copied());
+            assert_eq!(out, [vec![5; 3], to_bytes(&value)].concat(), "{length} of at least {least}");
+        }
+        let mut out = vec![5; 3];
+        assert_eq!(append_around(&with(299), 300, &mut out), None, "it is too short");
+        assert_eq!(append_around(&sample(), 1, &mut out), None, "it would have to be moved");
+        assert_eq!(out, [5; 3]);
+        // Of two the second one is written.
+        let two = vec![Bytes(vec![1; 10]), Bytes(vec![2; 10])];
+        let place = append_around(&two, 5, &mut out).unwrap();
+        out.splice(place..place, [1; 10]);
+        assert_eq!(out[3..], to_bytes(&two));
     }
 
     #[test]

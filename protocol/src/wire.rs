@@ -250,6 +250,25 @@ impl Message {
         canon::append(self, out);
     }
 
+    /// The same without the bytes that are most of it, which are given back as they lie, with their place in `out`. None, and
+    /// nothing written, of a message that has no such bytes, or few.
+    pub fn encode_around(&mut self, out: &mut Vec<u8>) -> Option<(usize, Vec<u8>)> {
+        self.long()?;
+        let place = canon::append_around(self, limits::SMALL_MESSAGE_BYTES, out)?;
+        self.long().map(|bytes| (place, std::mem::take(&mut bytes.0)))
+    }
+
+    /// What may be long, of a message that has one such field and nothing else that is.
+    fn long(&mut self) -> Option<&mut Bytes> {
+        match self {
+            Message::Pieced { bytes, .. }
+            | Message::Blob { bytes }
+            | Message::Book { file: bytes }
+            | Message::Raft { bytes } => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// Strictly, at most `limits::MESSAGE_BYTES`.
     pub fn decode(bytes: &[u8]) -> Result<Message, CanonError> {
         canon::from_bytes(bytes, limits::MESSAGE_BYTES)

@@ -34,6 +34,26 @@ pub(super) fn append<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
     Ok(())
 }
 
+/// The same without the bytes of the first byte string that has at least `least` of them; says where they belong. None, and
+/// nothing written, if there is none, or it would have to be moved.
+pub(super) fn append_around<T: Serialize + ?Sized>(
+    value: &T,
+    least: usize,
+    out: &mut Vec<u8>,
+) -> Option<usize> {
+    let begun = out.len();
+    let mut encoder =
+        Encoder::new(Out::Around { written: std::mem::take(out), least, place: None, same: true });
+    let encoded = value.serialize(&mut encoder);
+    let Out::Around { written, place, same, .. } = encoder.out else { return None };
+    *out = written;
+    let place = place.filter(|_| same && encoded.is_ok());
+    if place.is_none() {
+        out.truncate(begun);
+    }
+    place
+}
+
 /// Are these the encoding of `value`? It may be although this says no, if what it holds is not in the order of its keys: then
 /// they are to be compared with what is written.
 pub(super) fn is_seen_to_be<T: Serialize + ?Sized>(bytes: &[u8], value: &T) -> bool {
@@ -63,12 +83,20 @@ enum Out<'a> {
         length: usize,
         same: bool,
     },
+    /// All but a byte string of at least so many bytes, whose place is this; it is no longer the same if something would have
+    /// to be moved.
+    Around {
+        written: Vec<u8>,
+        least: usize,
+        place: Option<usize>,
+        same: bool,
+    },
 }
 
 impl Out<'_> {
     fn put(&mut self, more: &[u8]) {
         match self {
-            Out::Written(out) => out.extend_from_slice(more),
+            Out::Written(out) | Out::Around { written: out, .. } => out.extend_from_slice(more),
             Out::Expected { bytes, length, same } => {
                 *same = *same && bytes[*length..].starts_with(more);
                 *length += if *same { more.len() } else { 0 };
@@ -78,8 +106,18 @@ impl Out<'_> {
 
     fn so_far(&self) -> &[u8] {
         match self {
-            Out::Written(out) => out,
+            Out::Written(out) | Out::Around { written: out, .. } => out,
             Out::Expected { bytes, length, .. } => &bytes[..*length],
+        }
+    }
+
+    /// What a byte string holds.
+    fn put_string(&mut self, string: &[u8]) {
+        match self {
+            Out::Around { written, least, place: place @ None, .. } if string.len() >= *least => {
+                *place = Some(written.len());
+            }
+            _ => self.put(string),
         }
     }
 }
@@ -138,7 +176,7 @@ impl<'a> Encoder<'a> {
         let ordered = |i: usize| self.out.so_far()[entry(i)] < self.out.so_far()[entry(i + 1)];
         if !(from..self.starts.len().saturating_sub(1)).all(ordered) {
             match &mut self.out {
-                Out::Expected { same, .. } => *same = false,
+                Out::Expected { same, .. } | Out::Around { same, .. } => *same = false,
                 Out::Written(out) => {
                     let mut entries: Vec<_> = (from..self.starts.len()).map(entry).collect();
                     entries.sort_unstable_by(|a, b| out[a.clone()].cmp(&out[b.clone()]));
@@ -155,7 +193,7 @@ impl<'a> Encoder<'a> {
     fn put_before(&mut self, content: usize, major: u8, number: u64) {
         match &mut self.out {
             // It comes after them where what is expected has it before them.
-            Out::Expected { same, .. } => *same = false,
+            Out::Expected { same, .. } | Out::Around { same, .. } => *same = false,
             Out::Written(out) => {
                 let content = out.split_off(content);
                 self.head(major, number);
@@ -300,7 +338,7 @@ impl<'e, 'a> Serializer for &'e mut Encoder<'a> {
 
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Unencodable> {
         self.head(BYTES, value.len() as u64);
-        self.out.put(value);
+        self.out.put_string(value);
         Ok(())
     }
 

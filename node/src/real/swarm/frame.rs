@@ -118,13 +118,13 @@ impl FrameDecoder {
     }
 }
 
-/// A frame around what `write` puts behind the frames that are there; false, and nothing, if it has no bytes or more than
-/// `limit`.
-pub fn append_frame(write: impl FnOnce(&mut Vec<u8>), limit: usize, out: &mut Vec<u8>) -> bool {
+/// A frame around what `write` puts behind the frames that are there, and around the bytes of the same body that are elsewhere,
+/// of which it says how many; false, and nothing, if it has no bytes or more than `limit`.
+pub fn append_frame(write: impl FnOnce(&mut Vec<u8>) -> usize, limit: usize, out: &mut Vec<u8>) -> bool {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD]);
-    write(out);
-    let length = out.len() - start - HEAD;
+    let elsewhere = write(out);
+    let length = out.len() - start - HEAD + elsewhere;
     match u32::try_from(length) {
         Ok(head) if (1..=limit).contains(&length) => {
             out[start..start + HEAD].copy_from_slice(&head.to_be_bytes());
@@ -164,7 +164,11 @@ mod tests {
     }
 
     fn append(body: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
-        append_frame(|out| out.extend_from_slice(body), limit, out)
+        let write = |out: &mut Vec<u8>| {
+            out.extend_from_slice(body);
+            0
+        };
+        append_frame(write, limit, out)
     }
 
     /// A linear congruential generator: the numbers are the seed's.
@@ -241,6 +245,20 @@ mod tests {
             };
             assert_eq!((read == body, at), (true, frame.len()));
         }
+    }
+
+    #[test]
+    fn a_frame_is_as_long_as_what_is_in_it_and_elsewhere() {
+        let (mut whole, mut parted) = (Vec::new(), Vec::new());
+        assert!(append(&[7; 5_000], 1 << 20, &mut whole));
+        let around = |out: &mut Vec<u8>| {
+            out.extend_from_slice(&[7; 10]);
+            4_990
+        };
+        assert!(append_frame(around, 1 << 20, &mut parted));
+        assert_eq!(parted, whole[..HEAD + 10]);
+        assert!(!append_frame(around, 4_999, &mut parted));
+        assert_eq!(parted.len(), HEAD + 10);
     }
 
     #[test]

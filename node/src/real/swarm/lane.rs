@@ -132,16 +132,42 @@ impl Lane {
     }
 }
 
-/// Messages on their way into frames: how many, and their bytes.
+/// Frames on their way out.
+#[derive(Default)]
+struct Frames {
+    /// Of so many messages.
+    count: u64,
+    bytes: Vec<u8>,
+    /// Most of a large message, which was not copied, and its place in `bytes`.
+    long: Option<(usize, Vec<u8>)>,
+}
+
+impl Frames {
+    /// All bytes.
+    fn len(&self) -> usize {
+        self.bytes.len() + self.long.as_ref().map_or(0, |(_, long)| long.len())
+    }
+
+    async fn write(&self, stream: &mut Stream) -> std::io::Result<()> {
+        let (place, long) = self.long.as_ref().map_or((0, &[][..]), |(place, long)| (*place, long));
+        let (before, behind) = self.bytes.split_at(place);
+        for part in [before, long, behind] {
+            stream.write_all(part).await?;
+        }
+        stream.flush().await
+    }
+}
+
+/// Messages on their way into frames.
 enum Encoding {
-    Here(u64, Vec<u8>),
-    Soon(JoinHandle<(u64, Vec<u8>)>),
+    Here(Frames),
+    Soon(JoinHandle<Frames>),
 }
 
 impl Encoding {
-    async fn finish(self) -> (u64, Vec<u8>) {
+    async fn finish(self) -> Frames {
         match self {
-            Encoding::Here(count, frames) => (count, frames),
+            Encoding::Here(frames) => frames,
             Encoding::Soon(frames) => frames.await.unwrap_or_default(),
         }
     }
@@ -169,7 +195,7 @@ impl Writer {
         // Memory that serves again while there is something to say.
         let mut spare = Vec::new();
         while ahead.is_some() || !self.is_retired.load(Ordering::Acquire) {
-            let (count, frames) = match ahead.take() {
+            let frames = match ahead.take() {
                 Some(encoding) => encoding.finish().await,
                 None => {
                     let parcels = self.lane.take();
@@ -187,15 +213,12 @@ impl Writer {
                 let next = self.lane.take_ahead();
                 ahead = next.map(|parcel| self.encode(vec![parcel], std::mem::take(&mut spare)));
             }
+            let count = frames.count;
             self.wait_for_budget(count, frames.len() as u64).await;
             let allowed = Duration::from_millis(
                 limits::FRAME_MS + frames.len() as u64 * 1_000 / limits::FRAME_BYTES_PER_S,
             );
-            let write = async {
-                stream.write_all(&frames).await?;
-                stream.flush().await
-            };
-            if !matches!(timeout(allowed, write).await, Ok(Ok(()))) {
+            if !matches!(timeout(allowed, frames.write(&mut stream)).await, Ok(Ok(()))) {
                 // One at most is made ahead.
                 let lost = count + u64::from(ahead.is_some());
                 self.counters.lost.fetch_add(lost, Ordering::Relaxed);
@@ -203,7 +226,7 @@ impl Writer {
             }
             self.counters.sent.fetch_add(count, Ordering::Relaxed);
             self.counters.bytes_sent.fetch_add(frames.len() as u64, Ordering::Relaxed);
-            spare = if frames.capacity() <= AHEAD { frames } else { Vec::new() };
+            spare = if frames.bytes.capacity() <= AHEAD { frames.bytes } else { Vec::new() };
         }
         // The peer learns that no more comes, while the lane goes on elsewhere. If it does not, its reader ends with the
         // connection.
@@ -212,29 +235,43 @@ impl Writer {
         });
     }
 
-    /// Puts the frames of these messages in this memory. What is large is encoded off the network's thread.
-    fn encode(&self, parcels: Vec<Parcel>, mut frames: Vec<u8>) -> Encoding {
+    /// Puts the frames of these messages in this memory. What is large and must be copied is encoded off the network's thread.
+    fn encode(&self, mut parcels: Vec<Parcel>, mut bytes: Vec<u8>) -> Encoding {
+        bytes.clear();
         let is_large = parcels.iter().any(|parcel| parcel.size() == Size::Large);
+        if is_large && let [parcel] = &mut parcels[..] {
+            let mut long = None;
+            let around = |out: &mut Vec<u8>| {
+                long = parcel.message.encode_around(out);
+                long.as_ref().map_or(0, |(_, long)| long.len())
+            };
+            let is_framed = append_frame(around, limits::MESSAGE_BYTES, &mut bytes);
+            if is_framed {
+                return Encoding::Here(Frames { count: 1, bytes, long });
+            }
+            if long.is_some() {
+                self.counters.lost.fetch_add(1, Ordering::Relaxed);
+                return Encoding::Here(Frames::default());
+            }
+        }
         let lost = self.counters.clone();
         let encode = move || {
             let bodies = parcels.iter().map(|parcel| body_bytes(&parcel.message) + AROUND_BODY).sum();
-            frames.clear();
-            frames.reserve_exact(bodies);
+            bytes.reserve_exact(bodies);
             let mut count = 0;
             for parcel in parcels {
-                let write = |out: &mut Vec<u8>| parcel.message.encode_behind(out);
-                match append_frame(write, limits::MESSAGE_BYTES, &mut frames) {
+                let write = |out: &mut Vec<u8>| {
+                    parcel.message.encode_behind(out);
+                    0
+                };
+                match append_frame(write, limits::MESSAGE_BYTES, &mut bytes) {
                     true => count += 1,
                     false => drop(lost.lost.fetch_add(1, Ordering::Relaxed)),
                 }
             }
-            (count, frames)
+            Frames { count, bytes, long: None }
         };
-        if is_large {
-            return Encoding::Soon(spawn_blocking(encode));
-        }
-        let (count, frames) = encode();
-        Encoding::Here(count, frames)
+        if is_large { Encoding::Soon(spawn_blocking(encode)) } else { Encoding::Here(encode()) }
     }
 
     async fn wait_for_budget(&self, messages: u64, bytes: u64) {
