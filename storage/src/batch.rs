@@ -8,6 +8,7 @@ use redb::WriteTransaction;
 use crate::error::{CommitError, Fail};
 use crate::limits::*;
 use crate::meta::MetaKey;
+use crate::slots::Slots;
 use crate::{blobs, jobs, kv, ledger_log, meta, outbox, pieces, quarantine, raft_log, refusals, snapshot};
 
 /// Bytes and their address; the pair is only made together.
@@ -287,8 +288,12 @@ impl Batch {
     }
 
     /// Applies the writes within a transaction.
-    pub(crate) fn apply(&self, transaction: &WriteTransaction) -> Result<(), Fail<CommitError>> {
-        self.writes.iter().try_for_each(|write| apply(transaction, write))
+    pub(crate) fn apply(
+        &self,
+        transaction: &WriteTransaction,
+        slots: Option<&Slots>,
+    ) -> Result<(), Fail<CommitError>> {
+        self.writes.iter().try_for_each(|write| apply(transaction, slots, write))
     }
 }
 
@@ -305,15 +310,19 @@ pub(crate) fn at_most(what: &'static str, size: usize, limit: usize) -> Result<(
 }
 
 /// Applies one write within a transaction.
-fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), Fail<CommitError>> {
+fn apply(
+    transaction: &WriteTransaction,
+    slots: Option<&Slots>,
+    write: &Write,
+) -> Result<(), Fail<CommitError>> {
     match write {
         Write::PutBlob { blob } => blobs::put(transaction, blob),
         Write::DeleteBlob { hash } => blobs::delete(transaction, hash),
         Write::QuarantineBlob { hash } => quarantine::put(transaction, hash),
         Write::PutPiece { artifact, index, sum, bytes } => {
-            pieces::put(transaction, artifact, *index, sum, bytes)
+            pieces::put(transaction, slots, artifact, *index, sum, bytes)
         }
-        Write::DeletePiece { artifact, index } => pieces::delete(transaction, artifact, *index),
+        Write::DeletePiece { artifact, index } => pieces::delete(transaction, slots, artifact, *index),
         Write::AppendLog { index, entry } => raft_log::append(transaction, *index, entry),
         Write::TruncateLog { from } => raft_log::truncate(transaction, *from),
         Write::PurgeLog { through } => raft_log::drop_through(transaction, *through),

@@ -6,13 +6,14 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, SetDurabilityError, WriteTransaction};
 
 use crate::backend::{Cause, Fault};
 use crate::batch::Batch;
 use crate::error::{CommitError, Fail, ReadError};
+use crate::slots::Slots;
 use crate::volume::Volume;
 
 /// An open data folder (or backend). Reads see the last commit; writes go through `commit`, one at a time.
@@ -23,19 +24,41 @@ pub struct Storage {
     fault: Arc<Fault>,
     /// What the data lie on; `None` for a backend that says nothing of it.
     volume: Option<Box<dyn Volume>>,
+    /// Where long pieces lie; `None` for a backend alone.
+    slots: Option<Slots>,
+    /// Held by whoever writes, until the slots know how that ended.
+    writing: Mutex<()>,
     /// Held, never read: the folder's lock, released after the database is closed.
     _lock: Option<File>,
 }
 
 impl Storage {
     pub(crate) fn new(database: Database, fault: Arc<Fault>) -> Storage {
-        Storage { database: Some(database), fault, volume: None, _lock: None }
+        Storage {
+            database: Some(database),
+            fault,
+            volume: None,
+            slots: None,
+            writing: Mutex::default(),
+            _lock: None,
+        }
     }
 
     /// The same on a volume whose room is known.
     pub(crate) fn on_volume(mut self, volume: impl Volume) -> Storage {
         self.volume = Some(Box::new(volume));
         self
+    }
+
+    /// The same with slots for long pieces.
+    pub(crate) fn with_slots(mut self, slots: Slots) -> Storage {
+        self.slots = Some(slots);
+        self
+    }
+
+    /// What ends this handle, and what its slots lie on with it.
+    pub(crate) fn fault(&self) -> Arc<Fault> {
+        Arc::clone(&self.fault)
     }
 
     /// The same with the folder's lock to hold.
@@ -55,7 +78,7 @@ impl Storage {
     /// the handle; see [`CommitError`].
     pub fn commit(&self, batch: &Batch) -> Result<(), CommitError> {
         batch.check()?;
-        self.write(|transaction| batch.apply(transaction))
+        self.write(|transaction, slots| batch.apply(transaction, slots))
     }
 
     /// Whether an error has ended this handle, so that only opening again helps.
@@ -70,7 +93,7 @@ impl Storage {
 
     pub(crate) fn write(
         &self,
-        change: impl FnOnce(&WriteTransaction) -> Result<(), Fail<CommitError>>,
+        change: impl FnOnce(&WriteTransaction, Option<&Slots>) -> Result<(), Fail<CommitError>>,
     ) -> Result<(), CommitError> {
         self.write_with(promise_all, change)
     }
@@ -79,15 +102,23 @@ impl Storage {
     pub(crate) fn write_with(
         &self,
         promise: impl FnOnce(&mut WriteTransaction) -> Result<(), SetDurabilityError>,
-        change: impl FnOnce(&WriteTransaction) -> Result<(), Fail<CommitError>>,
+        change: impl FnOnce(&WriteTransaction, Option<&Slots>) -> Result<(), Fail<CommitError>>,
     ) -> Result<(), CommitError> {
+        // Whoever panicked with it has ended the handle.
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_dead() {
             return Err(CommitError::Dead);
         }
         let attempt = || {
             let mut transaction = self.database().begin_write()?;
             promise(&mut transaction)?;
-            match change(&transaction) {
+            let slots = self.slots();
+            let changed = change(&transaction, slots).and_then(|()| {
+                // The rows that name slots are durable only after what lies there.
+                let synced = slots.map_or(Ok(()), Slots::sync);
+                synced.map_err(|error| Fail::Engine(error.into()))
+            });
+            match changed {
                 Ok(()) => Ok(transaction.commit()?),
                 Err(fail) => {
                     // Nothing of this transaction was published; an error while undoing it is the engine's, and worse.
@@ -96,12 +127,32 @@ impl Storage {
                 }
             }
         };
-        match catch_unwind(AssertUnwindSafe(attempt)) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(Fail::Named(error))) => Err(error),
+        let attempted = catch_unwind(AssertUnwindSafe(attempt));
+        let settle = |is_committed| self.slots.iter().for_each(|slots| slots.settle(is_committed));
+        match attempted {
+            Ok(Ok(())) => {
+                settle(true);
+                Ok(())
+            }
+            Ok(Err(Fail::Named(error))) => {
+                settle(false);
+                Err(error)
+            }
+            // What is on the disk by now nobody knows: no slot is filled any more.
             Ok(Err(Fail::Engine(error))) => Err(self.end(cause_of(&error)).into()),
             Err(_) => Err(self.end(Cause::Damaged("the engine panicked".to_owned())).into()),
         }
+    }
+
+    pub(crate) fn slots(&self) -> Option<&Slots> {
+        self.slots.as_ref()
+    }
+
+    /// The first bytes of a slot; none if it has not so many.
+    pub(crate) fn slot(&self, slot: u64, length: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(slots) = self.slots() else { return Ok(None) };
+        let read = slots.read(slot, length);
+        read.map_err(|error| self.fault.cause().cloned().unwrap_or(Cause::Io(error.to_string())).into())
     }
 
     pub(crate) fn read<T>(

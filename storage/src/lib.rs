@@ -1,4 +1,5 @@
-//! What a node keeps on its disk: one redb file, one key file and a reserve of room in a data folder.
+//! What a node keeps on its disk: one redb file, one of long pieces of artifacts, one key file and a
+//! reserve of room in a data folder.
 //!
 //! Owns the schema and its migrations (`tables`, `schema`), the way a folder is created and opened (`open`), atomic
 //! durable batches (`batch`, `engine`), the reads of each table group, every value verified on the way out, and what is
@@ -12,6 +13,7 @@ mod blobs;
 mod engine;
 mod error;
 mod files;
+mod holes;
 mod jobs;
 mod key_file;
 mod kv;
@@ -28,6 +30,7 @@ mod room;
 mod rows;
 mod schema;
 mod scrub;
+mod slots;
 mod snapshot;
 mod tables;
 #[cfg(feature = "testing")]
@@ -41,7 +44,7 @@ pub use error::{CommitError, OpenError, ReadError};
 pub use jobs::JobRow;
 pub use key_file::{KEY_FILE_NAME, KeyFile, KeyFileError};
 pub use meta::MetaKey;
-pub use open::{DATABASE_FILE_NAME, LOCK_FILE_NAME};
+pub use open::{DATABASE_FILE_NAME, LOCK_FILE_NAME, PIECES_FILE_NAME};
 pub use quarantine::QuarantineRow;
 pub use refusals::RefusalRow;
 pub use room::Room;

@@ -8,6 +8,8 @@ pub const MAX_BLOB_BYTES: usize = 256 << 20;
 pub const MAX_PIECE_BYTES: usize = 1 << 20;
 /// Its last bytes, which lie apart: with key and page header the rest just fits 1 MiB.
 pub const PIECE_TAIL_BYTES: usize = 128;
+/// Pieces of at least so many bytes lie beside the database; a shorter one is not worth a sync of its own.
+pub const SLOT_PIECE_BYTES: usize = 64 << 10;
 /// Longest entry of the replicated log: commands carry hashes, not data.
 pub const MAX_LOG_ENTRY_BYTES: usize = 16 << 20;
 /// Longest state snapshot.

@@ -14,15 +14,21 @@ use redb::{Database, DatabaseError, StorageBackend};
 
 use crate::backend::{Cause, FailStop, Fault};
 use crate::engine::{Storage, cause_of};
-use crate::error::{OpenError, open_error, path_error};
-use crate::files::{create_private_file, create_private_folder, open_private_file, publish, remove_leftover};
+use crate::error::{OpenError, ReadError, open_error, path_error};
+use crate::files::{
+    create_private_file, create_private_folder, open_private_file, publish, remove_leftover, sync_folder,
+};
+use crate::holes::Holes;
 use crate::limits::CACHE_BYTES;
+use crate::slots::Slots;
 use crate::volume::{FolderVolume, Volume};
 use crate::write_back::WriteBack;
-use crate::{room, schema};
+use crate::{pieces, room, schema};
 
 /// The database within a data folder.
 pub const DATABASE_FILE_NAME: &str = "forgemesh.redb";
+/// The long pieces of artifacts, within a data folder: what lies where in it the database says.
+pub const PIECES_FILE_NAME: &str = "forgemesh.pieces";
 /// The empty file whose lock says that a process has the folder; taken before anything else is touched.
 pub const LOCK_FILE_NAME: &str = "forgemesh.lock";
 /// The database while it is being created.
@@ -62,6 +68,17 @@ impl Storage {
         attach(backend, None, "backend", true)
     }
 
+    /// Opens a backend with one for long pieces beside it, as a folder has; an empty one is initialised.
+    ///
+    /// # Errors
+    /// As for `with_backend`.
+    pub fn with_backends(
+        database: impl StorageBackend,
+        pieces: impl StorageBackend,
+    ) -> Result<Storage, OpenError> {
+        beside(attach(database, None, "backend", true)?, pieces, None, "backend")
+    }
+
     /// Opens a backend that knows how much room it has (clones are the same backend): what a folder does on a full disk
     /// happens here too.
     ///
@@ -95,7 +112,7 @@ fn open_file(folder: &Path, path: &Path, lock: File) -> Result<Storage, OpenErro
     let place = path.display().to_string();
     let open = || {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(path_error("open", path))?;
-        attach_file(file, &place, false)
+        pieces_beside(attach_file(file, &place, false)?, folder)
     };
     Ok(on_volume(FolderVolume::new(folder), open)?.holding(lock))
 }
@@ -120,6 +137,51 @@ fn attach_file(file: File, place: &str, may_create: bool) -> Result<Storage, Ope
     let write_back = WriteBack::of(file.try_clone().map_err(path_error("open", Path::new(place)))?);
     let backend = FileBackend::new(file).map_err(|error| database_error(place, &Fault::default(), error))?;
     attach(backend, Some(write_back), place, may_create)
+}
+
+/// Gives a database the file of long pieces in its folder, made when missing.
+fn pieces_beside(storage: Storage, folder: &Path) -> Result<Storage, OpenError> {
+    let path = folder.join(PIECES_FILE_NAME);
+    let file = match std::fs::symlink_metadata(&path) {
+        Ok(found) if !found.is_file() => return Err(OpenError::WrongKind { path, wanted: "plain file" }),
+        Ok(_) => open_private_file(&path).map_err(path_error("open", &path))?,
+        Err(_) => {
+            let file = create_private_file(&path).map_err(path_error("create", &path))?;
+            sync_folder(folder).map_err(path_error("create", &path))?;
+            file
+        }
+    };
+    let place = path.display().to_string();
+    let again = || file.try_clone().map_err(path_error("open", &path));
+    let hints = (WriteBack::of(again()?), Holes::of(again()?));
+    let backend = FileBackend::new(file).map_err(|error| database_error(&place, &Fault::default(), error))?;
+    beside(storage, backend, Some(hints), &place)
+}
+
+/// Gives a database this file for long pieces, which stops when the database does.
+fn beside(
+    storage: Storage,
+    file: impl StorageBackend,
+    hints: Option<(WriteBack, Holes)>,
+    place: &str,
+) -> Result<Storage, OpenError> {
+    let named = match pieces::named_slots(&storage) {
+        Ok(named) => named,
+        // Where something lies nobody knows: what is there is damaged, and what comes lies in the database.
+        Err(ReadError::Damaged { .. } | ReadError::Corrupt { .. }) if !storage.is_dead() => {
+            return Ok(storage);
+        }
+        Err(error) => return Err(schema::from_read(place, error)),
+    };
+    let (write_back, holes) = hints.unzip();
+    let file = FailStop::new(file, write_back, storage.fault());
+    match Slots::new(file, holes, &named) {
+        Ok(slots) => Ok(storage.with_slots(slots)),
+        Err(error) => {
+            let cause = storage.fault().cause().cloned();
+            Err(open_error(place, cause.unwrap_or(Cause::Io(error.to_string()))))
+        }
+    }
 }
 
 /// Puts redb on a backend and checks, or writes, the schema.

@@ -184,7 +184,12 @@ impl<T: ReadableTable<Bytes, Bytes>> Rows<T> {
         Fail::record(self.name, describe(key))
     }
 
-    fn unseal<E: From<CorruptRecord>>(&self, key: &[u8], stored: &[u8]) -> Result<Vec<u8>, Fail<E>> {
+    /// A stored record's value, verified.
+    pub(crate) fn unseal<E: From<CorruptRecord>>(
+        &self,
+        key: &[u8],
+        stored: &[u8],
+    ) -> Result<Vec<u8>, Fail<E>> {
         match stored.split_first_chunk::<CHECKSUM_BYTES>() {
             Some((sum, value)) if *sum == checksum(self.name, key, value) => Ok(value.to_vec()),
             _ => Err(self.corrupt(key)),

@@ -11,7 +11,7 @@ use crate::{meta, rows};
 
 /// Brings a file from `version` (0: it has no tables yet) to this program's version.
 pub(crate) fn bring_up_to_date(storage: &Storage, version: u32, place: &str) -> Result<(), OpenError> {
-    let migrated = storage.write(|transaction| {
+    let migrated = storage.write(|transaction, _| {
         // So far every version has only added tables.
         for table in newer_than(version) {
             rows::write(transaction, table)?;
@@ -54,7 +54,7 @@ fn from_commit(place: &str, error: CommitError) -> OpenError {
     }
 }
 
-fn from_read(place: &str, error: ReadError) -> OpenError {
+pub(crate) fn from_read(place: &str, error: ReadError) -> OpenError {
     match error {
         ReadError::Io { detail } => open_error(place, Cause::Io(detail)),
         ReadError::Damaged { detail } => open_error(place, Cause::Damaged(detail)),

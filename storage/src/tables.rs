@@ -10,7 +10,7 @@
 use redb::TableDefinition;
 
 /// Version of all the tables below, stored in `meta` under `schema` as a big-endian u32 record.
-pub const SCHEMA_VERSION: u32 = 4;
+pub const SCHEMA_VERSION: u32 = 5;
 
 /// The type of every key and value: bytes, so that no damaged file can make a typed decoder panic.
 pub(crate) type Bytes = &'static [u8];
@@ -65,12 +65,18 @@ pub(crate) const PIECE_BODIES: Table = Table("piece_bodies");
 /// neither. Stable since version 4.
 pub(crate) const PIECE_ENDS: Table = Table("piece_ends");
 
+/// `piece_slots`: the same key → record of the piece's 32-byte sum ‖ the number of its slot u64 ‖ its length u64. Its bytes lie
+/// in the slot, in the file beside the database (see `slots`); no slot is named twice, and a piece that is here is in neither
+/// of the two tables above. Stable since version 5.
+pub(crate) const PIECE_SLOTS: Table = Table("piece_slots");
+
 /// The tables by the version that brought them, version 1 first: a file of version n has those of the first n rows.
 const BY_VERSION: [&[Table]; SCHEMA_VERSION as usize] = [
     &[META, BLOBS, LOG, SNAPSHOT, JOBS, JOB_ORDER, LEDGER, KV, OUTBOX, REFUSALS, REFUSAL_IDS],
     &[QUARANTINE],
     &[PIECES],
     &[PIECE_BODIES, PIECE_ENDS],
+    &[PIECE_SLOTS],
 ];
 
 /// The tables that came after `version`, in the order in which a file gets them; all of them for 0.

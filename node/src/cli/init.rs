@@ -13,7 +13,7 @@ use forgemesh_protocol::keys::Signed;
 use forgemesh_protocol::limits;
 use forgemesh_protocol::organization::Organization;
 use forgemesh_protocol::ticket::{Ticket, TicketError};
-use forgemesh_storage::{Batch, DATABASE_FILE_NAME, MetaKey, RESERVE_FILE_NAME};
+use forgemesh_storage::{Batch, DATABASE_FILE_NAME, MetaKey, PIECES_FILE_NAME, RESERVE_FILE_NAME};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -204,7 +204,7 @@ pub fn join(common: &Common, args: &JoinArgs) -> Result<(), CliError> {
 /// What this command makes in a data folder that is of no use there unless the node is admitted. The key is not among it:
 /// whichever member refuses, another may have admitted this very key.
 fn useless(folder: &Path) -> Vec<PathBuf> {
-    let made = [DATABASE_FILE_NAME, RESERVE_FILE_NAME].map(|name| folder.join(name));
+    let made = [DATABASE_FILE_NAME, PIECES_FILE_NAME, RESERVE_FILE_NAME].map(|name| folder.join(name));
     made.into_iter().filter(|path| !path.exists()).collect()
 }
 

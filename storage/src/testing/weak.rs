@@ -33,6 +33,9 @@ impl Storage {
     /// As for `commit`.
     pub fn commit_weakly(&self, batch: &Batch, weakness: Weakness) -> Result<(), CommitError> {
         batch.check()?;
-        self.write_with(|transaction| weakness.promise(transaction), |transaction| batch.apply(transaction))
+        self.write_with(
+            |transaction| weakness.promise(transaction),
+            |transaction, slots| batch.apply(transaction, slots),
+        )
     }
 }

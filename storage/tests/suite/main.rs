@@ -15,6 +15,7 @@ mod migration;
 mod pieces;
 mod quarantine;
 mod rot;
+mod slots;
 mod workload;
 
 use forgemesh_protocol::hash::Hash;

@@ -77,7 +77,7 @@ fn schema(disk: &Disk) -> Vec<u8> {
     let database = Database::builder().create_with_backend(disk.clone()).unwrap();
     let transaction = database.begin_read().unwrap();
     transaction.open_table(table("quarantine")).unwrap();
-    for name in ["pieces", "piece_bodies", "piece_ends"] {
+    for name in ["pieces", "piece_bodies", "piece_ends", "piece_slots"] {
         transaction.open_table(table(name)).unwrap();
     }
     let row = transaction.open_table(table("meta")).unwrap().get(&b"schema"[..]).unwrap().unwrap();
@@ -85,13 +85,13 @@ fn schema(disk: &Disk) -> Vec<u8> {
 }
 
 #[test]
-fn a_file_of_version_1_is_brought_to_version_4() {
+fn a_file_of_version_1_is_brought_to_version_5() {
     let (disk, addresses) = (version_1(), [Hash::blob(b"a blob")]);
     let storage = Storage::with_backend(disk.clone()).unwrap();
     check(&contents(&storage, &addresses).unwrap());
     storage.commit(Batch::new().quarantine_blob(addresses[0]).append_ledger(2, vec![])).unwrap();
     drop(storage);
-    assert_eq!(schema(&disk), sealed("meta", b"schema", &4_u32.to_be_bytes()));
+    assert_eq!(schema(&disk), sealed("meta", b"schema", &5_u32.to_be_bytes()));
     // And once more, now without a migration.
     assert_eq!(Storage::with_backend(disk).unwrap().ledger_len(), Ok(3));
 }
