@@ -14,14 +14,14 @@ use std::ops::ControlFlow;
 
 use forgemesh_protocol::artifact::is_sum;
 use forgemesh_protocol::hash::Hash;
-use redb::{ReadTransaction, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use crate::engine::Storage;
 use crate::error::{CommitError, Fail, ReadError};
 use crate::limits::{MAX_PIECE_BYTES, PIECE_TAIL_BYTES, SLOT_PIECE_BYTES};
-use crate::rows::{read, write};
+use crate::rows::{Rows, read, write};
 use crate::slots::Slots;
-use crate::tables::{PIECE_BODIES, PIECE_ENDS, PIECE_SLOTS, PIECES};
+use crate::tables::{Bytes, PIECE_BODIES, PIECE_ENDS, PIECE_SLOTS, PIECES};
 
 /// The parts of a piece in `pieces`.
 const BODY: u8 = 0;
@@ -47,13 +47,19 @@ impl Lying {
     }
 }
 
-/// The slots that rows name. A row that is damaged names none: what lies there cannot be found any more.
+/// The slot that a row names as it is stored. A damaged one names none: what lies there cannot be found any more, and whoever
+/// opens next takes the slot for free.
+fn slot_of<T: ReadableTable<Bytes, Bytes>>(rows: &Rows<T>, key: &[u8], stored: &[u8]) -> Option<u64> {
+    let row = rows.unseal::<ReadError>(key, stored).ok()?;
+    Lying::of(&row).map(|lying| lying.slot)
+}
+
+/// The slots that rows name.
 pub(crate) fn named_slots(storage: &Storage) -> Result<BTreeSet<u64>, ReadError> {
     storage.read(|transaction| {
         let (rows, mut named) = (read(transaction, PIECE_SLOTS)?, BTreeSet::new());
         rows.visit_raw::<ReadError>(&[], |key, stored| {
-            let row = rows.unseal::<ReadError>(key, stored).ok();
-            named.extend(row.as_deref().and_then(Lying::of).map(|lying| lying.slot));
+            named.extend(slot_of(&rows, key, stored));
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(named)
@@ -89,10 +95,9 @@ pub(crate) fn delete(
     let key = key(artifact, index);
     let mut lying = write(transaction, PIECE_SLOTS)?;
     if let Some(stored) = lying.get_raw(&key)? {
-        // Of a damaged row nobody knows the slot; whoever opens next finds that nothing names it.
-        let row = lying.unseal::<CommitError>(&key, &stored).ok();
-        let slot = row.as_deref().and_then(Lying::of).map(|lying| lying.slot);
-        slots.into_iter().for_each(|slots| slot.into_iter().for_each(|slot| slots.empty(slot)));
+        if let (Some(slots), Some(slot)) = (slots, slot_of(&lying, &key, &stored)) {
+            slots.empty(slot);
+        }
         lying.remove(&key)?;
     }
     // Where there is no end there is no body: to look for one may take reading its long neighbour.
