@@ -1,5 +1,5 @@
-//! A job's record that came from elsewhere, in a bundle or in a snapshot, held against its contract. Nothing may be derived
-//! from one before: its numbers may be any.
+//! A job's record that came from elsewhere, in a bundle, a snapshot or another node's books, held against its contract.
+//! Nothing may be derived from one before: its numbers may be any.
 
 use forgemesh_kernel::job::Job;
 use forgemesh_kernel::planner;

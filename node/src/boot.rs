@@ -60,7 +60,7 @@ pub enum BootError {
     )]
     Charter(#[from] CharterError),
     #[error(
-        "the books in the data folder are not those of its log: entry {0} does not go on from the one before it; restore a backup, or set FORGEMESH_HOME to another folder"
+        "the books in the data folder are not those of its log: the first {0} entries are others, or in another order; set FORGEMESH_HOME to another folder, join the mesh anew and have that node promoted in the place of this one"
     )]
     Books(u64),
     #[error("{what} in the data folder: {error}; restore a backup, or set FORGEMESH_HOME to another folder")]
@@ -223,7 +223,7 @@ fn record(
             break;
         }
         if entry.prev != end.head {
-            return Err(BootError::Books(entry.seq));
+            return Err(BootError::Books(end.entries));
         }
         end = LedgerEnd { entries: entry.seq + 1, head: entry.hash() };
         let file = signed(concluded, hub.charters(), secret);
@@ -235,7 +235,8 @@ fn record(
         }
         storage.commit(&batch)?;
     }
-    Ok(())
+    let own = LedgerEnd::of(hub.state());
+    if own.entries == end.entries && own != end { Err(BootError::Books(end.entries)) } else { Ok(()) }
 }
 
 /// The mesh of this data folder; on the first start it is made or joined.
@@ -479,4 +480,52 @@ pub(crate) fn batch_blobs<'a>(
 /// The claims at an address; none if they are not here, or not whole.
 pub(crate) fn claims_at(storage: &Storage, members: &Hash) -> Result<Option<Vec<Claim>>, ReadError> {
     Ok(whole(storage, members)?.and_then(|bytes| decode_claims(&bytes).ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use forgemesh_protocol::envelope::{Billing, BillingMode, BillingReason};
+    use forgemesh_protocol::op::Op;
+    use forgemesh_protocol::state::State;
+
+    use super::*;
+
+    /// They have come from another node, in another order.
+    #[test]
+    fn who_has_other_books_than_its_log_does_not_come_to_life() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(folder.path()).unwrap();
+        let secret = SecretKey::from_bytes(&[1; 32]);
+        let (genesis, _) = found_together(std::slice::from_ref(&secret), "books".to_owned(), [0; 16], 1);
+        let entry = LedgerEntry {
+            seq: 0,
+            prev: Hash::ZERO,
+            at_ms: 0,
+            accounting: 1,
+            job: JobId(Hash::ZERO),
+            state: State::Failed,
+            receipt: Hash::ZERO,
+            contract: Hash::ZERO,
+            result_hash: None,
+            failure: None,
+            op: Op { name: "diag".to_owned(), version: 1, profile: "noop.v1".to_owned() },
+            submitter: secret.public().id(),
+            billing: Billing { mode: BillingMode::Test, reason: BillingReason::Internal },
+            providers: Vec::new(),
+            charge_ucredits: 0,
+        };
+        let mut batch = Batch::new();
+        batch.append_ledger(0, canon::to_bytes(&entry));
+        storage.commit(&batch).unwrap();
+        let starts = |ledger_len, ledger_head| {
+            let mut state = Hub::new(genesis.clone()).state().clone();
+            (state.ledger_len, state.ledger_head) = (ledger_len, ledger_head);
+            let hub = Hub::restore(genesis.clone(), &canon::to_bytes(&state)).unwrap();
+            record(&storage, &hub, &secret, Vec::new())
+        };
+        assert!(matches!(starts(1, Hash::blob(b"another")), Err(BootError::Books(1))));
+        assert!(starts(1, entry.hash()).is_ok());
+        // Where they do not end at the same entry there is nothing to compare yet.
+        assert!(starts(0, Hash::ZERO).is_ok() && starts(2, Hash::blob(b"the next")).is_ok());
+    }
 }

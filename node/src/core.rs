@@ -427,8 +427,9 @@ impl Core {
                 };
                 ready.into_iter().for_each(|(batch, after)| cx.store(batch, after));
             }
-            if let Some(entry) = archive.contradicted() {
-                return cx.out.push(Output::Halt(hub::Halted::Books(entry)));
+            let own = hub.as_ref().map(|hub| archive::LedgerEnd::of(hub.machine().state()));
+            if let Some(entries) = archive.contradicted(own) {
+                return cx.out.push(Output::Halt(hub::Halted::Books(entries)));
             }
             while let Some(settled) = cx.replies.pop_front() {
                 gateway.settled(&mut cx, settled);

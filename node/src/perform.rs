@@ -304,6 +304,7 @@ mod tests {
         }
         assert_eq!(size(&small), (2, bytes), "the oldest has gone");
     }
+
     /// A lease that asks for more at once than the plan ever does would take what memory there is.
     #[test]
     fn nothing_is_executed_that_the_plan_does_not_have() {

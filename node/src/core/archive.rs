@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use forgemesh_consensus::machine::HubState;
 use forgemesh_consensus::settle::FinishedJob;
 use forgemesh_kernel::job::Job;
 use forgemesh_protocol::canon::Bytes;
@@ -28,6 +29,13 @@ pub struct LedgerEnd {
     pub entries: u64,
     /// Digest of the last one; zero before the first.
     pub head: Hash,
+}
+
+impl LedgerEnd {
+    /// Where they end in the hub's log.
+    pub fn of(state: &HubState) -> LedgerEnd {
+        LedgerEnd { entries: state.ledger_len, head: state.ledger_head }
+    }
 }
 
 /// A question for a page of the books.
@@ -117,7 +125,7 @@ impl ArchiveRole {
 
     fn next_in_order(&mut self) -> Vec<(Batch, AfterStore)> {
         let mut out = Vec::new();
-        while self.contradicted().is_none()
+        while self.contradicted(None).is_none()
             && let Some(Waiting { head, charter, batch, after, .. }) = self.waiting.remove(&self.end.entries)
         {
             // Not before it is entered: what fills a gap before it is older.
@@ -129,11 +137,13 @@ impl ArchiveRole {
         out
     }
 
-    /// The first entry of this member's own that does not go on from what is in the books: somebody has handed on true
-    /// entries in an order that is not the log's.
-    pub fn contradicted(&self) -> Option<u64> {
-        let next = self.waiting.get(&self.end.entries)?;
-        (next.prev != self.end.head).then_some(self.end.entries)
+    /// How many entries are in the books, if they are not those of this member's log, which ends at `own`: somebody has
+    /// handed on true entries in an order that is not the log's. Digests of entries are a chain, so the last one tells.
+    pub fn contradicted(&self, own: Option<LedgerEnd>) -> Option<u64> {
+        let LedgerEnd { entries, head } = self.end;
+        let next = self.waiting.get(&entries).map(|next| next.prev);
+        let last = own.filter(|own| own.entries == entries).map(|own| own.head);
+        next.or(last).is_some_and(|known| known != head).then_some(entries)
     }
 
     /// How many are in the books, or on their way to the disk.

@@ -69,7 +69,7 @@ pub enum Halted {
     #[error("{0}; start the node again: it reads its log anew, and says so if it is damaged")]
     Gap(#[from] Gap),
     #[error(
-        "the books of this node are not those of its log: entry {0} does not go on from the one before it, so another member, or an agent, has handed on entries in another order; set FORGEMESH_HOME to another folder, or restore a backup from before"
+        "the books of this node are not those of its log: another member, or an agent, has handed on the first {0} entries in another order; set FORGEMESH_HOME to another folder, join the mesh anew and have that node promoted in the place of this one"
     )]
     Books(u64),
     #[error("the node went on talking to itself, which is a fault of this program; start the node again")]
